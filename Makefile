@@ -1,0 +1,42 @@
+# `make run` and `make test` do all their own set-up; nothing but Python 3.11+ and make is needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check format clean import-time
+
+help:
+	@echo "make run          the gateway with the practice model (no key needed)"
+	@echo "make test         the tests"
+	@echo "make check        format, lint, strict types"
+	@echo "make format       rewrite the files in the project's format"
+	@echo "make import-time  CPU time of 'import turnlock'"
+
+setup: $(READY)
+
+$(READY): pyproject.toml requirements/dev.txt
+	@scripts/make-venv "$(PYTHON)" "$(VENV)"
+	@touch $@
+
+run: setup
+	$(BIN)/turnlock gateway --state-dir "$${TURNLOCK_STATE_DIR:-.state}"
+
+test: setup
+	$(BIN)/python -m pytest $(ARGS)
+
+check: setup
+	$(BIN)/ruff format --check src tests scripts
+	$(BIN)/ruff check src tests scripts
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff format src tests scripts
+	$(BIN)/ruff check --fix src tests scripts
+
+import-time: setup
+	$(BIN)/python scripts/import_time.py
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

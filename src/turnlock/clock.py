@@ -1,0 +1,44 @@
+"""Time, as something that is passed in. No other module asks the system what time it is."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Where time comes from. Durations are seconds."""
+
+    def monotonic(self) -> float:
+        """CLOCK_MONOTONIC: for every deadline, and for ages on one boot of one host."""
+        ...
+
+    def wall(self) -> float:
+        """Seconds since the epoch: for people, and for files that know no other time."""
+        ...
+
+
+class SystemClock:
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def wall(self) -> float:
+        return time.time()
+
+
+def iso(wall: float) -> str:
+    """ISO 8601 in UTC with milliseconds and Z, the form of OpenClaw's files."""
+    text = datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def parse_iso(text: object) -> float | None:
+    """The moment that an ISO 8601 text names, or None when it names none."""
+    if not isinstance(text, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment.timestamp() if moment.tzinfo is not None else None
