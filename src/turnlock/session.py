@@ -78,7 +78,8 @@ def _encode(text: str) -> str:
         for i, byte in enumerate(raw)
     )
     if not encoded or not encoded[0].isalnum():
-        encoded = f"x{encoded}" if encoded else "x="
+        # "=." comes from no text, so "/a" and "x/a" stay apart.
+        encoded = f"x=.{encoded}"
     if len(encoded) > PART_LENGTH_MAX:
         digest = hashlib.sha256(raw).hexdigest()[:_DIGEST_LENGTH]
         encoded = f"{encoded[: PART_LENGTH_MAX - _DIGEST_LENGTH - 2]}=-{digest}"
