@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from datetime import UTC, datetime
 from typing import Protocol
@@ -18,6 +19,12 @@ class Clock(Protocol):
         """Seconds since the epoch: for people, and for files that know no other time."""
         ...
 
+    def wait(self, event: threading.Event, timeout: float | None) -> bool:
+        """Block until the event is set (True) or that many seconds passed (False)."""
+        ...
+
+    def sleep(self, duration: float) -> None: ...
+
 
 class SystemClock:
     def monotonic(self) -> float:
@@ -25,6 +32,12 @@ class SystemClock:
 
     def wall(self) -> float:
         return time.time()
+
+    def wait(self, event: threading.Event, timeout: float | None) -> bool:
+        return event.wait(timeout)
+
+    def sleep(self, duration: float) -> None:
+        time.sleep(duration)
 
 
 def iso(wall: float) -> str:

@@ -6,7 +6,6 @@ checked: no separator, no leading dot, nothing that a shell or a terminal would 
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import NamedTuple
 
@@ -81,6 +80,8 @@ def _encode(text: str) -> str:
         # "=." comes from no text, so "/a" and "x/a" stay apart.
         encoded = f"x=.{encoded}"
     if len(encoded) > PART_LENGTH_MAX:
+        import hashlib
+
         digest = hashlib.sha256(raw).hexdigest()[:_DIGEST_LENGTH]
         encoded = f"{encoded[: PART_LENGTH_MAX - _DIGEST_LENGTH - 2]}=-{digest}"
     return encoded

@@ -1,0 +1,60 @@
+"""Turnlock keeps AI-agent sessions from wedging when a model call hangs.
+
+::
+
+    import turnlock
+
+    store = turnlock.open_store("state")
+    async with store.turn("main/alice") as turn:
+        await turn.append(turnlock.user("hello"))
+        async for delta in turn.watch(model(await turn.messages())):
+            ...
+        await turn.append(turnlock.assistant(reply))
+"""
+
+from .errors import (
+    AlreadyHeld,
+    ConfigError,
+    GuardTimeout,
+    InvalidSessionKey,
+    LeaseRevoked,
+    LimitsError,
+    LockPathError,
+    ModelError,
+    SessionBusy,
+    StoreError,
+    TranscriptError,
+    TurnlockError,
+)
+from .limits import Limits
+from .lock import SessionLock
+from .session import session_key
+from .store import Store, open_store
+from .transcript.entries import assistant, user
+from .turns.turn import current_turn
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AlreadyHeld",
+    "ConfigError",
+    "GuardTimeout",
+    "InvalidSessionKey",
+    "LeaseRevoked",
+    "Limits",
+    "LimitsError",
+    "LockPathError",
+    "ModelError",
+    "SessionBusy",
+    "SessionLock",
+    "Store",
+    "StoreError",
+    "TranscriptError",
+    "TurnlockError",
+    "__version__",
+    "assistant",
+    "current_turn",
+    "open_store",
+    "session_key",
+    "user",
+]

@@ -1,0 +1,5 @@
+"""``python -m turnlock``."""
+
+from .cli import main
+
+main()

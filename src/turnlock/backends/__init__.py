@@ -1,0 +1,196 @@
+"""The contract of a storage backend: who may write a session, and what was written.
+
+A backend knows claims, fences and durability; it knows nothing of waiting in line, limits, or what
+an entry means. The layer above (``turns``) queues the threads and tasks of a process, so that one
+at a time comes here for a session, and writes what a superseded turn owes.
+
+The promises that every backend keeps, and that ``tests/conformance`` holds each to:
+
+* `Backend.take` gives a lease to at most one taker, or says who holds it. It does not wait.
+* `Backend.append` writes all its lines or raises, and checks the fence in the same step: nothing
+  of a lease that was superseded reaches the transcript. When it returns, the lines are durable.
+* `Backend.supersede` puts a claim of ours in place of another's in one step. From then on the old
+  lease is fenced; the new one names it in `BackendLease.owed`.
+* `Backend.release` gives back what the lease still has, and touches nothing that it has not.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Hashable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from ..session import SessionKey
+from ..transcript.jsonl import Line
+from ..transcript.tail import Tail
+
+# A waiter lets the holder's own watchdog come first (seconds past the hold limit).
+OVER_LIMIT_GRACE = 2.0
+STALE_AFTER = 1800.0
+
+
+class TakeRequest(NamedTuple):
+    """Who asks for a session.
+
+    ``turn_id`` is None for a lock without turns, and for whoever takes it only to clean up.
+    ``header``: whether a transcript that is made gets its header.
+    """
+
+    turn_id: str | None
+    max_hold: float | None
+    header: bool = True
+
+
+class Superseded(NamedTuple):
+    """A turn whose claim was taken: it owes its terminal entry unless the transcript has one.
+
+    ``turn_id`` is None for a holder without turns, which owes nothing.
+    """
+
+    turn_id: str | None
+    pid: int | None
+    reason: str
+    held: float | None
+    epoch: int | None = None
+
+
+class Holder(NamedTuple):
+    """Who holds a session, as far as its claim says. Seconds; None where it is unknown.
+
+    ``token`` is the backend's own, for waiting; `close` gives it back.
+    """
+
+    pid: int | None
+    turn_id: str | None
+    age: float | None
+    limit: float | None
+    token: Any
+
+    def close(self) -> None:
+        self.token.close()
+
+
+class BackendLease(Protocol):
+    """The backend's part of a lease.
+
+    ``tail`` is what the transcript's end was when the lease was last known to be its only writer;
+    ``owed`` are the turns that this lease superseded, oldest first.
+    """
+
+    tail: Tail
+    owed: tuple[Superseded, ...]
+
+
+class Lost(Exception):
+    """The fence: the claim is not this lease's any more. Nothing was written."""
+
+
+class TailMoved(Exception):
+    """The transcript is not what the lease knew; ``lease.tail`` is new. Nothing was written."""
+
+
+class LockRecord(NamedTuple):
+    """A lock as doctor, start-up clean-up and ``store.locks()`` report it."""
+
+    path: str
+    session: str | None
+    pid: int | None
+    pid_status: str
+    turn_id: str | None
+    age_seconds: float | None
+    max_hold_seconds: float | None
+    stale: bool
+    reasons: tuple[str, ...]
+    removed: bool = False
+
+
+class SessionRecord(NamedTuple):
+    """A session as ``store.sessions()`` reports it. ``modified`` is ISO 8601 in UTC."""
+
+    session: str
+    path: str
+    size: int
+    modified: str
+
+
+L = TypeVar("L", bound=BackendLease)
+
+
+class Backend(Protocol[L]):
+    """Where sessions live. Every method may block on storage and may be called from any thread.
+
+    All of them raise `StoreError` when the storage fails, `LockPathError` when what lies at the
+    lock path is no claim, `TranscriptError` when the transcript is no file that can be written.
+    """
+
+    def identity(self, session: SessionKey) -> Hashable:
+        """What a process queues by: equal for two stores of one place. Touches no storage."""
+        ...
+
+    def take(self, session: SessionKey, request: TakeRequest) -> L | Holder:
+        """Take the session if it is free or its claim is stale; else say who holds it."""
+        ...
+
+    def wait(
+        self, session: SessionKey, holder: Holder, timeout: float, wake: threading.Event
+    ) -> None:
+        """Block until it is worth taking again: release, death, time-out, or ``wake`` set."""
+        ...
+
+    def supersede(
+        self, session: SessionKey, request: TakeRequest, *, lease: L | None, reason: str
+    ) -> L | None:
+        """Take the session from a live holder.
+
+        From ``lease`` only, when given (None if its claim was gone already); else from whoever
+        holds it now (None if nobody does).
+        """
+        ...
+
+    def holds(self, lease: L) -> bool:
+        """Whether the lease still has the session."""
+        ...
+
+    def append(self, lease: L, lines: Sequence[bytes]) -> None:
+        """Write the lines, each with its newline, as one; check the fence in the same step.
+
+        Raises `Lost` or `TailMoved` when nothing was written. After any other error the lease has
+        to end: what is on the disk is unknown.
+        """
+        ...
+
+    def known_ids(self, lease: L, ids: Collection[str]) -> set[str]:
+        """Those of the ids that entries of the transcript have already."""
+        ...
+
+    def header_id(self, lease: L) -> str | None:
+        """The ``id`` in the transcript's header, if it can be read."""
+        ...
+
+    def release(self, lease: L) -> None:
+        """Give the session back. Does nothing for a lease that has it no more."""
+        ...
+
+    def abandon(self, lease: L) -> None:
+        """Drop what this process keeps of a lease that belongs to its parent (after a fork)."""
+        ...
+
+    def read(self, session: SessionKey) -> Iterator[Line]:
+        """Every complete line, header and damaged ones too; nothing when there is no session."""
+        ...
+
+    def end(self, session: SessionKey, *, turns: int) -> Tail:
+        """The end of the transcript as a reader sees it, back to its last ``turns`` turns."""
+        ...
+
+    def sessions(self) -> Iterator[SessionRecord]: ...
+
+    def locks(self, *, stale_after: float = STALE_AFTER) -> Iterator[LockRecord]:
+        """Every lock with its verdict. Changes nothing, down to access times."""
+        ...
+
+    def reclaim(
+        self, record: LockRecord, request: TakeRequest, *, stale_after: float = STALE_AFTER
+    ) -> L | None:
+        """Take over a lock that `locks` called stale, if it still is; None if it is not."""
+        ...

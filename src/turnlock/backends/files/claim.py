@@ -1,0 +1,128 @@
+"""The claim: what the lock file of a session says, and how to read one without trusting it.
+
+Readable by people and by OpenClaw's tools: ``pid``, ``createdAt``, ``starttime`` and ``maxHoldMs``
+are theirs (releases 2026.2 to 2026.7), the rest is ours. ``v`` tells whose it is. What comes from
+the disk is hostile until it was checked: it is read up to a bound, and a field of the wrong type
+or out of range counts as absent.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ...clock import parse_iso
+from .. import Superseded
+
+VERSION = 1
+CLAIM_BYTES_MAX = 64 * 1024
+_PID_MAX = 2**31 - 1
+# Whoever supersedes again and again on a full disk must not outgrow the bound of the file.
+_OWED_MAX = 32
+_TEXT_MAX = 256
+
+
+class Claim(NamedTuple):
+    """A parsed claim. ``version`` is None for a foreign one; ``pid`` None when it is unusable."""
+
+    version: object = None
+    pid: int | None = None
+    created: float | None = None
+    start_time: int | None = None
+    max_hold: float | None = None
+    turn_id: str | None = None
+    session: str | None = None
+    host: str | None = None
+    boot_id: str | None = None
+    pid_namespace: int | None = None
+    monotonic: float | None = None
+    owed: tuple[Superseded, ...] = ()
+
+    @property
+    def is_ours(self) -> bool:
+        return self.version is not None
+
+    @property
+    def is_known_version(self) -> bool:
+        return self.version == VERSION and not isinstance(self.version, bool)
+
+
+def encode_claim(
+    fields: Mapping[str, Any], *, max_hold: float | None, owed: Sequence[Superseded]
+) -> bytes:
+    """The bytes of a claim: JSON with 2-space indent and a final newline."""
+    payload = dict(fields)
+    payload["maxHoldMs"] = None if max_hold is None else round(max_hold * 1000)
+    payload["supersedes"] = [_encode_owed(turn) for turn in owed[-_OWED_MAX:]]
+    return json.dumps(payload, indent=2).encode() + b"\n"
+
+
+def parse_claim(raw: bytes) -> Claim | None:
+    """The claim in a lock file, or None when the file holds no JSON object."""
+    try:
+        payload = json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(payload, dict):
+        return None
+    hold_ms = _number(payload.get("maxHoldMs"))
+    owed = payload.get("supersedes")
+    return Claim(
+        version=payload.get("v"),
+        pid=_integer(payload.get("pid"), 1, _PID_MAX),
+        created=parse_iso(payload.get("createdAt")),
+        start_time=_integer(payload.get("starttime"), 0, 2**63),
+        max_hold=None if hold_ms is None or hold_ms <= 0 else hold_ms / 1000,
+        turn_id=_text(payload.get("turnId")),
+        session=_text(payload.get("session")),
+        host=_text(payload.get("host")),
+        boot_id=_text(payload.get("bootId")),
+        pid_namespace=_integer(payload.get("pidNamespace"), 0, 2**63),
+        monotonic=_number(payload.get("monotonic")),
+        owed=tuple(_decode_owed(turn) for turn in owed if isinstance(turn, dict))[-_OWED_MAX:]
+        if isinstance(owed, list)
+        else (),
+    )
+
+
+def _encode_owed(turn: Superseded) -> dict[str, Any]:
+    return {
+        "turnId": turn.turn_id,
+        "epoch": turn.epoch,
+        "pid": turn.pid,
+        "reason": turn.reason,
+        "heldMs": None if turn.held is None else round(turn.held * 1000),
+    }
+
+
+def _decode_owed(turn: dict[str, Any]) -> Superseded:
+    held_ms = _number(turn.get("heldMs"))
+    return Superseded(
+        turn_id=_text(turn.get("turnId")),
+        pid=_integer(turn.get("pid"), 1, _PID_MAX),
+        reason=_text(turn.get("reason")) or "interrupted",
+        held=None if held_ms is None else held_ms / 1000,
+        epoch=_integer(turn.get("epoch"), 1, 2**53),
+    )
+
+
+def _integer(value: object, least: int, most: int) -> int | None:
+    if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
+        return value
+    return None
+
+
+def _number(value: object) -> float | None:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and 0 < len(value) <= _TEXT_MAX else None

@@ -1,0 +1,140 @@
+"""File operations, as something that is passed in, and descriptors that do not survive a fork.
+
+Every system call on a claim, a transcript or a directory goes through `FileOps`, so that a test
+can fail the n-th one, stop at it, or record them all.
+
+A child of a bare fork shares the open file descriptions of its parent, and with them the flocks:
+were it to outlive the parent, a dead holder would look alive. So a child closes every `Handle` at
+once, and never unlocks: its LOCK_UN would drop the parent's lock.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import threading
+import weakref
+
+NOT_A_FILE = frozenset({errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.ENOTDIR, errno.EISDIR})
+
+
+class Handle:
+    """An open descriptor. Closed when it is garbage, at the latest; -1 once it is closed."""
+
+    __slots__ = ("__weakref__", "fd")
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def close(self) -> None:
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+_open_handles: weakref.WeakSet[Handle] = weakref.WeakSet()
+# Held over open-and-register and over every fork, so that a child finds all of them.
+_fork_lock = threading.Lock()
+
+
+def _close_in_child() -> None:
+    for handle in list(_open_handles):
+        handle.close()
+    _fork_lock.release()
+
+
+os.register_at_fork(
+    before=_fork_lock.acquire,
+    after_in_parent=_fork_lock.release,
+    after_in_child=_close_in_child,
+)
+
+
+class FileOps:
+    """The operating system's file operations. All raise OSError as they find it."""
+
+    def open(self, path: str, flags: int, mode: int = 0o600) -> Handle:
+        with _fork_lock:
+            handle = Handle(os.open(path, flags | os.O_CLOEXEC, mode))
+            _open_handles.add(handle)
+        return handle
+
+    def open_quietly(self, path: str) -> Handle:
+        """Open a file for reading without changing its access time, where that is allowed."""
+        return self._without_atime(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+    def open_directory(self, path: str) -> Handle:
+        """Open a directory for listing without changing its access time, where allowed."""
+        return self._without_atime(path, os.O_RDONLY | os.O_DIRECTORY)
+
+    def _without_atime(self, path: str, flags: int) -> Handle:
+        try:
+            return self.open(path, flags | getattr(os, "O_NOATIME", 0))
+        except PermissionError:
+            return self.open(path, flags)
+
+    def close(self, handle: Handle) -> None:
+        handle.close()
+
+    def read_at(self, handle: Handle, offset: int, length: int) -> bytes:
+        return os.pread(handle.fd, length, offset)
+
+    def write(self, handle: Handle, data: bytes | memoryview) -> int:
+        return os.write(handle.fd, data)
+
+    def stat_handle(self, handle: Handle) -> os.stat_result:
+        return os.fstat(handle.fd)
+
+    def stat_path(self, path: str) -> os.stat_result:
+        """Of the path itself; a symbolic link is not followed."""
+        return os.lstat(path)
+
+    def link(self, source: str, path: str) -> None:
+        os.link(source, path, follow_symlinks=False)
+
+    def link_unnamed(self, handle: Handle, path: str, proc: Handle) -> None:
+        """Give an unnamed file its name. ``proc`` is a handle of /proc/self/fd."""
+        # Only with a directory descriptor does CPython call linkat with AT_SYMLINK_FOLLOW.
+        os.link(str(handle.fd), path, src_dir_fd=proc.fd)
+
+    def rename(self, source: str, path: str) -> None:
+        os.rename(source, path)
+
+    def unlink(self, path: str) -> None:
+        os.unlink(path)
+
+    def flock(self, handle: Handle, operation: int) -> None:
+        fcntl.flock(handle.fd, operation)
+
+    def fsync(self, handle: Handle) -> None:
+        os.fsync(handle.fd)
+
+    def fdatasync(self, handle: Handle) -> None:
+        # macOS has no fdatasync.
+        getattr(os, "fdatasync", os.fsync)(handle.fd)
+
+    def chown(self, handle: Handle, uid: int, gid: int) -> None:
+        os.fchown(handle.fd, uid, gid)
+
+    def make_directory(self, path: str, mode: int = 0o700) -> None:
+        os.mkdir(path, mode)
+
+    def chown_path(self, path: str, uid: int, gid: int) -> None:
+        os.chown(path, uid, gid, follow_symlinks=False)
+
+    def names(self, handle: Handle) -> list[str]:
+        """The names in an open directory, in no order."""
+        return os.listdir(handle.fd)
+
+
+def write_all(files: FileOps, handle: Handle, data: bytes) -> None:
+    """Write every byte. A short write is continued; on an error a part may have been written."""
+    written = files.write(handle, data)
+    if written < len(data):
+        rest = memoryview(data)[written:]
+        while rest:
+            rest = rest[files.write(handle, rest) :]

@@ -1,0 +1,87 @@
+"""The guard: the mutex around check-and-write. See the theory in the package's docstring."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from ...clock import Clock
+from ...errors import GuardTimeout
+from .fileops import FileOps, Handle
+
+GUARD_TIMEOUT = 1.0
+_PAUSE_FIRST = 20e-6
+_PAUSE_MOST = 1e-3
+
+
+class Guard:
+    """``with Guard(...)`` holds the guard of one transcript through one descriptor of it.
+
+    Raises `GuardTimeout` after ``timeout`` seconds. Two threads that share a descriptor are not
+    kept apart: whoever owns the descriptor serialises them.
+    """
+
+    __slots__ = ("_clock", "_files", "_handle", "_path", "_timeout")
+
+    def __init__(
+        self, files: FileOps, clock: Clock, handle: Handle, path: str, timeout: float
+    ) -> None:
+        self._files = files
+        self._clock = clock
+        self._handle = handle
+        self._path = path
+        self._timeout = timeout
+
+    def __enter__(self) -> None:
+        if not self._try():
+            self._wait()
+
+    def __exit__(self, *exc: object) -> None:
+        # Never by closing: a duplicate of the descriptor in a child would keep the flock.
+        self._files.flock(self._handle, fcntl.LOCK_UN)
+
+    def _try(self) -> bool:
+        try:
+            self._files.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _wait(self) -> None:
+        started = self._clock.monotonic()
+        pause = _PAUSE_FIRST
+        while not self._try():
+            waited = self._clock.monotonic() - started
+            if waited >= self._timeout:
+                pid = flock_holder(os.fstat(self._handle.fd))
+                state = None if pid is None else process_state(pid)
+                raise GuardTimeout(self._path, pid=pid, state=state, waited=waited)
+            self._clock.sleep(pause)
+            pause = min(pause * 2, _PAUSE_MOST)
+
+
+def flock_holder(file: os.stat_result) -> int | None:
+    """The pid that holds a flock on the file, from /proc/locks; None when it cannot be told."""
+    wanted = f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}:{file.st_ino}"
+    try:
+        with open("/proc/locks", encoding="ascii", errors="replace") as table:
+            rows = [line.split() for line in table]
+    except OSError:
+        return None
+    for row in rows:
+        # "7: FLOCK  ADVISORY  WRITE 1234 08:02:5678 0 EOF"; waiters have "->" in field 2.
+        if len(row) >= 6 and row[1] == "FLOCK" and row[5] == wanted and row[4].isdecimal():
+            return int(row[4]) or None
+    return None
+
+
+def process_state(pid: int) -> str | None:
+    """One letter and a word, as /proc/PID/status gives it: ``T (stopped)``."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as status:
+            for line in status:
+                if line.startswith("State:"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        return None
+    return None

@@ -1,0 +1,53 @@
+"""A lease on files: the open claim, the open transcript, and what is known of its end."""
+
+from __future__ import annotations
+
+import threading
+
+from ...transcript.tail import Tail
+from .. import Superseded
+from .fileops import Handle
+from .inspect import FileId
+from .layout import Place
+
+
+class FileLease:
+    """``transcript`` is None for a lease that only cleans up a lock without one.
+
+    ``mutex`` serialises the calls on one lease. Whoever supersedes it never needs that: an append
+    that hangs in fsync keeps the mutex for as long as it hangs.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "claim",
+        "claim_id",
+        "mutex",
+        "owed",
+        "place",
+        "released",
+        "spoiled",
+        "tail",
+        "transcript",
+        "transcript_id",
+    )
+
+    def __init__(
+        self, place: Place, claim: Handle, claim_id: FileId, owed: tuple[Superseded, ...]
+    ) -> None:
+        self.place = place
+        self.claim = claim
+        self.claim_id = claim_id
+        self.owed = owed
+        self.transcript: Handle | None = None
+        self.transcript_id: FileId | None = None
+        self.tail = Tail()
+        self.mutex = threading.Lock()
+        self.released = False
+        self.spoiled = False
+
+    def close(self) -> None:
+        """Only after a release: the descriptor of a lease that was taken pins its inode."""
+        self.claim.close()
+        if self.transcript is not None:
+            self.transcript.close()

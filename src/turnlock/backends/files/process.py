@@ -1,0 +1,146 @@
+"""Facts about processes, for judging claims that the kernel does not judge for us.
+
+Our own claims need none of this: they are flocked, and the kernel drops a flock when its process
+dies. A claim of another program (OpenClaw) has only a pid and perhaps a start time. psutil has
+neither the raw start time (field 22 of /proc/PID/stat, clock ticks, which OpenClaw records) nor
+NSpid, so on Linux /proc is read here; elsewhere psutil answers, without start times.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from enum import Enum
+from functools import cached_property
+from typing import NamedTuple, Protocol
+
+
+class PidStatus(Enum):
+    ALIVE = "alive"
+    DEAD = "dead"
+    RECYCLED = "recycled"
+    UNKNOWN = "unknown"
+
+
+class ProcessFacts(NamedTuple):
+    """``start_time`` in clock ticks since boot, None where the system has no such number."""
+
+    alive: bool
+    start_time: int | None
+
+
+GONE = ProcessFacts(alive=False, start_time=None)
+
+
+class Processes(Protocol):
+    """What one host knows about its processes and about itself."""
+
+    @property
+    def host(self) -> str: ...
+    @property
+    def boot_id(self) -> str | None: ...
+    @property
+    def pid_namespace(self) -> int | None: ...
+
+    def look_up(self, pid: int) -> ProcessFacts:
+        """A process in state Z or X is not alive: it runs nothing and holds nothing."""
+        ...
+
+    def is_pid_elsewhere(self, pid: int) -> bool:
+        """Whether a process of another pid namespace has this number there."""
+        ...
+
+
+class LinuxProcesses:
+    """From /proc."""
+
+    @cached_property
+    def host(self) -> str:
+        return socket.gethostname()
+
+    @cached_property
+    def boot_id(self) -> str | None:
+        return _read("/proc/sys/kernel/random/boot_id").strip() or None
+
+    @cached_property
+    def pid_namespace(self) -> int | None:
+        try:
+            return os.stat("/proc/self/ns/pid").st_ino
+        except OSError:
+            return None
+
+    def look_up(self, pid: int) -> ProcessFacts:
+        # The command name, field 2, may hold spaces and parentheses; the last ')' ends it.
+        _, _, rest = _read(f"/proc/{pid}/stat").rpartition(")")
+        fields = rest.split()
+        if len(fields) < 20:
+            # Nothing readable: gone, or hidden from us (hidepid). Only ESRCH proves the former.
+            return ProcessFacts(alive=_exists(pid), start_time=None)
+        if fields[0] in "ZX":
+            return GONE
+        return ProcessFacts(alive=True, start_time=int(fields[19]))
+
+    def is_pid_elsewhere(self, pid: int) -> bool:
+        return any(
+            len(numbers) > 1 and numbers[-1] == str(pid)
+            for name in os.listdir("/proc")
+            if name.isdecimal() and (numbers := _namespace_pids(name))
+        )
+
+
+class PortableProcesses:
+    """From psutil, for systems without /proc."""
+
+    @cached_property
+    def host(self) -> str:
+        return socket.gethostname()
+
+    @cached_property
+    def boot_id(self) -> str | None:
+        import psutil
+
+        return f"boot-{int(psutil.boot_time())}"
+
+    @property
+    def pid_namespace(self) -> int | None:
+        return None
+
+    def look_up(self, pid: int) -> ProcessFacts:
+        import psutil
+
+        try:
+            dead = psutil.Process(pid).status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+        except psutil.NoSuchProcess:
+            return GONE
+        except psutil.AccessDenied:
+            dead = False
+        return GONE if dead else ProcessFacts(alive=True, start_time=None)
+
+    def is_pid_elsewhere(self, pid: int) -> bool:
+        return False
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _namespace_pids(name: str) -> list[str]:
+    for line in _read(f"/proc/{name}/status").splitlines():
+        if line.startswith("NSpid:"):
+            return line.split()[1:]
+    return []
+
+
+def _read(path: str) -> str:
+    # A process that ends between listing and reading has no file any more: it has no facts.
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""

@@ -1,0 +1,217 @@
+"""Sessions in the memory of one process, for users' own tests. Same promises, no durability.
+
+A claim is an object, and a lease holds its session while the table names that object: the files
+protocol without the files. A process that dies takes its sessions with it, so no claim is ever
+stale.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Collection, Hashable, Iterator, Sequence
+
+from ..clock import Clock, SystemClock, iso
+from ..session import SessionKey
+from ..transcript.entries import header
+from ..transcript.jsonl import Line, ReadAt, encode, read_lines
+from ..transcript.tail import Tail, read_tail
+from . import (
+    OVER_LIMIT_GRACE,
+    STALE_AFTER,
+    Holder,
+    LockRecord,
+    Lost,
+    SessionRecord,
+    Superseded,
+    TailMoved,
+    TakeRequest,
+)
+
+
+class MemoryLease:
+    def __init__(
+        self, session: SessionKey, request: TakeRequest, owed: tuple[Superseded, ...], taken: float
+    ) -> None:
+        self.session = session
+        self.request = request
+        self.owed = owed
+        self.taken = taken
+        self.tail = Tail()
+
+    def close(self) -> None:
+        """A holder's token has nothing to give back here."""
+
+
+class MemoryBackend:
+    """What ``open_store("memory:")`` opens. Each instance has sessions of its own."""
+
+    def __init__(self, *, clock: Clock | None = None, pid: int) -> None:
+        self._clock = clock or SystemClock()
+        self._pid = pid
+        self._lock = threading.Lock()
+        self._claims: dict[SessionKey, MemoryLease] = {}
+        self._transcripts: dict[SessionKey, bytearray] = {}
+        self._modified: dict[SessionKey, float] = {}
+        self._waiting: dict[SessionKey, set[threading.Event]] = {}
+
+    def identity(self, session: SessionKey) -> Hashable:
+        return id(self), session
+
+    def take(self, session: SessionKey, request: TakeRequest) -> MemoryLease | Holder:
+        with self._lock:
+            held = self._claims.get(session)
+            if held is None:
+                return self._claim(session, request, ())
+            age = self._clock.monotonic() - held.taken
+            limit = held.request.max_hold
+            if limit is not None and age > limit + OVER_LIMIT_GRACE:
+                return self._take_from(held, request, "hold-limit")
+            return Holder(self._pid, held.request.turn_id, age, limit, held)
+
+    def wait(
+        self, session: SessionKey, holder: Holder, timeout: float, wake: threading.Event
+    ) -> None:
+        with self._lock:
+            if self._claims.get(session) is not holder.token:
+                return
+            self._waiting.setdefault(session, set()).add(wake)
+        try:
+            if holder.limit is not None and holder.age is not None:
+                timeout = min(timeout, max(0.0, holder.limit + OVER_LIMIT_GRACE - holder.age))
+            self._clock.wait(wake, timeout)
+        finally:
+            with self._lock:
+                waiting = self._waiting[session]
+                waiting.discard(wake)
+                if not waiting:
+                    del self._waiting[session]
+
+    def supersede(
+        self,
+        session: SessionKey,
+        request: TakeRequest,
+        *,
+        lease: MemoryLease | None,
+        reason: str,
+    ) -> MemoryLease | None:
+        with self._lock:
+            held = self._claims.get(session)
+            if held is None or (lease is not None and held is not lease):
+                return None
+            return self._take_from(held, request, reason)
+
+    def reclaim(
+        self, record: LockRecord, request: TakeRequest, *, stale_after: float = STALE_AFTER
+    ) -> MemoryLease | None:
+        return None
+
+    def holds(self, lease: MemoryLease) -> bool:
+        with self._lock:
+            return self._claims.get(lease.session) is lease
+
+    def append(self, lease: MemoryLease, lines: Sequence[bytes]) -> None:
+        with self._lock:
+            if self._claims.get(lease.session) is not lease:
+                raise Lost
+            transcript = self._transcripts[lease.session]
+            if len(transcript) != lease.tail.size:
+                lease.tail = self._tail(lease)
+                raise TailMoved
+            transcript += b"".join(lines)
+            lease.tail = lease.tail._replace(size=len(transcript))
+            self._modified[lease.session] = self._clock.wall()
+
+    def known_ids(self, lease: MemoryLease, ids: Collection[str]) -> set[str]:
+        entries = (line.entry for line in self.read(lease.session))
+        return {
+            entry["id"]
+            for entry in entries
+            if entry is not None and isinstance(entry.get("id"), str) and entry["id"] in ids
+        }
+
+    def header_id(self, lease: MemoryLease) -> str | None:
+        first = next(self.read(lease.session), None)
+        identity = first.entry.get("id") if first and first.entry else None
+        return identity if isinstance(identity, str) else None
+
+    def release(self, lease: MemoryLease) -> None:
+        with self._lock:
+            if self._claims.get(lease.session) is lease:
+                del self._claims[lease.session]
+                self._wake(lease.session)
+
+    def abandon(self, lease: MemoryLease) -> None:
+        self.release(lease)
+
+    def read(self, session: SessionKey) -> Iterator[Line]:
+        with self._lock:
+            content = bytes(self._transcripts.get(session, b""))
+        return read_lines(_reader(content))
+
+    def end(self, session: SessionKey, *, turns: int) -> Tail:
+        with self._lock:
+            content = bytes(self._transcripts.get(session, b""))
+        return read_tail(_reader(content), len(content), turns=turns)
+
+    def sessions(self) -> Iterator[SessionRecord]:
+        with self._lock:
+            records = [
+                SessionRecord(
+                    str(session), f"memory:{session}", len(content), iso(self._modified[session])
+                )
+                for session, content in sorted(self._transcripts.items())
+            ]
+        return iter(records)
+
+    def locks(self, *, stale_after: float = STALE_AFTER) -> Iterator[LockRecord]:
+        with self._lock:
+            records = [self._record(lease) for _, lease in sorted(self._claims.items())]
+        return iter(records)
+
+    def _record(self, lease: MemoryLease) -> LockRecord:
+        age = self._clock.monotonic() - lease.taken
+        limit = lease.request.max_hold
+        over = limit is not None and age > limit
+        return LockRecord(
+            path=f"memory:{lease.session}",
+            session=str(lease.session),
+            pid=self._pid,
+            pid_status="alive",
+            turn_id=lease.request.turn_id,
+            age_seconds=age,
+            max_hold_seconds=limit,
+            stale=False,
+            reasons=("over-limit",) if over else (),
+        )
+
+    def _take_from(self, held: MemoryLease, request: TakeRequest, reason: str) -> MemoryLease:
+        age = self._clock.monotonic() - held.taken
+        owed = (*held.owed, Superseded(held.request.turn_id, self._pid, reason, age))
+        lease = self._claim(held.session, request, owed)
+        self._wake(held.session)
+        return lease
+
+    def _claim(
+        self, session: SessionKey, request: TakeRequest, owed: tuple[Superseded, ...]
+    ) -> MemoryLease:
+        if session not in self._transcripts:
+            first = header(str(uuid.uuid4()), cwd="memory:", wall=self._clock.wall())
+            self._transcripts[session] = bytearray(encode(first) if request.header else b"")
+            self._modified[session] = self._clock.wall()
+        lease = MemoryLease(session, request, owed, self._clock.monotonic())
+        lease.tail = self._tail(lease)
+        self._claims[session] = lease
+        return lease
+
+    def _tail(self, lease: MemoryLease) -> Tail:
+        content = bytes(self._transcripts[lease.session])
+        return read_tail(_reader(content), len(content), turns=1 + len(lease.owed))
+
+    def _wake(self, session: SessionKey) -> None:
+        for wake in self._waiting.get(session, ()):
+            wake.set()
+
+
+def _reader(content: bytes) -> ReadAt:
+    return lambda offset, length: content[offset : offset + length]

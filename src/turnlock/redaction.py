@@ -1,0 +1,44 @@
+"""Taking secrets out of text that is about to be written or sent.
+
+Configured secrets first, by value, as no pattern knows them all; then what looks like a credential.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+HIDDEN = "[redacted]"
+# Shorter values are words, and hiding them would hide the error as well.
+_SECRET_LENGTH_MIN = 6
+_TEXT_MAX = 20_000
+
+_PATTERNS = (
+    r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}",
+    r"\b(?:sk|pk|rk)-[A-Za-z0-9_-]{12,}",
+    r"\b(?:gh[pousr]_|github_pat_|glpat-|xox[abposr]-|hf_|gsk_|AIza)[A-Za-z0-9_-]{12,}",
+    r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",
+    r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*(?:-----END [A-Z ]*PRIVATE KEY-----)?",
+    r"(?i)\b[a-z]+://[^/\s:@]{1,200}:[^/\s@]{1,200}@",
+    r"(?i)(?:api[_-]?key|access[_-]?token|secret|password|authorization)"
+    r"[\"']?\s*[:=]\s*[\"']?[^\s\"',;&]{6,}",
+)
+# Compiled at the first error, by re's own cache: most processes never get there.
+_TAG = r"(?is)<(script|style)\b.*?</\1\s*>|<[^>]{0,2000}>"
+
+
+def redact(text: str, secrets: Iterable[str] = ()) -> str:
+    """The text without secrets, HTML tags and repeated white space.
+
+    ``secrets`` are removed wherever they stand; values of fewer than 6 characters are not.
+    """
+    text = text[:_TEXT_MAX]
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= _SECRET_LENGTH_MIN:
+            text = text.replace(secret, HIDDEN)
+    for pattern in _PATTERNS:
+        text = re.sub(pattern, HIDDEN, text)
+    if "<" in text:
+        text = re.sub(_TAG, " ", text)
+    return " ".join(text.split())

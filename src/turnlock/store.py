@@ -1,0 +1,366 @@
+"""The public face: a store of sessions, and the turns on them."""
+
+from __future__ import annotations
+
+import enum
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from .backends import Backend, LockRecord, SessionRecord, TakeRequest
+from .clock import Clock
+from .errors import StoreError, TurnlockError
+from .events import Subscriber
+from .limits import DEFAULT_MAX_HOLD, DEFAULT_WAIT, Limits
+from .session import SessionKey, parse_key
+from .transcript.entries import Entry
+from .transcript.jsonl import Line
+from .turns.revoking import REVOKER_MAX_HOLD, report_reclaimed, revoke, settle_and_release
+from .turns.runtime import Runtime, Statistics, Zombie
+from .turns.sync import OpenTurn, Turn
+from .turns.taking import Wanted, wanted
+from .turns.watching import Budget
+
+if TYPE_CHECKING:
+    from .turns.aio import AsyncTurn, OpenAsyncTurn
+
+F = TypeVar("F", bound=Callable[..., Any])
+MEMORY = "memory:"
+
+
+class Default(enum.Enum):
+    """Stands for a value from the store's limits."""
+
+    LIMITS = enum.auto()
+
+
+class WrongContext(TurnlockError, RuntimeError):
+    """``with`` on the thread of a running event loop, where it would block the loop."""
+
+    def __init__(self) -> None:
+        super().__init__("this thread runs an event loop: use 'async with' for the turn")
+
+
+class Store:
+    """Sessions in one place. Open one with `open_store`; it may be shared by threads and tasks.
+
+    A store has no state on the disk of its own: two stores on one directory, in one process or in
+    many, see the same sessions and respect each other's turns.
+    """
+
+    def __init__(
+        self,
+        backend: Backend[Any],
+        *,
+        location: str,
+        limits: Limits | None = None,
+        secrets: Iterable[str] = (),
+        clock: Clock | None = None,
+    ) -> None:
+        self.location = location
+        self.limits = limits or Limits()
+        self._backend = backend
+        self._runtime = Runtime(clock=clock, secrets=secrets)
+        self._closed = False
+
+    # Turns
+
+    def turn(
+        self,
+        key: str,
+        *,
+        wait: float | Default | None = Default.LIMITS,
+        max_hold: float | Default = Default.LIMITS,
+        max_stall: float | None = None,
+        turn_id: str | None = None,
+    ) -> TurnBlock:
+        """A turn on a session: ``with``, ``async with``, or a decorator.
+
+        ``wait``: seconds to wait for a busy session, then `SessionBusy`; 0 tries once, None waits
+        for ever. ``max_hold``: seconds after which the session is taken from the turn; the turn's
+        task is cancelled and the block raises `LeaseRevoked`. ``max_stall``: the same for seconds
+        without progress (content under ``watch``, an append, ``progress()``); None is off.
+        ``turn_id``: the turn's name in claims, markers and logs; random by default. ``wait`` and
+        ``max_hold`` default to 60 and 300, or to what ``limits`` of the store were given.
+
+        A block that ends well leaves a terminal entry if it wrote anything. One that raises, or is
+        cancelled or revoked, leaves an error marker, before anyone else can have the session.
+
+        As a decorator ``@store.turn("main/{user}")`` names the session after the function's
+        arguments, and the turn is ``turnlock.current_turn()``.
+
+        Raises `InvalidSessionKey` and `LimitsError` at once; on entering `SessionBusy`,
+        `AlreadyHeld`, `LockPathError`, `TranscriptError`, `StoreError`.
+        """
+        limits = self.limits
+        if wait is Default.LIMITS:
+            wait = limits.wait if "wait" in limits.written else DEFAULT_WAIT
+        if max_hold is Default.LIMITS:
+            max_hold = limits.max_hold if "max_hold" in limits.written else DEFAULT_MAX_HOLD
+        session = None if "{" in str(key) else parse_key(key)
+        want = functools.partial(
+            wanted, wait=wait, max_hold=max_hold, max_stall=max_stall, turn_id=turn_id
+        )
+        # Checked now, where the mistake is, and not when the turn is entered.
+        want(session or SessionKey("main", "main"))
+        return TurnBlock(self, str(key), session, want)
+
+    # Reading
+
+    def read(self, key: str) -> Iterator[Entry]:
+        """The session's entries, oldest first; the header is none. Needs no lock.
+
+        Nothing for a session that does not exist. A damaged line is left out (``read_lines`` shows
+        it), and so is a fragment at the end, as its append was never acknowledged.
+        """
+        session = parse_key(key)
+        return (
+            line.entry
+            for line in self._backend.read(session)
+            if line.entry is not None and line.entry.get("type") != "session"
+        )
+
+    def read_lines(self, key: str) -> Iterator[Line]:
+        """Every complete line with its offset, header and damaged ones (``entry`` None) too."""
+        return self._backend.read(parse_key(key))
+
+    def sessions(self) -> Iterator[SessionRecord]:
+        """Every session, in the order of agents and names."""
+        return self._backend.sessions()
+
+    # Locks
+
+    def locks(self) -> list[LockRecord]:
+        """Every lock with its holder and the verdict on it. Changes nothing."""
+        return list(self._backend.locks(stale_after=self.limits.stale_after))
+
+    def clean_stale(self, stale_after: float | None = None) -> list[LockRecord]:
+        """Supersede and remove the stale locks, and write the error markers that they owe.
+
+        ``stale_after`` (default: the store's limit, 1800 s) is the age from which a foreign lock
+        without start time counts as stale. Returns every lock, with ``removed`` for those that
+        were. A lock that cannot be judged or removed is logged and left; it stops nothing.
+        """
+        after = self.limits.stale_after if stale_after is None else stale_after
+        found = list(self._backend.locks(stale_after=after))
+        return [self.clean(record, after) if record.stale else record for record in found]
+
+    def clean(self, record: LockRecord, stale_after: float | None = None) -> LockRecord:
+        """Remove one lock that `locks` called stale, if it still is; logs it, or why not."""
+        from .cleaning import clean_lock
+
+        after = self.limits.stale_after if stale_after is None else stale_after
+        return clean_lock(self._runtime, self._backend, record, after)
+
+    def revoke(self, key: str, reason: str = "operator") -> bool:
+        """Take a session from whoever holds it, and free it; whether anybody held it.
+
+        The holder is fenced, told (its task is cancelled if it is of this process) and marked.
+        Raises `LockPathError` for a lock whose holder nobody here can fence or judge.
+        """
+        session = parse_key(key)
+        for lease in self._runtime.leases():
+            if lease.session == session:
+                return revoke(self._runtime, lease, reason)
+        request = TakeRequest(None, REVOKER_MAX_HOLD, header=False)
+        held = self._backend.supersede(session, request, lease=None, reason=reason)
+        if held is None:
+            return False
+        report_reclaimed(self._runtime, held, str(session))
+        settle_and_release(self._runtime, self._backend, held, str(session))
+        return True
+
+    def check_leases(self) -> list[str]:
+        """Run the watchdog's rule now: revoke what is over a limit; ids of the turns."""
+        return self._runtime.check_leases()
+
+    def statistics(self) -> Statistics:
+        """Counters of this store since it was opened."""
+        return self._runtime.statistics()
+
+    def zombies(self) -> list[Zombie]:
+        """Revoked holders of this store that still run."""
+        return self._runtime.zombies()
+
+    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+        """Call ``subscriber`` with every event of this store; returns what ends that."""
+        return self._runtime.events.subscribe(subscriber)
+
+    # Life
+
+    def close(self) -> None:
+        """End the turns that are still open, with a marker each. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        for lease in self._runtime.leases():
+            revoke(self._runtime, lease, "cancelled")
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Store:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        from .turns.aio import on_worker
+
+        await on_worker(self.close)
+
+    def __repr__(self) -> str:
+        return f"<Store {self.location}>"
+
+    def _open(self, want: Wanted) -> OpenTurn:
+        self._check_open()
+        if is_loop_running():
+            raise WrongContext
+        return OpenTurn(self._runtime, self._backend, want)
+
+    def _open_async(self, want: Wanted) -> OpenAsyncTurn:
+        self._check_open()
+        from .turns.aio import OpenAsyncTurn
+
+        return OpenAsyncTurn(self._runtime, self._backend, want)
+
+    def _budget(self) -> Budget:
+        return Budget(self.limits.first_token, self.limits.idle, "model", None)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreError(self.location, "turn", "the store was closed")
+
+
+class TurnBlock:
+    """What `Store.turn` returns: enter it with ``with`` or ``async with``, or decorate with it."""
+
+    def __init__(
+        self,
+        store: Store,
+        key: str,
+        session: SessionKey | None,
+        want: Callable[[SessionKey], Wanted],
+    ) -> None:
+        self._store = store
+        self._key = key
+        self._session = session
+        self._want = want
+        self._open: OpenTurn | OpenAsyncTurn | None = None
+
+    def __enter__(self) -> Turn:
+        block = self._store._open(self._wanted())
+        turn = block.enter(self._store._budget())
+        self._open = block
+        return turn
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        block, self._open = self._open, None
+        cast("OpenTurn", block).exit(error)
+
+    async def __aenter__(self) -> AsyncTurn:
+        block = self._store._open_async(self._wanted())
+        turn = await block.enter(self._store._budget())
+        self._open = block
+        return turn
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        block, self._open = self._open, None
+        await cast("OpenAsyncTurn", block).exit(error)
+
+    def __call__(self, function: F) -> F:
+        import inspect
+
+        signature = inspect.signature(function)
+
+        def block(args: tuple[Any, ...], kwargs: dict[str, Any]) -> TurnBlock:
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            key = self._key.format(**bound.arguments)
+            return TurnBlock(self._store, key, parse_key(key), self._want)
+
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def in_async_turn(*args: Any, **kwargs: Any) -> Any:
+                async with block(args, kwargs):
+                    return await function(*args, **kwargs)
+
+            return cast("F", in_async_turn)
+
+        @functools.wraps(function)
+        def in_turn(*args: Any, **kwargs: Any) -> Any:
+            with block(args, kwargs):
+                return function(*args, **kwargs)
+
+        return cast("F", in_turn)
+
+    def _wanted(self) -> Wanted:
+        if self._open is not None:
+            raise TurnlockError("this turn is open already: call store.turn() once for each turn")
+        return self._want(self._session or parse_key(self._key))
+
+
+def open_store(
+    path_or_url: str | os.PathLike[str] | None = None,
+    *,
+    limits: Limits | None = None,
+    secrets: Iterable[str] = (),
+    durability: str = "fsync",
+) -> Store:
+    """Open a store of sessions.
+
+    ``path_or_url``: a state directory, made when something is written; ``memory:`` for tests; by
+    default ``$TURNLOCK_STATE_DIR`` or the platform's data directory. ``secrets`` are values that
+    error markers and logs must not hold. ``durability``: ``fsync`` (what is acknowledged survives
+    power loss) or ``none`` (it survives the death of the process).
+
+    Raises `StoreError` for a place that can be none, and on systems without flock (Windows).
+    """
+    from .config import default_state_directory
+
+    location = os.fspath(path_or_url) if path_or_url is not None else default_state_directory()
+    if location == MEMORY:
+        from .backends.memory import MemoryBackend
+
+        memory = MemoryBackend(pid=os.getpid())
+        return Store(memory, location=location, limits=limits, secrets=secrets)
+    if "://" in location:
+        raise StoreError(location, "open", "no backend for this kind of URL is installed")
+    files = open_files(location, durability=durability)
+    return Store(files, location=location, limits=limits, secrets=secrets)
+
+
+def open_files(location: str, *, one_file: bool = False, durability: str = "fsync") -> Backend[Any]:
+    """The files backend on a state directory, or on a single transcript."""
+    try:
+        from .backends.files import FilesBackend, OneFile, StateDirectory
+    except ImportError as error:
+        raise StoreError(
+            location, "open", "this system has no flock, so no file store", "use Linux or macOS"
+        ) from error
+    if one_file:
+        return FilesBackend(OneFile(location), durability=durability)
+    if os.path.exists(location) and not os.path.isdir(location):
+        raise StoreError(location, "open", "it is not a directory")
+    return FilesBackend(StateDirectory(location), durability=durability)
+
+
+def is_loop_running() -> bool:
+    # Without asyncio there is no loop, and importing it would cost more than the take.
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and asyncio._get_running_loop() is not None

@@ -1,0 +1,182 @@
+"""Entries: how each kind is made, and how ours are recognised.
+
+The shape is OpenClaw's transcript version 3, as its releases 2026.2 to 2026.7 write it: a header
+line, then entries with ``type``, ``id``, ``parentId`` and ``timestamp``. Ours beside it:
+
+* every entry that we write has ``epoch``;
+* a turn opens with ``turnlock:turn``, in one buffer with its first entry;
+* it ends with exactly one terminal entry: ``turnlock:end``, or the error marker under OpenClaw's
+  own name ``openclaw:prompt-error``, so that its tools show it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+from ..clock import iso
+
+Entry = dict[str, Any]
+
+VERSION = 3
+OPENING = "turnlock:turn"
+END = "turnlock:end"
+MARKER = "openclaw:prompt-error"
+TERMINAL = frozenset({END, MARKER})
+RESERVED = TERMINAL | {OPENING}
+
+MARKER_BYTES_MAX = 2048
+# Bytes of a value as JSON. Seven fields of the second size, the first and what JSON adds around
+# them stay under the size of a marker.
+_ERROR_BYTES_MAX = 640
+_FIELD_BYTES_MAX = 112
+# Above it a number is no epoch but an attempt to poison the sequence (2**53 is exact in JSON).
+EPOCH_MAX = 2**53
+
+Reason = Literal[
+    "error",
+    "hold-limit",
+    "stall-limit",
+    "model-limit",
+    "cancelled",
+    "operator",
+    "interrupted",
+]
+REASONS: tuple[Reason, ...] = (
+    "error",
+    "hold-limit",
+    "stall-limit",
+    "model-limit",
+    "cancelled",
+    "operator",
+    "interrupted",
+)
+
+
+class Failure(NamedTuple):
+    """What an error marker says about a turn. ``error`` is already redacted."""
+
+    turn_id: str
+    reason: str
+    error: str
+    held: float | None = None
+    phase: str = ""
+    provider: str | None = None
+    model: str | None = None
+    api: str | None = None
+
+
+def new_id() -> str:
+    """64 random bits: OpenClaw's 32 collide after some ten thousand entries."""
+    return os.urandom(8).hex()
+
+
+def user(text: str) -> Entry:
+    """A user's message, to be appended to a turn."""
+    return _message({"role": "user", "content": [{"type": "text", "text": text}]})
+
+
+def assistant(
+    text: str,
+    *,
+    provider: str = "turnlock",
+    model: str = "unknown",
+    api: str = "openai-completions",
+    stop_reason: str = "stop",
+    usage: Mapping[str, Any] | None = None,
+) -> Entry:
+    """A model's reply, to be appended to a turn."""
+    message: Entry = {
+        "role": "assistant",
+        "content": [{"type": "text", "text": text}],
+        "api": api,
+        "provider": provider,
+        "model": model,
+        "stopReason": stop_reason,
+    }
+    if usage:
+        message["usage"] = dict(usage)
+    return _message(message)
+
+
+def header(session_id: str, *, cwd: str, wall: float) -> Entry:
+    return {
+        "type": "session",
+        "version": VERSION,
+        "id": session_id,
+        "timestamp": iso(wall),
+        "cwd": cwd,
+    }
+
+
+def opening(turn_id: str) -> Entry:
+    return _custom(OPENING, {"v": 1, "turnId": turn_id})
+
+
+def end(turn_id: str, held: float) -> Entry:
+    return _custom(END, {"v": 1, "turnId": turn_id, "heldMs": round(held * 1000)})
+
+
+def marker(failure: Failure, *, session_id: str | None, wall: float) -> Entry:
+    """The error marker of a failed turn, at most 2 kB as a line of the transcript."""
+    data: Entry = {
+        "timestamp": round(wall * 1000),
+        "runId": _cut(failure.turn_id),
+        "sessionId": _cut(session_id),
+        "provider": _cut(failure.provider),
+        "model": _cut(failure.model),
+        "api": _cut(failure.api),
+        "error": _cut(failure.error, _ERROR_BYTES_MAX),
+        "turnId": _cut(failure.turn_id),
+        "reason": failure.reason,
+        "heldMs": None if failure.held is None else round(failure.held * 1000),
+        "phase": _cut(failure.phase),
+    }
+    return _custom(MARKER, data)
+
+
+def custom_type(entry: Mapping[str, Any]) -> str | None:
+    kind = entry.get("customType") if entry.get("type") == "custom" else None
+    return kind if isinstance(kind, str) else None
+
+
+def epoch_of(entry: Mapping[str, Any]) -> int | None:
+    """The epoch of an entry of ours; None for a foreign entry and for a number out of range."""
+    epoch = entry.get("epoch")
+    if isinstance(epoch, int) and not isinstance(epoch, bool) and 0 < epoch <= EPOCH_MAX:
+        return epoch
+    return None
+
+
+def turn_id_of(entry: Mapping[str, Any]) -> str | None:
+    data = entry.get("data")
+    turn_id = data.get("turnId") if isinstance(data, dict) else None
+    return turn_id if isinstance(turn_id, str) else None
+
+
+def is_terminal(entry: Mapping[str, Any]) -> bool:
+    """Whether the entry ends its turn. OpenClaw's own prompt errors have no epoch and end none."""
+    return custom_type(entry) in TERMINAL and epoch_of(entry) is not None
+
+
+def _message(message: Entry) -> Entry:
+    return {"type": "message", "message": message}
+
+
+def _custom(kind: str, data: Entry) -> Entry:
+    return {"type": "custom", "customType": kind, "data": data}
+
+
+def _cut(text: str | None, most: int = _FIELD_BYTES_MAX) -> str | None:
+    if text is None or _json_bytes(text) <= most:
+        return text
+    kept = text[:most]
+    while _json_bytes(kept) > most - 3:
+        kept = kept[: len(kept) * 7 // 8]
+    return f"{kept}…"
+
+
+def _json_bytes(text: str) -> int:
+    return len(json.dumps(text, ensure_ascii=False).encode(errors="replace"))

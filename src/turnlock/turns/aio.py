@@ -1,0 +1,352 @@
+"""The face of a turn for tasks: ``async with store.turn(key) as turn:``.
+
+File work never runs on the event loop: every operation that touches storage is done by a worker. A
+task that is cancelled while its append is under way learns the outcome before the cancellation
+passes on, or nobody would know whether the entry is there.
+
+Taking is done by workers from the grant on, without the loop: a waiter whose loop is blocked must
+not stop those behind it for longer than its own hold limit.
+
+Revocation cancels the task, and takes that cancellation back (`asyncio.Task.uncancel`) when the
+block raises `LeaseRevoked` for it, as `asyncio.timeout` does. A cancellation from outside stays
+one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextvars import Token
+from typing import Any, TypeVar
+
+from ..backends import Backend
+from ..transcript.history import Message
+from .frames import task_frames
+from .lease import State
+from .queue import queues
+from .runtime import Runtime
+from .sync import cause, describe_model, passes_as_revoked
+from .taking import Attempt, Wanted, begin, busy_here, enter_queue
+from .turn import TurnCore, _current
+from .watching import AsyncWatch, Budget, IsContent
+from .workers import workers
+
+T = TypeVar("T")
+
+# How long a cancelled task waits to learn the outcome of an append that it had begun.
+_OUTCOME_TIMEOUT = 5.0
+
+
+def on_worker(job: Callable[[], T]) -> asyncio.Future[T]:
+    """Run a job on a worker; a future of the running loop for its result."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def run() -> None:
+        result: T | None = None
+        problem: BaseException | None = None
+        try:
+            result = job()
+        except BaseException as error:  # noqa: BLE001 - it belongs to who awaits the future
+            problem = error
+        call_on_loop(loop, lambda: deliver(future, result, problem))
+
+    # Whoever stopped waiting for the outcome does not want a warning about it either.
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())
+    workers.submit(run)
+    return future
+
+
+def deliver(future: asyncio.Future[Any], result: Any, problem: BaseException | None) -> bool:
+    """Complete a future unless nobody wants it any more; whether it did."""
+    if future.done():
+        return False
+    if problem is not None:
+        future.set_exception(problem)
+    else:
+        future.set_result(result)
+    return True
+
+
+def call_on_loop(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> bool:
+    """Have a loop call something, from any thread; False when the loop is closed."""
+    try:
+        loop.call_soon_threadsafe(callback)
+    except RuntimeError:
+        return False
+    return True
+
+
+class AwaitableEpoch(int):
+    """A turn's epoch. Awaiting it makes the turn's opening durable, and gives the plain number."""
+
+    _make_durable: Callable[[], Awaitable[int]]
+
+    def __await__(self) -> Generator[Any, None, int]:
+        return self._make_durable().__await__()
+
+
+class _Done:
+    """What `progress` returns in a task: there is nothing left to wait for."""
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return
+        yield
+
+
+_DONE = _Done()
+
+
+class AsyncTurn:
+    """One exclusive piece of work on a session, in a task. As `Turn`, but awaited."""
+
+    def __init__(self, core: TurnCore, default: Budget) -> None:
+        self._core = core
+        self._default = default
+
+    @property
+    def turn_id(self) -> str:
+        return self._core.lease.turn_id
+
+    @property
+    def session(self) -> str:
+        return self._core.lease.label
+
+    @property
+    def revoked(self) -> bool:
+        """Whether the session was taken from this turn, as far as this process knows."""
+        return self._core.lease.is_revoked
+
+    @property
+    def epoch(self) -> AwaitableEpoch:
+        """The turn's fencing number in its session.
+
+        ``await turn.epoch`` makes the turn's opening durable first. Only then is the number the
+        turn's for ever; do that before you hand it to anything.
+        """
+        epoch = AwaitableEpoch(self._core.epoch)
+        epoch._make_durable = lambda: self._run(self._core.open)
+        return epoch
+
+    async def append(self, *entries: Mapping[str, Any]) -> list[str]:
+        """Append the entries as one; their ids, in order, once they are durable."""
+        return await self._run(lambda: self._core.append(entries))
+
+    async def messages(self) -> list[Message]:
+        """The session's history as OpenAI-style messages, oldest first, without markers."""
+        return await self._run(self._core.messages)
+
+    def progress(self, what: str = "") -> Awaitable[None]:
+        """Say that the turn is getting on. Done when called; awaiting it is allowed, not needed."""
+        self._core.check_revoked()
+        self._core.progress(what)
+        return _DONE
+
+    async def check(self) -> None:
+        """Raises `LeaseRevoked` unless the turn still holds its session, as the storage says."""
+        await self._run(self._core.check)
+
+    def watch(
+        self,
+        source: Any,
+        *,
+        first: float | None = None,
+        idle: float | None = None,
+        content: IsContent | None = None,
+        what: str = "model",
+    ) -> AsyncWatch:
+        """An awaitable or an async stream under limits; ``await`` it or ``async for`` over it.
+
+        ``first`` seconds to the first item, headers and all; ``idle`` between items; None takes
+        the store's ``limits.first_token`` and ``limits.idle``. When a limit passes, the turn is
+        revoked with reason ``model-limit`` and its task is cancelled.
+        """
+        budget = self._default.with_limits(first, idle, content, what)
+        return AsyncWatch(self._core, source, budget)
+
+    def describe_model(
+        self, *, provider: str | None = None, model: str | None = None, api: str | None = None
+    ) -> None:
+        """What an error marker says about the model, should the turn fail."""
+        describe_model(self._core, provider, model, api)
+
+    async def _run(self, job: Callable[[], T]) -> T:
+        return await learn_outcome(on_worker(job), lambda: self._core.lease.is_revoked)
+
+    def __repr__(self) -> str:
+        return f"<AsyncTurn {self.turn_id} of {self.session}: {self._core.lease.state.value}>"
+
+
+async def learn_outcome(future: asyncio.Future[T], hopeless: Callable[[], bool]) -> T:
+    """Await a job; when cancelled, wait for its end first, unless it is hopeless."""
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        deadline = asyncio.get_running_loop().time() + _OUTCOME_TIMEOUT
+        while not future.done() and not hopeless():
+            left = deadline - asyncio.get_running_loop().time()
+            if left <= 0:
+                break
+            try:
+                await asyncio.wait({future}, timeout=left)
+            except asyncio.CancelledError:
+                continue
+        raise
+
+
+class _Taking:
+    """Takes a session for the running task; everything from the grant on happens on workers."""
+
+    def __init__(self, runtime: Runtime, backend: Backend[Any], want: Wanted) -> None:
+        self._runtime = runtime
+        self._backend = backend
+        self._want = want
+        self._loop = asyncio.get_running_loop()
+        self._future: asyncio.Future[TurnCore] = self._loop.create_future()
+        self._started = runtime.clock.monotonic()
+        self._attempt = Attempt(runtime, backend, want, started=self._started)
+        task = asyncio.current_task()
+        assert task is not None
+        self._frames = task_frames(task, threading.get_ident())
+        self._task = task
+
+    async def run(self) -> TurnCore:
+        want = self._want
+        owner = ("task", self._task)
+        self._ticket = enter_queue(self._runtime, self._backend, want, owner, self._on_grant)
+        timer = None
+        if self._ticket.granted:
+            self._on_grant()
+        elif math.isfinite(want.wait):
+            timer = self._loop.call_later(want.wait, self._on_timeout)
+        try:
+            return await self._future
+        except asyncio.CancelledError:
+            self._attempt.give_up()
+            queues.give_up(self._ticket)
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _on_grant(self) -> None:
+        workers.submit(self._take)
+
+    def _on_timeout(self) -> None:
+        if queues.give_up(self._ticket):
+            deliver(
+                self._future,
+                None,
+                busy_here(self._runtime, self._want, self._ticket, self._started),
+            )
+
+    def _take(self) -> None:
+        core: TurnCore | None = None
+        problem: BaseException | None = None
+        try:
+            held = self._attempt.run()
+            if held is not None:
+                core = TurnCore(
+                    self._runtime,
+                    begin(
+                        self._runtime,
+                        self._backend,
+                        self._want,
+                        self._ticket,
+                        held,
+                        self._started,
+                        self._frames,
+                    ),
+                )
+                core.settle()
+        except BaseException as error:  # noqa: BLE001 - it belongs to who awaits the future
+            problem = error
+        if core is None or problem is not None:
+            queues.leave(self._ticket)
+        if not call_on_loop(self._loop, lambda: self._deliver(core, problem)) and core is not None:
+            core.discard()
+
+    def _deliver(self, core: TurnCore | None, problem: BaseException | None) -> None:
+        if not deliver(self._future, core, problem) and core is not None:
+            # The task was cancelled in the moment in which it got the session.
+            workers.submit(core.discard)
+
+
+class OpenAsyncTurn:
+    """The block of an `AsyncTurn`: takes, runs, ends."""
+
+    def __init__(self, runtime: Runtime, backend: Backend[Any], want: Wanted) -> None:
+        self._runtime = runtime
+        self._backend = backend
+        self._want = want
+        self._token: Token[Any] | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._cancelled_by_us = False
+        self._cancelling = 0
+
+    async def enter(self, default: Budget) -> AsyncTurn:
+        core = await _Taking(self._runtime, self._backend, self._want).run()
+        self.core = core
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        assert self._task is not None
+        self._cancelling = self._task.cancelling()
+        core.lease.on_revoked.append(lambda: call_on_loop(self._loop, self._cancel_task))
+        turn = AsyncTurn(core, default)
+        self._token = _current.set(turn)
+        if core.lease.is_over_for_holder:
+            self._loop.call_soon(self._cancel_task)
+        return turn
+
+    async def exit(self, error: BaseException | None) -> None:
+        task, self._task = self._task, None
+        if self._token is not None:
+            _current.reset(self._token)
+        core = self.core
+        if core.lease.is_over_for_holder:
+            self._exit_revoked(task, error)
+        elif error is None:
+            await self._finish(core.succeed)
+        else:
+            reason, text = cause(error)
+            await self._finish(lambda: core.fail(reason, text))
+
+    def _exit_revoked(self, task: asyncio.Task[Any] | None, error: BaseException | None) -> None:
+        revoked = self.core.leave()
+        by_us = isinstance(error, asyncio.CancelledError)
+        if self._cancelled_by_us and task is not None:
+            # Somebody else's cancellation is left standing, as asyncio.timeout leaves it.
+            by_us = by_us and task.uncancel() <= self._cancelling
+        elif by_us:
+            by_us = False
+        if error is None or by_us or passes_as_revoked(error):
+            raise revoked from error
+
+    async def _finish(self, job: Callable[[], None]) -> None:
+        lease = self.core.lease
+        future = on_worker(job)
+        hung = asyncio.get_running_loop().create_future()
+        lease.on_revoked.append(lambda: call_on_loop(self._loop, lambda: deliver(hung, None, None)))
+        try:
+            await learn_outcome(_first(future, hung), lambda: lease.state is State.REVOKED)
+        finally:
+            hung.cancel()
+        if future.done():
+            future.result()
+        else:
+            # The terminal entry hangs on a disk; the session went on without it.
+            raise self.core.leave()
+
+    def _cancel_task(self) -> None:
+        if self._task is not None and not self._cancelled_by_us:
+            self._cancelled_by_us = True
+            self._task.cancel(f"turn revoked: {self.core.lease.reason}")
+
+
+def _first(*futures: asyncio.Future[Any]) -> asyncio.Future[Any]:
+    return asyncio.ensure_future(asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED))
+
+
+__all__ = ["AsyncTurn", "OpenAsyncTurn"]

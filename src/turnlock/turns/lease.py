@@ -1,0 +1,147 @@
+"""The lease: what a holder has, and the states that it goes through.
+
+::
+
+    HELD ──────────► ENDING ─────────► RELEASED
+      │                │
+      └──► REVOKING ◄──┘   the fence is being put up; nothing is written from here on
+              │
+              ▼
+           REVOKED         the fence is up: final, whatever the holder still does
+
+    any ──► FORKED         this is a child process; the lease is its parent's
+
+A lease never goes back: a torn-down holder cannot hold again, it has to take a new lease. A move
+that the table does not allow is refused and changes nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from enum import Enum
+from typing import Any
+
+from ..backends import Backend, BackendLease
+from ..errors import LeaseRevoked
+from ..session import SessionKey
+from .queue import Ticket
+
+
+class State(Enum):
+    HELD = "held"
+    ENDING = "ending"
+    REVOKING = "revoking"
+    REVOKED = "revoked"
+    RELEASED = "released"
+    FORKED = "forked"
+
+
+TRANSITIONS: dict[State, frozenset[State]] = {
+    State.HELD: frozenset({State.ENDING, State.REVOKING, State.FORKED}),
+    State.ENDING: frozenset({State.RELEASED, State.REVOKING, State.FORKED}),
+    State.REVOKING: frozenset({State.REVOKED, State.FORKED}),
+    State.REVOKED: frozenset({State.FORKED}),
+    State.RELEASED: frozenset({State.FORKED}),
+    State.FORKED: frozenset(),
+}
+
+WRITABLE = frozenset({State.HELD, State.ENDING})
+
+
+class Call:
+    """One model call or stream under `watch`: due when it has made no progress by ``deadline``."""
+
+    __slots__ = ("deadline", "what")
+
+    def __init__(self, what: str, deadline: float) -> None:
+        self.what = what
+        self.deadline = deadline
+
+
+class Lease:
+    """A held session. All times are of the monotonic clock, in seconds.
+
+    ``frames`` gives the holder's stack, oldest call first; ``on_revoked`` are called once, when the
+    fence is up.
+    """
+
+    def __init__(
+        self,
+        session: SessionKey,
+        turn_id: str,
+        backend: Backend[Any],
+        held: BackendLease,
+        ticket: Ticket,
+        *,
+        taken: float,
+        max_hold: float,
+        max_stall: float | None,
+        frames: Callable[[], list[str]],
+        is_turn: bool,
+    ) -> None:
+        self.session = session
+        self.turn_id = turn_id
+        self.backend = backend
+        self.held = held
+        self.ticket = ticket
+        self.taken = taken
+        self.max_hold = max_hold
+        self.max_stall = max_stall
+        self.frames = frames
+        self.is_turn = is_turn
+        self.progressed = taken
+        self.phase = ""
+        self.calls: dict[int, Call] = {}
+        self.state = State.HELD
+        self.reason = ""
+        self.revoked_at = 0.0
+        self.given_back = 0.0
+        self.on_revoked: list[Callable[[], object]] = []
+        self.provider: str | None = None
+        self.model: str | None = None
+        self.api: str | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def label(self) -> str:
+        return str(self.session)
+
+    @property
+    def is_revoked(self) -> bool:
+        return self.state in (State.REVOKING, State.REVOKED)
+
+    @property
+    def is_over_for_holder(self) -> bool:
+        """Whether the holder's block has nothing left to end."""
+        return self.state not in WRITABLE
+
+    def move(self, state: State, *, reason: str = "") -> bool:
+        """Go to a state if the table allows it; whether it did."""
+        with self._lock:
+            if state not in TRANSITIONS[self.state]:
+                return False
+            self.state = state
+            if reason:
+                self.reason = reason
+            return True
+
+    def check_writable(self, now: float) -> None:
+        """Raises `LeaseRevoked` unless the holder may write."""
+        if self.state not in WRITABLE:
+            raise self.revoked_error(now)
+
+    def revoked_error(self, now: float) -> LeaseRevoked:
+        reason = "forked" if self.state is State.FORKED else self.reason or "released"
+        end = self.revoked_at or now
+        return LeaseRevoked(
+            self.label, turn_id=self.turn_id, held=max(0.0, end - self.taken), reason=reason
+        )
+
+    def tell_holder(self) -> None:
+        """Call back, once. The holder may queue for the session again from here on."""
+        self.ticket.owner = None
+        with self._lock:
+            callbacks, self.on_revoked = self.on_revoked, []
+        for callback in callbacks:
+            callback()

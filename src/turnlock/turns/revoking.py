@@ -1,0 +1,195 @@
+"""Revocation: fence, marker, hand over, and the proof that it worked.
+
+1. The lease goes to REVOKING: from here nothing more of it is written by this process.
+2. The backend puts a claim of ours in place of the holder's: the fence is up, for every process.
+3. The holder is told: its task is cancelled, its callbacks called.
+4. The marker is written, under our own lease. If it cannot be, it is owed, and the session is
+   handed over all the same.
+5. Our lease is released and the queue goes on.
+6. Verified: the old lease must have nothing any more. Then it is counted and logged, with where
+   the holder hangs.
+
+A fence that cannot be put up (a stopped process in the guard, a frozen disk) is tried again; the
+holder is told at once, since this process refuses its writes anyhow.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from ..backends import TakeRequest
+from ..errors import LockPathError, StoreError, TranscriptError
+from ..events import LockReclaimed, RevocationFailed, TurnRevoked
+from ..transcript.entries import Failure
+from .lease import Lease, State
+from .queue import queues
+from .watchdog import TICK
+from .workers import workers
+from .writer import ERRORS, Writer
+
+if TYPE_CHECKING:
+    from ..backends import Backend, BackendLease
+    from .runtime import Runtime
+
+logger = logging.getLogger("turnlock")
+
+# The revoker's own hold limit, should it die between fence and release.
+REVOKER_MAX_HOLD = 60.0
+_FRAMES_LOGGED = 12
+# How far back the marker of a turn is looked for that somebody else superseded.
+_TURNS_SEARCHED = 16
+_STORAGE_ERRORS = (StoreError, LockPathError, TranscriptError)
+
+
+def revoke(runtime: Runtime, lease: Lease, reason: str, *, deadline: float | None = None) -> bool:
+    """Take a lease of this process from its holder; whether this call did it."""
+    if not lease.move(State.REVOKING, reason=reason):
+        return False
+    stack = tuple(lease.frames()[-_FRAMES_LOGGED:])
+    _fence(runtime, lease, reason, stack, deadline)
+    return True
+
+
+def retire_lost(runtime: Runtime, lease: Lease) -> None:
+    """End a lease that has lost its claim already: another process took it, or a person did."""
+    if not lease.move(State.REVOKING, reason="superseded"):
+        return
+    lease.reason = _reason_in_transcript(lease) or "superseded"
+    stack = tuple(lease.frames()[-_FRAMES_LOGGED:])
+    _hand_over(runtime, lease, stack, None)
+
+
+def _fence(
+    runtime: Runtime, lease: Lease, reason: str, stack: tuple[str, ...], deadline: float | None
+) -> None:
+    request = TakeRequest(None, REVOKER_MAX_HOLD, header=False)
+    try:
+        ours = lease.backend.supersede(lease.session, request, lease=lease.held, reason=reason)
+    except _STORAGE_ERRORS as error:
+        text = runtime.redacted(str(error))
+        runtime.events.emit(RevocationFailed(lease.label, lease.turn_id, reason, text))
+        logger.error(
+            "session %s: turn %s cannot be fenced yet: %s", lease.label, lease.turn_id, text
+        )
+        lease.revoked_at = runtime.clock.monotonic()
+        lease.tell_holder()
+        workers.submit(lambda: _fence_again(runtime, lease, reason, stack, deadline))
+        return
+    _hand_over(runtime, lease, stack, deadline, ours)
+
+
+def _fence_again(
+    runtime: Runtime, lease: Lease, reason: str, stack: tuple[str, ...], deadline: float | None
+) -> None:
+    runtime.clock.sleep(TICK)
+    _fence(runtime, lease, reason, stack, deadline)
+
+
+def _hand_over(
+    runtime: Runtime,
+    lease: Lease,
+    stack: tuple[str, ...],
+    deadline: float | None,
+    ours: BackendLease | None = None,
+) -> None:
+    """What follows the fence: tell, mark, release, go on, verify, report."""
+    now = runtime.clock.monotonic()
+    lease.revoked_at = lease.revoked_at or now
+    lease.move(State.REVOKED)
+    runtime.watchdog.remove(lease)
+    runtime.now_zombie(lease, stack)
+    lease.tell_holder()
+    if ours is not None:
+        settle_and_release(
+            runtime, lease.backend, ours, lease.label, details=_failure(lease, now - lease.taken)
+        )
+    queues.leave(lease.ticket)
+    verified = _is_fenced(lease)
+    late = 0.0 if deadline is None else now - deadline
+    held = now - lease.taken
+    runtime.events.emit(
+        TurnRevoked(lease.label, lease.turn_id, lease.reason, held, lease.phase, late, stack)
+    )
+    logger.warning(
+        "revoked turn %s: session=%s held=%.3fs reason=%s phase=%s late=%.1fms fenced=%s at:\n%s",
+        lease.turn_id,
+        lease.label,
+        held,
+        lease.reason,
+        lease.phase or "-",
+        late * 1000,
+        verified,
+        "\n".join(f"    {frame}" for frame in stack) or "    (no stack)",
+    )
+
+
+def settle_and_release(
+    runtime: Runtime,
+    backend: Backend[BackendLease],
+    held: BackendLease,
+    label: str,
+    *,
+    details: Failure | None = None,
+) -> None:
+    """Write what was owed to a lease that was taken for nothing else, and release it."""
+    writer = Writer(
+        backend,
+        held,
+        runtime.clock,
+        label=label,
+        turn_id=None,
+        on_marked=lambda failure: runtime.marked(label, failure),
+        details={details.turn_id: details} if details else None,
+    )
+    try:
+        writer.settle()
+    except _STORAGE_ERRORS as error:
+        owed = details.turn_id if details else next((t.turn_id for t in held.owed if t.turn_id), "")
+        runtime.marker_owed(label, owed or "", error)
+    try:
+        backend.release(held)
+    except _STORAGE_ERRORS as error:
+        logger.error("session %s: the lock could not be released: %s", label, error)
+
+
+def report_reclaimed(runtime: Runtime, held: BackendLease, label: str) -> None:
+    """Count and log what a take found dead."""
+    for turn in held.owed:
+        runtime.events.emit(LockReclaimed(label, turn.pid, turn.turn_id, turn.reason))
+        logger.warning(
+            "took over session %s: pid=%s turn=%s reason=%s",
+            label,
+            turn.pid,
+            turn.turn_id,
+            turn.reason,
+        )
+
+
+def _failure(lease: Lease, held: float) -> Failure:
+    return Failure(
+        lease.turn_id,
+        lease.reason,
+        ERRORS.get(lease.reason, f"the turn was revoked: {lease.reason}"),
+        held,
+        lease.phase,
+        lease.provider,
+        lease.model,
+        lease.api,
+    )
+
+
+def _is_fenced(lease: Lease) -> bool:
+    try:
+        return not lease.backend.holds(lease.held)
+    except _STORAGE_ERRORS:
+        return False
+
+
+def _reason_in_transcript(lease: Lease) -> str | None:
+    """Why another process took the session, as the marker that it wrote says."""
+    try:
+        seen = lease.backend.end(lease.session, turns=_TURNS_SEARCHED).turn(lease.turn_id)
+    except _STORAGE_ERRORS:
+        return None
+    return seen.reason if seen is not None else None

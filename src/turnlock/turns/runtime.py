@@ -1,0 +1,225 @@
+"""What the turns of one store share: clock, watchdog, events, zombies, secrets."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from ..clock import Clock, SystemClock
+from ..errors import TurnlockError
+from ..events import (
+    ClockGap,
+    Events,
+    LockReclaimed,
+    MarkerOwed,
+    RevocationFailed,
+    TurnMarked,
+    TurnReleased,
+    TurnRevoked,
+    TurnStarted,
+    ZombieEnded,
+)
+from ..redaction import redact
+from ..transcript.entries import Failure
+from .lease import Lease, State
+from .revoking import retire_lost, revoke
+from .watchdog import Overdue, Watchdog, overdue
+from .workers import workers
+
+logger = logging.getLogger("turnlock")
+
+_runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
+
+
+class Zombie(NamedTuple):
+    """A revoked holder that still runs. ``since``: seconds since the fence went up."""
+
+    session: str
+    turn_id: str
+    reason: str
+    held: float
+    since: float
+    stack: tuple[str, ...]
+
+
+class Statistics(NamedTuple):
+    """Counters since the store was opened; ``held`` and ``zombies`` are of this moment."""
+
+    held: int
+    zombies: int
+    started: int
+    released: int
+    revoked: int
+    revoked_by_reason: dict[str, int]
+    revocations_failed: int
+    reclaimed: int
+    markers: int
+    markers_owed: int
+    zombies_ended: int
+    clock_gaps: int
+
+
+class Runtime:
+    def __init__(self, *, clock: Clock | None = None, secrets: Iterable[str] = ()) -> None:
+        self.clock = clock or SystemClock()
+        self.events = Events()
+        self.secrets = tuple(secrets)
+        self.watchdog = Watchdog(
+            self.clock, revoke=self._revoke_soon, verify=self._verify_soon, on_gap=self._on_gap
+        )
+        self._lock = threading.Lock()
+        self._held: dict[int, Lease] = {}
+        self._zombies: dict[int, tuple[Lease, tuple[str, ...]]] = {}
+        self._verifying = threading.Lock()
+        _runtimes.add(self)
+
+    @staticmethod
+    def all() -> list[Runtime]:
+        """Every runtime of this process."""
+        return list(_runtimes)
+
+    # Leases
+
+    def started(self, lease: Lease, waited: float) -> None:
+        with self._lock:
+            self._held[id(lease)] = lease
+        self.watchdog.add(lease)
+        self.events.emit(TurnStarted(lease.label, lease.turn_id, waited))
+
+    def ended(self, lease: Lease, *, failed: bool) -> None:
+        """The holder has released its lease."""
+        self.watchdog.remove(lease)
+        with self._lock:
+            self._held.pop(id(lease), None)
+        held = self.clock.monotonic() - lease.taken
+        self.events.emit(TurnReleased(lease.label, lease.turn_id, held, failed))
+
+    def left(self, lease: Lease) -> None:
+        """The holder of a revoked lease has come to its end: it is no zombie any more."""
+        with self._lock:
+            zombie = self._zombies.pop(id(lease), None)
+            self._held.pop(id(lease), None)
+        if zombie is not None:
+            lasted = self.clock.monotonic() - lease.revoked_at
+            self.events.emit(ZombieEnded(lease.label, lease.turn_id, lasted))
+
+    def leases(self) -> list[Lease]:
+        with self._lock:
+            return list(self._held.values())
+
+    def held_by(self, turn_id: str) -> Lease | None:
+        return next((lease for lease in self.leases() if lease.turn_id == turn_id), None)
+
+    def now_zombie(self, lease: Lease, stack: tuple[str, ...]) -> None:
+        with self._lock:
+            # A holder that left in the meantime is none.
+            if self._held.pop(id(lease), None) is not None:
+                self._zombies[id(lease)] = (lease, stack)
+
+    def zombies(self) -> list[Zombie]:
+        now = self.clock.monotonic()
+        with self._lock:
+            zombies = list(self._zombies.values())
+        return [
+            Zombie(
+                lease.label,
+                lease.turn_id,
+                lease.reason,
+                lease.revoked_at - lease.taken,
+                now - lease.revoked_at,
+                stack,
+            )
+            for lease, stack in zombies
+        ]
+
+    def statistics(self) -> Statistics:
+        count = self.events.count
+        with self._lock:
+            held, zombies = len(self._held), len(self._zombies)
+        return Statistics(
+            held=held,
+            zombies=zombies,
+            started=count(TurnStarted),
+            released=count(TurnReleased),
+            revoked=count(TurnRevoked),
+            revoked_by_reason=self.events.revocations_by_reason(),
+            revocations_failed=count(RevocationFailed),
+            reclaimed=count(LockReclaimed),
+            markers=count(TurnMarked),
+            markers_owed=count(MarkerOwed),
+            zombies_ended=count(ZombieEnded),
+            clock_gaps=count(ClockGap),
+        )
+
+    # The watchdog's work
+
+    def check_leases(self) -> list[str]:
+        """Run the rule now and revoke what is overdue; the turn ids."""
+        due = overdue(self.watchdog.leases(), self.clock.monotonic())
+        for one in due:
+            self.watchdog.remove(one.lease)
+            revoke(self, one.lease, one.reason, deadline=one.deadline)
+        return [one.lease.turn_id for one in due]
+
+    def _revoke_soon(self, due: Overdue) -> None:
+        workers.submit(lambda: revoke(self, due.lease, due.reason, deadline=due.deadline))
+
+    def _verify_soon(self, leases: list[Lease]) -> None:
+        # A verification that hangs on a disk is not joined by a second one every second.
+        if self._verifying.acquire(blocking=False):
+            workers.submit(lambda: self._verify_job(leases))
+
+    def _verify_job(self, leases: list[Lease]) -> None:
+        try:
+            for lease in leases:
+                self._verify(lease)
+        finally:
+            self._verifying.release()
+
+    def _verify(self, lease: Lease) -> None:
+        try:
+            lost = lease.state is State.HELD and not lease.backend.holds(lease.held)
+            if lost:
+                retire_lost(self, lease)
+        except TurnlockError as error:
+            logger.warning("session %s: its lease cannot be verified: %s", lease.label, error)
+
+    def _on_gap(self, gap: float) -> None:
+        self.events.emit(ClockGap(gap))
+        logger.warning("the process stood still for %.1f s; its turns are given that time", gap)
+
+    # Markers
+
+    def redacted(self, text: str) -> str:
+        return redact(text, self.secrets)
+
+    def marked(self, label: str, failure: Failure) -> None:
+        self.events.emit(TurnMarked(label, failure.turn_id, failure.reason))
+
+    def marker_owed(self, label: str, turn_id: str, error: BaseException) -> None:
+        text = self.redacted(str(error))
+        self.events.emit(MarkerOwed(label, turn_id, text))
+        logger.warning("session %s: the error marker of turn %s is owed: %s", label, turn_id, text)
+
+    def forget_in_child(self) -> None:
+        leases = list(self._held.values()) + [lease for lease, _ in self._zombies.values()]
+        self._lock = threading.Lock()
+        self._verifying = threading.Lock()
+        self._held = {}
+        self._zombies = {}
+        for lease in leases:
+            # Not `move`: its lock may have been held by a thread that does not exist here.
+            lease.state = State.FORKED
+            lease.backend.abandon(lease.held)
+
+
+def _forget_in_child() -> None:
+    for runtime in list(_runtimes):
+        runtime.forget_in_child()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

@@ -1,0 +1,155 @@
+"""The face of a turn for threads: ``with store.turn(key) as turn:``."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import Token
+from typing import Any
+
+from ..backends import Backend
+from ..errors import LeaseRevoked
+from ..transcript.history import Message
+from .frames import thread_frames
+from .runtime import Runtime
+from .taking import Wanted, take_blocking
+from .turn import TurnCore, _current
+from .watching import Budget, IsContent, watch_call, watch_stream
+
+
+class Turn:
+    """One exclusive piece of work on a session, in a thread.
+
+    Every method raises `LeaseRevoked` once the session was taken from the turn, and nothing is
+    written then. ``append`` raises `StoreError` when the storage fails and `TranscriptError` for
+    what is no entry; in both cases nothing was acknowledged.
+    """
+
+    def __init__(self, core: TurnCore, default: Budget) -> None:
+        self._core = core
+        self._default = default
+
+    @property
+    def turn_id(self) -> str:
+        return self._core.lease.turn_id
+
+    @property
+    def session(self) -> str:
+        return self._core.lease.label
+
+    @property
+    def revoked(self) -> bool:
+        """Whether the session was taken from this turn, as far as this process knows."""
+        return self._core.lease.is_revoked
+
+    @property
+    def epoch(self) -> int:
+        """The turn's fencing number in its session. Makes the turn's opening durable first."""
+        return self._core.open()
+
+    def append(self, *entries: Mapping[str, Any]) -> list[str]:
+        """Append the entries as one; their ids, in order, once they are durable.
+
+        An entry's own ``id`` (letters, digits and ``._:@+=-``, at most 128) is kept. An id that
+        the transcript has already is not written again, so a repeated append does no harm.
+        """
+        return self._core.append(entries)
+
+    def messages(self) -> list[Message]:
+        """The session's history as OpenAI-style messages, oldest first, without markers."""
+        return self._core.messages()
+
+    def progress(self, what: str = "") -> None:
+        """Say that the turn is getting on; ``what`` becomes its phase."""
+        self._core.check_revoked()
+        self._core.progress(what)
+
+    def check(self) -> None:
+        """Raises `LeaseRevoked` unless the turn still holds its session, as the storage says.
+
+        For the moment before a side effect. It is no fence for that effect: the session may be
+        taken a moment later. Hand `epoch` to what you call, and let it refuse a smaller one.
+        """
+        self._core.check()
+
+    def watch(
+        self,
+        stream: Iterable[Any] | Callable[[], Any],
+        *,
+        first: float | None = None,
+        idle: float | None = None,
+        content: IsContent | None = None,
+        what: str = "model",
+    ) -> Any:
+        """A stream under limits: ``first`` seconds to its first item, ``idle`` between items.
+
+        None takes the store's ``limits.first_token`` and ``limits.idle``. A function without
+        arguments is called under ``first``; the stream that it returns is watched further.
+        ``content`` says which items are progress (default: all). When a limit passes, the turn is
+        revoked with reason ``model-limit``. A thread cannot be cancelled: one that blocks becomes
+        a zombie, whose writes are refused, and the session goes on without it.
+        """
+        budget = self._default.with_limits(first, idle, content, what)
+        if callable(stream):
+            return watch_call(self._core, stream, budget)
+        return watch_stream(self._core, stream, budget)
+
+    def describe_model(
+        self, *, provider: str | None = None, model: str | None = None, api: str | None = None
+    ) -> None:
+        """What an error marker says about the model, should the turn fail."""
+        describe_model(self._core, provider, model, api)
+
+    def __repr__(self) -> str:
+        return f"<Turn {self.turn_id} of {self.session}: {self._core.lease.state.value}>"
+
+
+class OpenTurn:
+    """The block of a `Turn`: takes, runs, ends."""
+
+    def __init__(self, runtime: Runtime, backend: Backend[Any], want: Wanted) -> None:
+        frames = thread_frames(threading.get_ident())
+        self.core = TurnCore(runtime, take_blocking(runtime, backend, want, frames))
+        self._token: Token[Any] | None = None
+
+    def enter(self, default: Budget) -> Turn:
+        try:
+            self.core.settle()
+        except BaseException as error:
+            self.core.fail(*cause(error))
+            raise
+        turn = Turn(self.core, default)
+        self._token = _current.set(turn)
+        return turn
+
+    def exit(self, error: BaseException | None) -> None:
+        if self._token is not None:
+            _current.reset(self._token)
+        if self.core.lease.is_over_for_holder:
+            revoked = self.core.leave()
+            if error is None or passes_as_revoked(error):
+                raise revoked from error
+        elif error is None:
+            self.core.succeed()
+        else:
+            self.core.fail(*cause(error))
+
+
+def describe_model(
+    core: TurnCore, provider: str | None, model: str | None, api: str | None
+) -> None:
+    lease = core.lease
+    lease.provider, lease.model, lease.api = provider, model, api
+
+
+def cause(error: BaseException) -> tuple[str, str]:
+    """(reason, error text) of the marker for what ended a block."""
+    if isinstance(error, Exception):
+        return "error", f"{type(error).__name__}: {error}"
+    # CancelledError, KeyboardInterrupt, GeneratorExit, SystemExit: somebody wanted it to end.
+    return "cancelled", f"{type(error).__name__}: {error}".rstrip(": ")
+
+
+def passes_as_revoked(error: BaseException) -> bool:
+    """Whether `LeaseRevoked` stands for what a revoked block raised, as its most likely cause."""
+    return isinstance(error, Exception) and not isinstance(error, LeaseRevoked)

@@ -1,0 +1,216 @@
+"""Taking a session: first the queue of this process, then the lock.
+
+The two stages are the same for threads and tasks; they differ only in how they wait for the first.
+The second blocks on storage, so a task runs it on a worker and can give it up through `Attempt`.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple
+
+from ..backends import Backend, BackendLease, Holder, TakeRequest
+from ..errors import AlreadyHeld, SessionBusy
+from ..events import TurnQueued
+from ..limits import check_limit, check_wait
+from ..session import SessionKey
+from .lease import Lease
+from .queue import Ticket, queues
+from .revoking import report_reclaimed
+from .runtime import Runtime
+
+_FOREVER = 3600.0
+
+
+class Wanted(NamedTuple):
+    """A turn that is to be: checked, not yet queued. ``wait`` is infinite for ever."""
+
+    session: SessionKey
+    turn_id: str
+    wait: float
+    max_hold: float
+    max_stall: float | None
+    is_turn: bool = True
+
+    def renewed(self) -> Wanted:
+        """The same, under a name of its own."""
+        return self._replace(turn_id=new_turn_id())
+
+    def request(self) -> TakeRequest:
+        turn_id = self.turn_id if self.is_turn else None
+        return TakeRequest(turn_id, self.max_hold, header=self.is_turn)
+
+
+def wanted(
+    session: SessionKey,
+    *,
+    wait: float | None,
+    max_hold: float,
+    max_stall: float | None = None,
+    turn_id: str | None = None,
+    is_turn: bool = True,
+) -> Wanted:
+    """Check what a caller asks for. Raises `LimitsError`."""
+    hold = check_limit("max_hold", max_hold)
+    assert hold is not None
+    return Wanted(
+        session,
+        turn_id or new_turn_id(),
+        math.inf if wait is None else check_wait("wait", wait),
+        hold,
+        check_limit("max_stall", max_stall, optional=True),
+        is_turn,
+    )
+
+
+def new_turn_id() -> str:
+    return os.urandom(16).hex()
+
+
+class Attempt:
+    """One attempt to take a session that is at the head of its queue. May be given up."""
+
+    def __init__(
+        self, runtime: Runtime, backend: Backend[Any], want: Wanted, *, started: float
+    ) -> None:
+        self._runtime = runtime
+        self._backend = backend
+        self._want = want
+        self._started = started
+        self._wake = threading.Event()
+        self._given_up = False
+
+    def give_up(self) -> None:
+        self._given_up = True
+        self._wake.set()
+
+    def run(self) -> BackendLease | None:
+        """Block until the lock is there. None when given up; raises `SessionBusy` at the limit."""
+        want = self._want
+        while True:
+            self._wake.clear()
+            found = self._backend.take(want.session, want.request())
+            if not isinstance(found, Holder):
+                return self._found(found)
+            try:
+                left = want.wait - self.waited()
+                if left <= 0:
+                    raise self._busy(found)
+                if self._given_up:
+                    return None
+                self._backend.wait(want.session, found, min(left, _FOREVER), self._wake)
+            finally:
+                found.close()
+
+    def waited(self) -> float:
+        return self._runtime.clock.monotonic() - self._started
+
+    def _found(self, held: BackendLease) -> BackendLease | None:
+        if held.owed:
+            report_reclaimed(self._runtime, held, str(self._want.session))
+        if self._given_up:
+            self._backend.release(held)
+            return None
+        return held
+
+    def _busy(self, holder: Holder) -> SessionBusy:
+        return SessionBusy(
+            str(self._want.session),
+            holder_pid=holder.pid,
+            holder_turn=holder.turn_id,
+            age=holder.age,
+            limit=holder.limit,
+            waited=self.waited(),
+        )
+
+
+def enter_queue(
+    runtime: Runtime,
+    backend: Backend[Any],
+    want: Wanted,
+    owner: object,
+    on_grant: Callable[[], None],
+) -> Ticket:
+    """Take a place in the queue of this process. Raises `AlreadyHeld`."""
+    identity: Hashable = backend.identity(want.session)
+    ticket = Ticket(identity, owner, want.turn_id, on_grant)
+    mine = queues.enter(ticket)
+    if mine is not None:
+        raise AlreadyHeld(str(want.session), mine.turn_id)
+    if not ticket.granted:
+        runtime.events.emit(TurnQueued(str(want.session), want.turn_id))
+    return ticket
+
+
+def busy_here(runtime: Runtime, want: Wanted, ticket: Ticket, started: float) -> SessionBusy:
+    """The error for a waiter that never became the head: the holder is of this process."""
+    now = runtime.clock.monotonic()
+    head = queues.head(ticket.identity)
+    lease = find_lease(head.turn_id) if head is not None else None
+    return SessionBusy(
+        str(want.session),
+        holder_pid=os.getpid(),
+        holder_turn=head.turn_id if head is not None else None,
+        age=now - lease.taken if lease is not None else None,
+        limit=lease.max_hold if lease is not None else None,
+        waited=now - started,
+    )
+
+
+def find_lease(turn_id: str) -> Lease | None:
+    """A lease of this process by its turn, whichever store opened it."""
+    return next((found for one in Runtime.all() if (found := one.held_by(turn_id))), None)
+
+
+def take_blocking(
+    runtime: Runtime, backend: Backend[Any], want: Wanted, frames: Callable[[], list[str]]
+) -> Lease:
+    """Take a session for the calling thread. Raises `SessionBusy`, `AlreadyHeld` …"""
+    started = runtime.clock.monotonic()
+    granted = threading.Event()
+    ticket = enter_queue(runtime, backend, want, ("thread", threading.get_ident()), granted.set)
+    try:
+        if not ticket.granted and not _granted_in_time(runtime, granted, ticket, want.wait):
+            raise busy_here(runtime, want, ticket, started)
+        held = Attempt(runtime, backend, want, started=started).run()
+        assert held is not None
+        return begin(runtime, backend, want, ticket, held, started, frames)
+    except BaseException:
+        queues.leave(ticket)
+        raise
+
+
+def begin(
+    runtime: Runtime,
+    backend: Backend[Any],
+    want: Wanted,
+    ticket: Ticket,
+    held: BackendLease,
+    started: float,
+    frames: Callable[[], list[str]],
+) -> Lease:
+    now = runtime.clock.monotonic()
+    lease = Lease(
+        want.session,
+        want.turn_id,
+        backend,
+        held,
+        ticket,
+        taken=now,
+        max_hold=want.max_hold,
+        max_stall=want.max_stall,
+        frames=frames,
+        is_turn=want.is_turn,
+    )
+    runtime.started(lease, now - started)
+    return lease
+
+
+def _granted_in_time(
+    runtime: Runtime, granted: threading.Event, ticket: Ticket, wait: float
+) -> bool:
+    timeout = None if math.isinf(wait) else wait
+    return runtime.clock.wait(granted, timeout) or not queues.give_up(ticket)

@@ -1,0 +1,213 @@
+"""What a turn can do, however it is called: what `Turn` and `AsyncTurn` have in common.
+
+Everything in here may block on storage. The thread's face calls it as it is, the task's face on a
+worker.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
+from typing import Any
+
+from ..backends import Lost
+from ..errors import LeaseRevoked, LockPathError, StoreError, TranscriptError
+from ..events import TurnProgress
+from ..transcript.entries import Failure, end
+from ..transcript.history import Message, messages
+from .lease import Call, Lease, State
+from .queue import queues
+from .revoking import retire_lost
+from .runtime import Runtime
+from .writer import ERRORS, Writer
+
+logger = logging.getLogger("turnlock")
+
+_current: ContextVar[Any] = ContextVar("turnlock_turn", default=None)
+_STORAGE_ERRORS = (StoreError, LockPathError, TranscriptError)
+_WHAT_MAX = 200
+
+
+class TurnCore:
+    """One turn's lease and writer, and how the turn ends."""
+
+    def __init__(self, runtime: Runtime, lease: Lease) -> None:
+        self.runtime = runtime
+        self.lease = lease
+        self._writer = Writer(
+            lease.backend,
+            lease.held,
+            runtime.clock,
+            label=lease.label,
+            turn_id=lease.turn_id,
+            on_marked=lambda failure: runtime.marked(lease.label, failure),
+        )
+
+    def settle(self) -> None:
+        """Write what predecessors owe, before the turn begins. A full disk does not stop it."""
+        try:
+            self._writer.settle()
+        except Lost:
+            # Somebody took the session in this very moment; the turn's first act will say so.
+            pass
+        except _STORAGE_ERRORS as error:
+            owed = next((turn.turn_id for turn in self.lease.held.owed if turn.turn_id), None)
+            self.runtime.marker_owed(self.lease.label, owed or "unknown", error)
+
+    def append(self, entries: Iterable[Mapping[str, Any]]) -> list[str]:
+        self._check_writable()
+        try:
+            ids = self._writer.append(entries)
+        except Lost:
+            raise self._lost() from None
+        self.progress("append")
+        return ids
+
+    def messages(self) -> list[Message]:
+        lines = self.lease.backend.read(self.lease.session)
+        return messages(line.entry for line in lines if line.entry is not None)
+
+    def check(self) -> None:
+        """Raises `LeaseRevoked` unless the turn still holds its session."""
+        self._check_writable()
+        if not self.lease.backend.holds(self.lease.held):
+            raise self._lost()
+
+    def check_revoked(self) -> None:
+        """As `check`, but only what this process knows; no storage is asked."""
+        self._check_writable()
+
+    def open(self) -> int:
+        """Make the opening durable; the turn's epoch."""
+        self._check_writable()
+        try:
+            self._writer.open()
+        except Lost:
+            raise self._lost() from None
+        return self._writer.epoch
+
+    @property
+    def epoch(self) -> int:
+        return self._writer.epoch
+
+    def progress(self, what: str) -> None:
+        lease = self.lease
+        lease.progressed = self.runtime.clock.monotonic()
+        if what and what != lease.phase:
+            lease.phase = what[:_WHAT_MAX]
+            self.runtime.events.emit(TurnProgress(lease.label, lease.turn_id, lease.phase))
+
+    # Calls under watch
+
+    def begin_call(self, what: str, limit: float | None) -> Call:
+        now = self.runtime.clock.monotonic()
+        self.lease.phase = what
+        call = Call(what, _deadline(now, limit))
+        self.lease.calls[id(call)] = call
+        self.runtime.watchdog.expect(call.deadline)
+        return call
+
+    def call_progressed(self, call: Call, limit: float | None) -> None:
+        now = self.runtime.clock.monotonic()
+        self.lease.progressed = now
+        call.deadline = _deadline(now, limit)
+        self.runtime.watchdog.expect(call.deadline)
+
+    def end_call(self, call: Call) -> None:
+        self.lease.calls.pop(id(call), None)
+
+    # The end
+
+    def succeed(self) -> None:
+        """The terminal entry, if the turn wrote anything; then release."""
+        lease = self.lease
+        if not lease.move(State.ENDING):
+            raise self.revoked_error()
+        try:
+            if self._writer.opened:
+                self._writer.terminate(end(lease.turn_id, self._held()))
+            else:
+                self._writer.settle()
+        except Lost:
+            raise self._lost() from None
+        except _STORAGE_ERRORS as problem:
+            self.runtime.marker_owed(lease.label, lease.turn_id, problem)
+            raise
+        finally:
+            self._release(failed=False)
+
+    def discard(self) -> None:
+        """End a turn that nobody wants any more, before its block began."""
+        try:
+            self.succeed()
+        except (LeaseRevoked, *_STORAGE_ERRORS) as error:
+            logger.warning("session %s: a turn that was given up: %s", self.lease.label, error)
+
+    def fail(self, reason: str, error: str) -> None:
+        """The error marker; then release. A marker that cannot be written is owed."""
+        lease = self.lease
+        if not lease.is_turn:
+            # A lock without turns writes nothing, whatever its block raised.
+            self.discard()
+            return
+        if not lease.move(State.ENDING):
+            self.runtime.left(lease)
+            return
+        failure = Failure(
+            lease.turn_id,
+            reason,
+            self.runtime.redacted(error) or ERRORS.get(reason, reason),
+            self._held(),
+            lease.phase,
+            lease.provider,
+            lease.model,
+            lease.api,
+        )
+        try:
+            self._writer.fail(failure)
+            self.runtime.marked(lease.label, failure)
+        except Lost:
+            self._lost()
+        except _STORAGE_ERRORS as problem:
+            self.runtime.marker_owed(lease.label, lease.turn_id, problem)
+        finally:
+            self._release(failed=True)
+
+    def leave(self) -> LeaseRevoked:
+        """The holder of a revoked lease has come to its end; the error that its block raises."""
+        self.runtime.left(self.lease)
+        return self.revoked_error()
+
+    def revoked_error(self) -> LeaseRevoked:
+        return self.lease.revoked_error(self.runtime.clock.monotonic())
+
+    def _check_writable(self) -> None:
+        self.lease.check_writable(self.runtime.clock.monotonic())
+
+    def _held(self) -> float:
+        return self.runtime.clock.monotonic() - self.lease.taken
+
+    def _lost(self) -> LeaseRevoked:
+        retire_lost(self.runtime, self.lease)
+        return self.revoked_error()
+
+    def _release(self, *, failed: bool) -> None:
+        # Still ENDING while it may hang on a disk: so long the watchdog can take the session.
+        try:
+            self.lease.backend.release(self.lease.held)
+        finally:
+            if self.lease.move(State.RELEASED):
+                self.runtime.ended(self.lease, failed=failed)
+                queues.leave(self.lease.ticket)
+            else:
+                self.runtime.left(self.lease)
+
+
+def current_turn() -> Any:
+    """The innermost open turn of this task or thread, or None."""
+    return _current.get()
+
+
+def _deadline(now: float, limit: float | None) -> float:
+    return float("inf") if limit is None else now + limit

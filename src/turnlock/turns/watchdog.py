@@ -1,0 +1,151 @@
+"""The watchdog: when a lease is over its limit, and the thread that acts on it.
+
+The rule is a pure function of the leases and a time, `overdue`; the thread only sleeps until the
+earliest deadline and asks it. It is a thread, because a timer on the event loop never fires when
+that loop is what hangs. It touches no disk: revocations and verifications are each done by a worker
+of its own, so that one frozen disk delays no other.
+
+A lease is overdue when it was held for longer than its hold limit, when it made no progress for
+longer than its stall limit, or when a call under `watch` gave nothing by its deadline. Renewal is
+not progress and bytes are not progress: only what the turn reports is.
+
+The watchdog has a clock of its own to mind. When it wakes much later than it asked to, the host
+slept or the process was stopped, and in that time no holder could make progress either. Such a gap
+is given back to every lease: all of it that is known, and, once in a lease's life, also what lay
+between the last look and the time to wake. After that one time only the lateness itself, or a
+machine that is always late would never see a deadline pass.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from ..clock import Clock
+from .lease import WRITABLE, Lease
+
+# At least this often the thread looks, and has every lease verified against its backend.
+TICK = 1.0
+# Waking later than this is no scheduling noise: the process did not run.
+GAP = 0.25
+# How long the thread goes on ticking without a lease, so that short turns need not wake it.
+_LINGER_TICKS = 10
+
+
+class Overdue(NamedTuple):
+    lease: Lease
+    reason: str
+    deadline: float
+
+
+def deadline_of(lease: Lease) -> tuple[float, str]:
+    """The earliest moment at which the lease is overdue, and for what reason."""
+    earliest = (lease.taken + lease.max_hold + lease.given_back, "hold-limit")
+    if lease.max_stall is not None:
+        earliest = min(earliest, (lease.progressed + lease.max_stall, "stall-limit"))
+    for call in list(lease.calls.values()):
+        earliest = min(earliest, (call.deadline, "model-limit"))
+    return earliest
+
+
+def overdue(leases: Iterable[Lease], now: float) -> list[Overdue]:
+    """The rule: which leases are over a limit at that time."""
+    due = []
+    for lease in leases:
+        deadline, reason = deadline_of(lease)
+        if deadline <= now and lease.state in WRITABLE:
+            due.append(Overdue(lease, reason, deadline))
+    return due
+
+
+def give_back(lease: Lease, *, gap: float, slept: float) -> None:
+    """Take a gap in the watchdog's own clock out of what counts against the lease."""
+    if lease.given_back == 0.0:
+        gap += slept
+    lease.given_back += gap
+    lease.progressed += gap
+    for call in list(lease.calls.values()):
+        call.deadline += gap
+
+
+class Watchdog:
+    """``revoke`` and ``verify`` must return at once; ``on_gap`` is told of every gap."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        revoke: Callable[[Overdue], None],
+        verify: Callable[[list[Lease]], None],
+        on_gap: Callable[[float], None],
+    ) -> None:
+        self._clock = clock
+        self._revoke = revoke
+        self._verify = verify
+        self._on_gap = on_gap
+        self._reset()
+        os.register_at_fork(after_in_child=self._reset)
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._leases: dict[int, Lease] = {}
+        self._nudge = threading.Event()
+        self._wakes_at = -math.inf
+        self._started = False
+
+    def leases(self) -> list[Lease]:
+        with self._lock:
+            return list(self._leases.values())
+
+    def add(self, lease: Lease) -> None:
+        with self._lock:
+            self._leases[id(lease)] = lease
+            if not self._started:
+                self._started = True
+                threading.Thread(target=self._run, name="turnlock-watchdog", daemon=True).start()
+        self.expect(deadline_of(lease)[0])
+
+    def remove(self, lease: Lease) -> None:
+        with self._lock:
+            self._leases.pop(id(lease), None)
+
+    def expect(self, deadline: float) -> None:
+        """A deadline may be earlier than the thread means to wake."""
+        if deadline < self._wakes_at:
+            self._nudge.set()
+
+    def _run(self) -> None:
+        idle = 0
+        verified = self._clock.monotonic()
+        while True:
+            leases = self.leases()
+            looked = self._clock.monotonic()
+            for due in overdue(leases, looked):
+                self.remove(due.lease)
+                self._revoke(due)
+            if leases and looked - verified >= TICK:
+                verified = looked
+                self._verify(leases)
+            idle = 0 if leases else idle + 1
+            self._sleep(looked, forever=idle > _LINGER_TICKS)
+
+    def _sleep(self, looked: float, *, forever: bool) -> None:
+        self._nudge.clear()
+        # Announced before the deadlines are read: a lease that comes later sees it, and nudges.
+        self._wakes_at = math.inf
+        leases = self.leases()
+        if forever and not leases:
+            self._clock.wait(self._nudge, None)
+            return
+        earliest = min((deadline_of(lease)[0] for lease in leases), default=math.inf)
+        self._wakes_at = wakes_at = min(looked + TICK, earliest)
+        if self._clock.wait(self._nudge, max(0.0, wakes_at - self._clock.monotonic())):
+            return
+        late = self._clock.monotonic() - wakes_at
+        if late > GAP:
+            for lease in leases:
+                give_back(lease, gap=late, slept=max(0.0, wakes_at - looked))
+            self._on_gap(late)

@@ -1,0 +1,131 @@
+"""What `watch` does to a stream or a call: a deadline that moves with its content.
+
+The deadline belongs to the lease and is enforced by the watchdog's thread, so that it holds for
+code that blocks its thread or its event loop as well. When it passes, the turn is revoked with
+reason ``model-limit``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
+from typing import Any, NamedTuple
+
+from ..limits import check_limit
+from .lease import Call
+from .turn import TurnCore
+
+IsContent = Callable[[Any], bool]
+
+
+class Budget(NamedTuple):
+    """``first``: seconds to the first content; ``idle``: between contents; None is no limit."""
+
+    first: float | None
+    idle: float | None
+    what: str
+    is_content: IsContent | None
+
+    def with_limits(
+        self, first: float | None, idle: float | None, content: IsContent | None, what: str
+    ) -> Budget:
+        """This budget with what a caller asked for. Raises `LimitsError`."""
+        return Budget(
+            self.first if first is None else check_limit("first", first),
+            self.idle if idle is None else check_limit("idle", idle),
+            what,
+            content,
+        )
+
+    def counts(self, item: object) -> bool:
+        return self.is_content is None or self.is_content(item)
+
+
+def watch_stream(core: TurnCore, stream: Iterable[Any], budget: Budget) -> Iterator[Any]:
+    call = core.begin_call(budget.what, budget.first)
+    return _watched(core, iter(stream), budget, call)
+
+
+def watch_call(core: TurnCore, function: Callable[[], Any], budget: Budget) -> Any:
+    """Call the function; when it gives a stream, the watch goes on over that."""
+    call = core.begin_call(budget.what, budget.first)
+    try:
+        result = function()
+    except BaseException:
+        core.end_call(call)
+        raise
+    if isinstance(result, Iterator):
+        return _watched(core, result, budget, call)
+    core.end_call(call)
+    core.check_revoked()
+    core.progress(budget.what)
+    return result
+
+
+def _watched(core: TurnCore, stream: Iterator[Any], budget: Budget, call: Call) -> Iterator[Any]:
+    try:
+        for item in stream:
+            core.check_revoked()
+            if budget.counts(item):
+                core.call_progressed(call, budget.idle)
+            yield item
+    finally:
+        core.end_call(call)
+
+
+class AsyncWatch:
+    """Awaitable and async iterable: of a stream, an awaitable, or an awaitable of a stream.
+
+    ``await`` gives the result, which is again watched when it is a stream; ``async for`` goes over
+    the stream. The time before the headers of a response counts as time to the first content.
+    """
+
+    def __init__(self, core: TurnCore, source: Any, budget: Budget) -> None:
+        self._core = core
+        self._source = source
+        self._budget = budget
+        self._call = core.begin_call(budget.what, budget.first)
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._resolve().__await__()
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self._iterate()
+
+    async def aclose(self) -> None:
+        """End the watch, and the stream under it."""
+        self._core.end_call(self._call)
+        await _close(self._source)
+
+    async def _resolve(self) -> Any:
+        try:
+            result = await self._source
+        except BaseException:
+            self._core.end_call(self._call)
+            raise
+        if hasattr(result, "__aiter__"):
+            self._source = result
+            return self
+        self._core.end_call(self._call)
+        self._core.progress(self._budget.what)
+        return result
+
+    async def _iterate(self) -> AsyncIterator[Any]:
+        if isinstance(self._source, Awaitable) and not hasattr(self._source, "__aiter__"):
+            await self._resolve()
+        try:
+            async for item in self._source:
+                if self._budget.counts(item):
+                    self._core.call_progressed(self._call, self._budget.idle)
+                yield item
+        finally:
+            self._core.end_call(self._call)
+            await _close(self._source)
+
+
+async def _close(stream: Any) -> None:
+    # openai's streams have close, generators have aclose; a plain iterator has neither.
+    close = getattr(stream, "aclose", None) or getattr(stream, "close", None)
+    if close is not None:
+        closing = close()
+        if isinstance(closing, Awaitable):
+            await closing

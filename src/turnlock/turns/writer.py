@@ -1,0 +1,245 @@
+"""The writer of one lease: ids, parents and epochs, the opening, what predecessors owe.
+
+Whatever a turn appends goes into one buffer with what has to come before it: the markers of
+predecessors that could not be written yet, then the turn's own opening. So a turn that writes
+nothing leaves nothing, and no entry of a turn is ever seen without its opening.
+
+The turn's epoch is the next one after all of these; it is known once they are.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ..backends import Backend, BackendLease, Superseded, TailMoved
+from ..clock import Clock, iso
+from ..errors import TranscriptError
+from ..transcript.entries import (
+    RESERVED,
+    Entry,
+    Failure,
+    custom_type,
+    marker,
+    new_id,
+    opening,
+)
+from ..transcript.jsonl import encode
+from ..transcript.tail import Tail
+
+_ID = re.compile(r"[A-Za-z0-9._:@+=-]{1,128}", re.ASCII)
+# The end can only move when another program writes the file; then it is read once more.
+_MOVES_MAX = 10
+
+ERRORS = {
+    "interrupted": "the process that ran this turn ended before the turn did",
+    "hold-limit": "the turn held its session for longer than its hold limit",
+    "stall-limit": "the turn made no progress for longer than its stall limit",
+    "model-limit": "the model call gave no content within its limit",
+    "operator": "an operator took the session from this turn",
+    "cancelled": "the turn was cancelled",
+}
+
+
+class _Rendered(NamedTuple):
+    lines: list[bytes]
+    last_id: str | None
+    epoch: int
+    marked: list[Failure]
+
+
+class Writer:
+    """``on_marked`` is told of every marker that became durable.
+
+    ``details`` are what this process knows of turns that it superseded itself; a claim says less.
+    """
+
+    def __init__(
+        self,
+        backend: Backend[Any],
+        held: BackendLease,
+        clock: Clock,
+        *,
+        label: str,
+        turn_id: str | None,
+        on_marked: Callable[[Failure], None],
+        details: Mapping[str, Failure] | None = None,
+    ) -> None:
+        self._backend = backend
+        self._held = held
+        self._clock = clock
+        self._label = label
+        self._turn_id = turn_id
+        self._on_marked = on_marked
+        self._details = details or {}
+        self._mutex = threading.Lock()
+        self._last_id = held.tail.last_id
+        self._epoch = held.tail.epoch
+        self._owes = True
+        self._session_id: str | None = None
+        self.opened = False
+
+    @property
+    def epoch(self) -> int:
+        """The turn's epoch. Only once the turn is opened is it durable."""
+        if self.opened:
+            return self._epoch
+        return self._render_owed(self._held.tail)[1] + 1
+
+    def settle(self) -> None:
+        """Write what predecessors owe, if they owe anything. Raises as `append` does."""
+        with self._mutex:
+            if self._owes:
+                self._write((), with_opening=False)
+
+    def open(self) -> None:
+        """Make the turn's opening durable."""
+        with self._mutex:
+            if not self.opened:
+                self._write((), with_opening=True)
+
+    def append(self, entries: Iterable[Mapping[str, Any]]) -> list[str]:
+        """Append entries as one; ids of all of them. An id that the transcript has is skipped."""
+        prepared = [_checked(entry, self._label) for entry in entries]
+        with self._mutex:
+            own = {entry["id"] for entry in prepared if "id" in entry}
+            seen = self._backend.known_ids(self._held, own) if own else set()
+            fresh = []
+            for entry in prepared:
+                identity = entry.setdefault("id", new_id())
+                if identity not in seen:
+                    seen.add(identity)
+                    fresh.append(entry)
+            if fresh:
+                self._write(fresh, with_opening=True)
+            return [entry["id"] for entry in prepared]
+
+    def terminate(self, entry: Entry) -> None:
+        """Append the terminal entry, with opening if the turn has none yet."""
+        with self._mutex:
+            self._write([{"id": new_id()} | entry], with_opening=True)
+
+    def fail(self, failure: Failure) -> None:
+        """Append the turn's error marker."""
+        self.terminate(self._marker(failure))
+
+    def _write(self, entries: Sequence[Entry], *, with_opening: bool) -> None:
+        for _ in range(_MOVES_MAX):
+            rendered = self._render(entries, with_opening=with_opening)
+            if not rendered.lines:
+                self._owes = False
+                return
+            try:
+                self._backend.append(self._held, rendered.lines)
+            except TailMoved:
+                self._last_id = self._held.tail.last_id
+                if not self.opened:
+                    self._epoch = self._held.tail.epoch
+                continue
+            self._owes = False
+            self._last_id = rendered.last_id
+            self._epoch = rendered.epoch
+            self.opened = self.opened or with_opening
+            for failure in rendered.marked:
+                self._on_marked(failure)
+            return
+        raise TranscriptError(
+            self._label, f"another program wrote it {_MOVES_MAX} times in between"
+        )
+
+    def _render(self, entries: Sequence[Entry], *, with_opening: bool) -> _Rendered:
+        owed, epoch, marked = self._render_owed(self._held.tail)
+        numbered = list(owed)
+        if with_opening and not self.opened:
+            assert self._turn_id is not None
+            epoch += 1
+            numbered.append((epoch, {"id": new_id()} | opening(self._turn_id)))
+        numbered += [(epoch, entry) for entry in entries]
+        lines = []
+        last_id = self._last_id
+        wall = self._clock.wall()
+        for number, entry in numbered:
+            lines.append(_line(entry, last_id, number, wall))
+            last_id = entry["id"]
+        return _Rendered(lines, last_id, epoch, marked)
+
+    def _render_owed(self, tail: Tail) -> tuple[list[tuple[int, Entry]], int, list[Failure]]:
+        """What predecessors owe, with epochs; the last epoch used; their failures."""
+        if not self._owes:
+            return [], self._epoch, []
+        owed: list[tuple[int, Entry]] = []
+        marked: list[Failure] = []
+        superseded = {turn.turn_id: turn for turn in self._held.owed if turn.turn_id}
+        unfinished = tail.open_turn
+        epoch = tail.epoch
+        if unfinished is not None:
+            turn_id = unfinished.turn_id or "unknown"
+            marked.append(self._failure(turn_id, superseded.get(turn_id)))
+            owed.append((unfinished.epoch, {"id": new_id()} | self._marker(marked[-1])))
+        for turn_id, turn in superseded.items():
+            if tail.turn(turn_id) is None:
+                epoch += 1
+                marked.append(self._failure(turn_id, turn))
+                owed.append((epoch, {"id": new_id()} | opening(turn_id)))
+                owed.append((epoch, {"id": new_id()} | self._marker(marked[-1])))
+        return owed, epoch, marked
+
+    def _failure(self, turn_id: str, turn: Superseded | None) -> Failure:
+        known = self._details.get(turn_id)
+        if known is not None:
+            return known
+        reason = turn.reason if turn is not None and turn.reason in ERRORS else "interrupted"
+        held = turn.held if turn is not None else None
+        # The holder of a dead claim died some time before it was found.
+        return Failure(turn_id, reason, ERRORS[reason], None if reason == "interrupted" else held)
+
+    def _marker(self, failure: Failure) -> Entry:
+        if self._session_id is None:
+            self._session_id = self._backend.header_id(self._held)
+        return marker(failure, session_id=self._session_id, wall=self._clock.wall())
+
+
+def _line(entry: Entry, parent: str | None, epoch: int, wall: float) -> bytes:
+    """An entry as a line, in OpenClaw's order of fields."""
+    kind = entry["type"]
+    rest = {k: v for k, v in entry.items() if k not in ("type", "id", "parentId", "timestamp")}
+    message = rest.get("message")
+    if isinstance(message, dict) and "timestamp" not in message:
+        rest["message"] = message | {"timestamp": round(wall * 1000)}
+    return encode(
+        {
+            "type": kind,
+            "id": entry["id"],
+            "parentId": entry.get("parentId", parent),
+            "timestamp": entry.get("timestamp", iso(wall)),
+            **rest,
+            "epoch": epoch,
+        }
+    )
+
+
+def _checked(entry: Mapping[str, Any], label: str) -> Entry:
+    """A copy of a caller's entry, checked: what only we may write is refused."""
+    if not isinstance(entry, Mapping):
+        raise TranscriptError(label, f"an entry is a mapping, not a {type(entry).__name__}")
+    made = dict(entry)
+    kind = made.get("type")
+    if not isinstance(kind, str) or not kind:
+        raise TranscriptError(label, f"an entry needs a 'type' that is text, not {kind!r}")
+    if kind == "session" or custom_type(made) in RESERVED:
+        raise TranscriptError(label, f"entries of type {custom_type(made) or kind!r} are not yours")
+    identity = made.get("id")
+    if identity is None:
+        made.pop("id", None)
+    elif not isinstance(identity, str) or not _ID.fullmatch(identity):
+        raise TranscriptError(label, f"the entry's id {identity!r:.200} is not {_ID.pattern}")
+    for name in ("parentId", "timestamp"):
+        if not isinstance(made.get(name), str):
+            made.pop(name, None)
+    try:
+        encode(made)
+    except (TypeError, ValueError) as error:
+        raise TranscriptError(label, f"the entry is not JSON: {error}") from None
+    return made
