@@ -12,26 +12,30 @@
         await turn.append(turnlock.assistant(reply))
 """
 
-from .errors import (
-    AlreadyHeld,
-    ConfigError,
-    GuardTimeout,
-    InvalidSessionKey,
-    LeaseRevoked,
-    LimitsError,
-    LockPathError,
-    ModelError,
-    SessionBusy,
-    StoreError,
-    TranscriptError,
-    TurnlockError,
-)
-from .limits import Limits
-from .lock import SessionLock
-from .session import session_key
-from .store import Store, open_store
-from .transcript.entries import assistant, user
-from .turns.turn import current_turn
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .errors import (
+        AlreadyHeld,
+        ConfigError,
+        GuardTimeout,
+        InvalidSessionKey,
+        LeaseRevoked,
+        LimitsError,
+        LockPathError,
+        ModelError,
+        SessionBusy,
+        StoreError,
+        TranscriptError,
+        TurnlockError,
+    )
+    from .limits import Limits
+    from .lock import SessionLock
+    from .session import session_key
+    from .store import Store, open_store
+    from .transcript.entries import assistant, user
+    from .turns.turn import current_turn
 
 __version__ = "0.1.0"
 
@@ -58,3 +62,27 @@ __all__ = [
     "session_key",
     "user",
 ]
+
+# Imported at first use: a service that only names turnlock at its start pays nothing for it.
+_MODULES = {
+    "Limits": "limits",
+    "SessionLock": "lock",
+    "Store": "store",
+    "assistant": "transcript.entries",
+    "current_turn": "turns.turn",
+    "open_store": "store",
+    "session_key": "session",
+    "user": "transcript.entries",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(f".{_MODULES.get(name, 'errors')}", __name__)
+    value = globals()[name] = getattr(module, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

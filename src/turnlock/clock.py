@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 
 
@@ -42,8 +43,13 @@ class SystemClock:
 
 def iso(wall: float) -> str:
     """ISO 8601 in UTC with milliseconds and Z, the form of OpenClaw's files."""
-    text = datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
+    second = int(wall)
+    return f"{_to_the_second(second)}.{int((wall - second) * 1000):03d}Z"
+
+
+@lru_cache(maxsize=4)
+def _to_the_second(wall: int) -> str:
+    return datetime.fromtimestamp(wall, UTC).isoformat()[:-6]
 
 
 def parse_iso(text: object) -> float | None:

@@ -123,7 +123,7 @@ class Events:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._subscribers: tuple[Subscriber, ...] = ()
-        self._counts: Counter[type[Event]] = Counter()
+        self._counts: dict[type[Event], int] = {}
         self._reasons: Counter[str] = Counter()
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
@@ -134,7 +134,8 @@ class Events:
 
     def emit(self, event: Event) -> None:
         with self._lock:
-            self._counts[type(event)] += 1
+            kind = type(event)
+            self._counts[kind] = self._counts.get(kind, 0) + 1
             if isinstance(event, TurnRevoked):
                 self._reasons[event.reason] += 1
             subscribers = self._subscribers
@@ -146,7 +147,7 @@ class Events:
 
     def count(self, kind: type[Event]) -> int:
         with self._lock:
-            return self._counts[kind]
+            return self._counts.get(kind, 0)
 
     def revocations_by_reason(self) -> dict[str, int]:
         with self._lock:

@@ -331,9 +331,11 @@ def open_store(
 
     Raises `StoreError` for a place that can be none, and on systems without flock (Windows).
     """
-    from .config import default_state_directory
+    if path_or_url is None:
+        from .config import default_state_directory
 
-    location = os.fspath(path_or_url) if path_or_url is not None else default_state_directory()
+        path_or_url = default_state_directory()
+    location = os.fspath(path_or_url)
     if location == MEMORY:
         from .backends.memory import MemoryBackend
 

@@ -29,6 +29,9 @@ from .queue import Ticket
 
 
 class State(Enum):
+    # The default hashes the name, in Python; leases look states up on every step.
+    __hash__ = object.__hash__
+
     HELD = "held"
     ENDING = "ending"
     REVOKING = "revoking"

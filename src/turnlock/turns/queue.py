@@ -39,6 +39,15 @@ class Queues:
         self._lock = threading.Lock()
         self._queues: dict[Hashable, deque[Ticket]] = {}
 
+    def enter_if_free(self, ticket: Ticket) -> bool:
+        """Join a queue in which nobody is, at its head; whether there was none."""
+        with self._lock:
+            if ticket.identity in self._queues:
+                return False
+            self._queues[ticket.identity] = deque((ticket,))
+            ticket.granted = True
+            return True
+
     def enter(self, ticket: Ticket) -> Ticket | None:
         """Join the queue. Returns the head if it has the same owner, and then does not join."""
         with self._lock:

@@ -46,9 +46,13 @@ def revoke(runtime: Runtime, lease: Lease, reason: str, *, deadline: float | Non
     """Take a lease of this process from its holder; whether this call did it."""
     if not lease.move(State.REVOKING, reason=reason):
         return False
-    stack = tuple(lease.frames()[-_FRAMES_LOGGED:])
-    _fence(runtime, lease, reason, stack, deadline)
+    carry_out(runtime, lease, deadline=deadline)
     return True
+
+
+def carry_out(runtime: Runtime, lease: Lease, *, deadline: float | None = None) -> None:
+    """Revoke a lease that was moved to REVOKING."""
+    _fence(runtime, lease, tuple(lease.frames()[-_FRAMES_LOGGED:]), deadline)
 
 
 def retire_lost(runtime: Runtime, lease: Lease) -> None:
@@ -60,9 +64,8 @@ def retire_lost(runtime: Runtime, lease: Lease) -> None:
     _hand_over(runtime, lease, stack, None)
 
 
-def _fence(
-    runtime: Runtime, lease: Lease, reason: str, stack: tuple[str, ...], deadline: float | None
-) -> None:
+def _fence(runtime: Runtime, lease: Lease, stack: tuple[str, ...], deadline: float | None) -> None:
+    reason = lease.reason
     request = TakeRequest(None, REVOKER_MAX_HOLD, header=False)
     try:
         ours = lease.backend.supersede(lease.session, request, lease=lease.held, reason=reason)
@@ -74,16 +77,16 @@ def _fence(
         )
         lease.revoked_at = runtime.clock.monotonic()
         lease.tell_holder()
-        workers.submit(lambda: _fence_again(runtime, lease, reason, stack, deadline))
+        workers.submit(lambda: _fence_again(runtime, lease, stack, deadline))
         return
     _hand_over(runtime, lease, stack, deadline, ours)
 
 
 def _fence_again(
-    runtime: Runtime, lease: Lease, reason: str, stack: tuple[str, ...], deadline: float | None
+    runtime: Runtime, lease: Lease, stack: tuple[str, ...], deadline: float | None
 ) -> None:
     runtime.clock.sleep(TICK)
-    _fence(runtime, lease, reason, stack, deadline)
+    _fence(runtime, lease, stack, deadline)
 
 
 def _hand_over(
@@ -97,7 +100,6 @@ def _hand_over(
     now = runtime.clock.monotonic()
     lease.revoked_at = lease.revoked_at or now
     lease.move(State.REVOKED)
-    runtime.watchdog.remove(lease)
     runtime.now_zombie(lease, stack)
     lease.tell_holder()
     if ours is not None:

@@ -26,7 +26,7 @@ from ..events import (
 from ..redaction import redact
 from ..transcript.entries import Failure
 from .lease import Lease, State
-from .revoking import retire_lost, revoke
+from .revoking import carry_out, retire_lost, revoke
 from .watchdog import Overdue, Watchdog, overdue
 from .workers import workers
 
@@ -69,7 +69,11 @@ class Runtime:
         self.events = Events()
         self.secrets = tuple(secrets)
         self.watchdog = Watchdog(
-            self.clock, revoke=self._revoke_soon, verify=self._verify_soon, on_gap=self._on_gap
+            self.clock,
+            leases=self.leases,
+            revoke=self._revoke_soon,
+            verify=self._verify_soon,
+            on_gap=self._on_gap,
         )
         self._lock = threading.Lock()
         self._held: dict[int, Lease] = {}
@@ -87,12 +91,11 @@ class Runtime:
     def started(self, lease: Lease, waited: float) -> None:
         with self._lock:
             self._held[id(lease)] = lease
-        self.watchdog.add(lease)
+        self.watchdog.watch(lease)
         self.events.emit(TurnStarted(lease.label, lease.turn_id, waited))
 
     def ended(self, lease: Lease, *, failed: bool) -> None:
         """The holder has released its lease."""
-        self.watchdog.remove(lease)
         with self._lock:
             self._held.pop(id(lease), None)
         held = self.clock.monotonic() - lease.taken
@@ -159,14 +162,15 @@ class Runtime:
 
     def check_leases(self) -> list[str]:
         """Run the rule now and revoke what is overdue; the turn ids."""
-        due = overdue(self.watchdog.leases(), self.clock.monotonic())
+        due = overdue(self.leases(), self.clock.monotonic())
         for one in due:
-            self.watchdog.remove(one.lease)
             revoke(self, one.lease, one.reason, deadline=one.deadline)
         return [one.lease.turn_id for one in due]
 
     def _revoke_soon(self, due: Overdue) -> None:
-        workers.submit(lambda: revoke(self, due.lease, due.reason, deadline=due.deadline))
+        # Moved here and not by the worker, or the lease would be found overdue once more.
+        if due.lease.move(State.REVOKING, reason=due.reason):
+            workers.submit(lambda: carry_out(self, due.lease, deadline=due.deadline))
 
     def _verify_soon(self, leases: list[Lease]) -> None:
         # A verification that hangs on a disk is not joined by a second one every second.

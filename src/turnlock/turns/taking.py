@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..backends import Backend, BackendLease, Holder, TakeRequest
@@ -80,18 +80,19 @@ class Attempt:
         self._backend = backend
         self._want = want
         self._started = started
-        self._wake = threading.Event()
+        # Made when there is something to wait for: most attempts succeed at once.
+        self._wake: threading.Event | None = None
         self._given_up = False
 
     def give_up(self) -> None:
         self._given_up = True
-        self._wake.set()
+        if self._wake is not None:
+            self._wake.set()
 
     def run(self) -> BackendLease | None:
         """Block until the lock is there. None when given up; raises `SessionBusy` at the limit."""
         want = self._want
         while True:
-            self._wake.clear()
             found = self._backend.take(want.session, want.request())
             if not isinstance(found, Holder):
                 return self._found(found)
@@ -99,9 +100,11 @@ class Attempt:
                 left = want.wait - self.waited()
                 if left <= 0:
                     raise self._busy(found)
+                # Before the flag is read, so that giving up is seen there or wakes the wait.
+                wake = self._wake = threading.Event()
                 if self._given_up:
                     return None
-                self._backend.wait(want.session, found, min(left, _FOREVER), self._wake)
+                self._backend.wait(want.session, found, min(left, _FOREVER), wake)
             finally:
                 found.close()
 
@@ -135,8 +138,7 @@ def enter_queue(
     on_grant: Callable[[], None],
 ) -> Ticket:
     """Take a place in the queue of this process. Raises `AlreadyHeld`."""
-    identity: Hashable = backend.identity(want.session)
-    ticket = Ticket(identity, owner, want.turn_id, on_grant)
+    ticket = Ticket(backend.identity(want.session), owner, want.turn_id, on_grant)
     mine = queues.enter(ticket)
     if mine is not None:
         raise AlreadyHeld(str(want.session), mine.turn_id)
@@ -170,11 +172,14 @@ def take_blocking(
 ) -> Lease:
     """Take a session for the calling thread. Raises `SessionBusy`, `AlreadyHeld` …"""
     started = runtime.clock.monotonic()
-    granted = threading.Event()
-    ticket = enter_queue(runtime, backend, want, ("thread", threading.get_ident()), granted.set)
-    try:
+    owner = ("thread", threading.get_ident())
+    ticket = Ticket(backend.identity(want.session), owner, want.turn_id, _not_waiting)
+    if not queues.enter_if_free(ticket):
+        granted = threading.Event()
+        ticket = enter_queue(runtime, backend, want, owner, granted.set)
         if not ticket.granted and not _granted_in_time(runtime, granted, ticket, want.wait):
             raise busy_here(runtime, want, ticket, started)
+    try:
         held = Attempt(runtime, backend, want, started=started).run()
         assert held is not None
         return begin(runtime, backend, want, ticket, held, started, frames)
@@ -207,6 +212,10 @@ def begin(
     )
     runtime.started(lease, now - started)
     return lease
+
+
+def _not_waiting() -> None:
+    """A ticket that is at the head from the start is never granted."""
 
 
 def _granted_in_time(

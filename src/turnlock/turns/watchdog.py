@@ -72,17 +72,22 @@ def give_back(lease: Lease, *, gap: float, slept: float) -> None:
 
 
 class Watchdog:
-    """``revoke`` and ``verify`` must return at once; ``on_gap`` is told of every gap."""
+    """``leases`` gives all that are held. ``revoke`` and ``verify`` must return at once.
+
+    ``on_gap`` is told of every gap.
+    """
 
     def __init__(
         self,
         clock: Clock,
         *,
+        leases: Callable[[], list[Lease]],
         revoke: Callable[[Overdue], None],
         verify: Callable[[list[Lease]], None],
         on_gap: Callable[[float], None],
     ) -> None:
         self._clock = clock
+        self._leases = leases
         self._revoke = revoke
         self._verify = verify
         self._on_gap = on_gap
@@ -91,26 +96,21 @@ class Watchdog:
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
-        self._leases: dict[int, Lease] = {}
         self._nudge = threading.Event()
         self._wakes_at = -math.inf
         self._started = False
 
-    def leases(self) -> list[Lease]:
-        with self._lock:
-            return list(self._leases.values())
+    def watch(self, lease: Lease) -> None:
+        """Called for every new lease, once it is among ``leases``."""
+        if not self._started:
+            self._start()
+        self.expect(deadline_of(lease)[0])
 
-    def add(self, lease: Lease) -> None:
+    def _start(self) -> None:
         with self._lock:
-            self._leases[id(lease)] = lease
             if not self._started:
                 self._started = True
                 threading.Thread(target=self._run, name="turnlock-watchdog", daemon=True).start()
-        self.expect(deadline_of(lease)[0])
-
-    def remove(self, lease: Lease) -> None:
-        with self._lock:
-            self._leases.pop(id(lease), None)
 
     def expect(self, deadline: float) -> None:
         """A deadline may be earlier than the thread means to wake."""
@@ -121,10 +121,9 @@ class Watchdog:
         idle = 0
         verified = self._clock.monotonic()
         while True:
-            leases = self.leases()
+            leases = self._leases()
             looked = self._clock.monotonic()
             for due in overdue(leases, looked):
-                self.remove(due.lease)
                 self._revoke(due)
             if leases and looked - verified >= TICK:
                 verified = looked
@@ -136,7 +135,7 @@ class Watchdog:
         self._nudge.clear()
         # Announced before the deadlines are read: a lease that comes later sees it, and nudges.
         self._wakes_at = math.inf
-        leases = self.leases()
+        leases = [lease for lease in self._leases() if lease.state in WRITABLE]
         if forever and not leases:
             self._clock.wait(self._nudge, None)
             return

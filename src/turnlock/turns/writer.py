@@ -77,7 +77,7 @@ class Writer:
         self._mutex = threading.Lock()
         self._last_id = held.tail.last_id
         self._epoch = held.tail.epoch
-        self._owes = True
+        self._owes = bool(held.owed) or held.tail.open_turn is not None
         self._session_id: str | None = None
         self.opened = False
 
@@ -90,8 +90,8 @@ class Writer:
 
     def settle(self) -> None:
         """Write what predecessors owe, if they owe anything. Raises as `append` does."""
-        with self._mutex:
-            if self._owes:
+        if self._owes:
+            with self._mutex:
                 self._write((), with_opening=False)
 
     def open(self) -> None:

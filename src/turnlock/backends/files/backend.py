@@ -8,11 +8,8 @@ import json
 import mmap
 import os
 import stat
-import sys
 import threading
 from collections.abc import Collection, Hashable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
 
 from ...clock import Clock, SystemClock, iso
 from ...errors import LockPathError, StoreError, TranscriptError
@@ -32,7 +29,7 @@ from .. import (
     TakeRequest,
 )
 from .birth import Newborn, Nursery, make_directories, temporary_name
-from .claim import VERSION, encode_claim
+from .claim import Scribe
 from .fileops import FileOps, Handle, write_all
 from .guard import GUARD_TIMEOUT, Guard
 from .inspect import FileId, Inspector, Judged, file_id
@@ -49,6 +46,7 @@ _TAKE_ATTEMPTS_MAX = 1000
 # The event of a holder's death can come a moment before the kernel drops its flock.
 _AFTER_EVENT_TRIES = 24
 _AFTER_EVENT_PAUSE = 50e-6
+_TRANSCRIPT_FLAGS = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
 # The turn of another program's claim, which names none. It is owed a marker all the same.
 _FOREIGN = "foreign-pid-"
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
@@ -83,6 +81,7 @@ class FilesBackend:
         self._guard_timeout = guard_timeout
         self._nursery = Nursery(self._files, unnamed=self._platform.unnamed_files)
         self._inspector = Inspector(self._files, self._clock, self._platform.processes)
+        self._scribe = Scribe(self._platform.processes)
 
     def identity(self, session: SessionKey) -> Hashable:
         return self.layout.place(session).lock
@@ -91,13 +90,19 @@ class FilesBackend:
 
     def take(self, session: SessionKey, request: TakeRequest) -> FileLease | Holder:
         place = self.layout.place(session)
-        with self._storage("take", place.lock):
-            make_directories(self._files, place.directory)
-            patience = self._clock.monotonic() + _BIRTH_PATIENCE
-            for _ in range(_TAKE_ATTEMPTS_MAX):
-                found = self._take_once(place, request, patience)
-                if found is not None:
-                    return found
+        with _Storage("take", place.lock):
+            # Most locks are free: trying is cheaper than looking first.
+            lease = self._claim_free(place, request)
+            if lease is not None:
+                lease = self._begun(lease, request)
+            return lease or self._take_contended(place, request)
+
+    def _take_contended(self, place: Place, request: TakeRequest) -> FileLease | Holder:
+        patience = self._clock.monotonic() + _BIRTH_PATIENCE
+        for _ in range(_TAKE_ATTEMPTS_MAX):
+            found = self._take_once(place, request, patience)
+            if found is not None:
+                return found
         raise StoreError(place.lock, "take", f"it changed hands {_TAKE_ATTEMPTS_MAX} times")
 
     def _take_once(
@@ -129,33 +134,30 @@ class FilesBackend:
         self._clock.sleep(_BIRTH_PAUSE)
 
     def _claim_free(self, place: Place, request: TakeRequest) -> FileLease | None:
-        newborn = self._new_claim(place, request, ())
         try:
-            if not newborn.link(place.lock):
-                newborn.discard()
-                return None
+            newborn = self._new_claim(place, request, ())
+        except FileNotFoundError:
+            make_directories(self._files, place.directory)
+            newborn = self._new_claim(place, request, ())
+        try:
+            linked = newborn.link(place.lock)
         except BaseException:
             newborn.discard()
             raise
+        if not linked:
+            newborn.discard()
+            return None
         return self._lease(place, newborn, ())
 
     def _new_claim(self, place: Place, request: TakeRequest, owed: Sequence[Superseded]) -> Newborn:
-        processes = self._platform.processes
-        fields: dict[str, Any] = {
-            "pid": os.getpid(),
-            "createdAt": iso(self._clock.wall()),
-            "starttime": processes.look_up(os.getpid()).start_time,
-            "maxHoldMs": None,
-            "v": VERSION,
-            "turnId": request.turn_id,
-            "session": place.label,
-            "host": processes.host,
-            "bootId": processes.boot_id,
-            "pidNamespace": processes.pid_namespace,
-            "monotonic": self._clock.monotonic(),
-            "program": os.path.basename(sys.argv[0] or sys.executable),
-        }
-        content = encode_claim(fields, max_hold=request.max_hold, owed=owed)
+        content = self._scribe.write(
+            turn_id=request.turn_id,
+            session=place.label,
+            max_hold=request.max_hold,
+            wall=self._clock.wall(),
+            monotonic=self._clock.monotonic(),
+            owed=owed,
+        )
         return self._nursery.make(place.directory, place.lock, content, flocked=True)
 
     def _lease(self, place: Place, newborn: Newborn, owed: tuple[Superseded, ...]) -> FileLease:
@@ -173,7 +175,7 @@ class FilesBackend:
         reason: str,
     ) -> FileLease | None:
         place = self.layout.place(session)
-        with self._storage("supersede", place.lock):
+        with _Storage("supersede", place.lock):
             judged = self._inspector.look(place, to_take=True, stale_after=STALE_AFTER)
             if judged is None:
                 return None
@@ -210,7 +212,7 @@ class FilesBackend:
         self, record: LockRecord, request: TakeRequest, *, stale_after: float = STALE_AFTER
     ) -> FileLease | None:
         place = self.layout.place_of_lock(record.path)
-        with self._storage("reclaim", place.lock):
+        with _Storage("reclaim", place.lock):
             judged = self._inspector.look(place, to_take=True, stale_after=stale_after)
             if judged is None:
                 return None
@@ -283,8 +285,9 @@ class FilesBackend:
         if transcript is None:
             return True
         lease.transcript = transcript
-        lease.transcript_id = file_id(self._files.stat_handle(transcript))
-        tail = self._tail(lease)
+        status = self._regular(place, transcript)
+        lease.transcript_id = file_id(status)
+        tail = self._tail(lease, status.st_size)
         with self._guard(place, transcript):
             self._check_claim(lease)
             if self._named(place.transcript) != lease.transcript_id:
@@ -298,6 +301,13 @@ class FilesBackend:
         lease.tail = tail
         return True
 
+    def _regular(self, place: Place, transcript: Handle) -> os.stat_result:
+        status = self._files.stat_handle(transcript)
+        if not stat.S_ISREG(status.st_mode):
+            transcript.close()
+            raise TranscriptError(place.transcript, "it is not a regular file")
+        return status
+
     def _forgive_foreign(self, lease: FileLease) -> None:
         """Drop what a foreign holder owes unless the transcript shows that it was cut off."""
         transcript = lease.transcript
@@ -307,21 +317,19 @@ class FilesBackend:
         if transcript is None or not ends_unanswered(self._reader(transcript), lease.tail.size):
             lease.owed = lease.owed[:-1]
 
-    def _tail(self, lease: FileLease) -> Tail:
-        transcript = lease.transcript
-        assert transcript is not None
-        size = self._files.stat_handle(transcript).st_size
-        return read_tail(self._reader(transcript), size, turns=1 + len(lease.owed))
+    def _tail(self, lease: FileLease, size: int) -> Tail:
+        assert lease.transcript is not None
+        if size == 0:
+            return Tail()
+        return read_tail(self._reader(lease.transcript), size, turns=1 + len(lease.owed))
 
     def _open_transcript(
         self, place: Place, *, create: bool, header: bool = False
     ) -> Handle | None:
         path = place.transcript
-        flags = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
         while True:
             try:
-                handle = self._files.open(path, flags)
-                break
+                return self._files.open(path, _TRANSCRIPT_FLAGS)
             except FileNotFoundError:
                 if not create:
                     return None
@@ -332,10 +340,6 @@ class FilesBackend:
                 if error.errno in (errno.EACCES, errno.EPERM):
                     raise TranscriptError(path, "it cannot be opened: permission denied") from None
                 raise
-        if not stat.S_ISREG(self._files.stat_handle(handle).st_mode):
-            handle.close()
-            raise TranscriptError(path, "it is not a regular file")
-        return handle
 
     def _make_transcript(self, place: Place, *, header: bool) -> None:
         content = self._header_line() if header else b""
@@ -367,7 +371,7 @@ class FilesBackend:
 
     def append(self, lease: FileLease, lines: Sequence[bytes]) -> None:
         place = lease.place
-        with lease.mutex, self._storage("append", place.transcript):
+        with lease.mutex, _Storage("append", place.transcript):
             if lease.spoiled:
                 raise StoreError(place.transcript, "append", "an fsync failed: the lease has ended")
             if lease.released or lease.transcript is None:
@@ -394,7 +398,7 @@ class FilesBackend:
                 write_all(self._files, transcript, data)
                 lease.tail = lease.tail._replace(size=size + len(data), fragment=None)
         if moved:
-            lease.tail = self._tail(lease)
+            lease.tail = self._tail(lease, size)
             raise TailMoved
 
     def _make_durable(self, lease: FileLease, transcript: Handle) -> None:
@@ -411,7 +415,7 @@ class FilesBackend:
         transcript = lease.transcript
         if transcript is None or lease.tail.size == 0:
             return set()
-        with self._storage("read", lease.place.transcript):
+        with _Storage("read", lease.place.transcript):
             size = self._files.stat_handle(transcript).st_size
             with mmap.mmap(transcript.fd, size, access=mmap.ACCESS_READ) as content:
                 return {wanted for wanted in ids if _has_entry(content, wanted)}
@@ -419,7 +423,7 @@ class FilesBackend:
     def header_id(self, lease: FileLease) -> str | None:
         if lease.transcript is None:
             return None
-        with self._storage("read", lease.place.transcript):
+        with _Storage("read", lease.place.transcript):
             first = self._files.read_at(lease.transcript, 0, 4096)
         entry = decode(first.partition(b"\n")[0])
         identity = entry.get("id") if entry and entry.get("type") == "session" else None
@@ -429,7 +433,7 @@ class FilesBackend:
         with lease.mutex:
             if lease.released:
                 return
-            with self._storage("release", lease.place.lock):
+            with _Storage("release", lease.place.lock):
                 mine = self._unlink_claim(lease)
             if mine:
                 lease.close()
@@ -515,7 +519,7 @@ class FilesBackend:
         handle = self._open_to_read(path)
         if handle is None:
             return Tail()
-        with self._storage("read", path):
+        with _Storage("read", path):
             size = self._files.stat_handle(handle).st_size
             return read_tail(self._reader(handle), size, turns=turns)
 
@@ -535,7 +539,7 @@ class FilesBackend:
 
     def sessions(self) -> Iterator[SessionRecord]:
         for agent, directory in self.layout.directories(self._files):
-            with self._storage("list", directory):
+            with _Storage("list", directory):
                 names = list_names(self._files, directory)
             for base in filter(is_transcript, names):
                 name = base[: -len(TRANSCRIPT_SUFFIX)]
@@ -549,7 +553,7 @@ class FilesBackend:
 
     def locks(self, *, stale_after: float = STALE_AFTER) -> Iterator[LockRecord]:
         for _, directory in self.layout.directories(self._files):
-            with self._storage("list", directory):
+            with _Storage("list", directory):
                 names = list_names(self._files, directory)
             for base in names:
                 if base.endswith(LOCK_SUFFIX):
@@ -564,15 +568,25 @@ class FilesBackend:
         except FileNotFoundError:
             return None
 
-    @contextmanager
-    def _storage(self, operation: str, path: str) -> Iterator[None]:
-        """Turn the operating system's errors into ours, once."""
-        try:
-            yield
-        except OSError as error:
-            if isinstance(error, FileNotFoundError):
-                raise StoreError(path, operation, "its directory is gone") from error
-            raise StoreError(path, operation, error.strerror or str(error)) from error
+
+class _Storage:
+    """Turns the operating system's errors into ours, once."""
+
+    __slots__ = ("_operation", "_path")
+
+    def __init__(self, operation: str, path: str) -> None:
+        self._operation = operation
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, FileNotFoundError):
+            raise StoreError(self._path, self._operation, "its directory is gone") from error
+        if isinstance(error, OSError):
+            why = error.strerror or str(error)
+            raise StoreError(self._path, self._operation, why) from error
 
 
 def _is_ours_and_live(judged: Judged) -> bool:

@@ -73,6 +73,7 @@ class Nursery:
         self._files = files
         self._unnamed = unnamed
         self._proc: Handle | None = None
+        self._owners: dict[str, tuple[int, int]] = {}
 
     def make(self, directory: str, beside: str, content: bytes, *, flocked: bool) -> Newborn:
         """A file with this content, for the path ``beside``. Raises OSError and leaves nothing."""
@@ -99,7 +100,9 @@ class Nursery:
                 handle = self._files.open(directory, os.O_RDWR | os.O_TMPFILE)
                 return Newborn(self._files, self, handle, None)
             except OSError as error:
-                if error.errno not in NO_UNNAMED_FILES or not os.path.isdir(directory):
+                if not os.path.isdir(directory):
+                    raise FileNotFoundError(error.errno, error.strerror, directory) from error
+                if error.errno not in NO_UNNAMED_FILES:
                     raise
         temporary = temporary_name(beside)
         handle = self._files.open(temporary, _READ_WRITE | os.O_CREAT | os.O_EXCL)
@@ -107,10 +110,14 @@ class Nursery:
 
     def _give_to_owner(self, handle: Handle, directory: str) -> None:
         # Under sudo, a file that root owns would lock the owner out of their own session.
-        if os.geteuid() == 0:
-            owner = self._files.stat_path(directory)
-            if owner.st_uid != 0:
-                self._files.chown(handle, owner.st_uid, owner.st_gid)
+        if os.geteuid() != 0:
+            return
+        owner = self._owners.get(directory)
+        if owner is None:
+            status = self._files.stat_path(directory)
+            owner = self._owners[directory] = (status.st_uid, status.st_gid)
+        if owner[0] != 0:
+            self._files.chown(handle, *owner)
 
 
 def temporary_name(beside: str) -> str:

@@ -66,13 +66,14 @@ class OneFile:
     def __init__(self, transcript: str) -> None:
         self._transcript = os.path.realpath(transcript)
         self.root = os.path.dirname(self._transcript)
+        path = self._transcript
+        self._place = Place(path, self.root, path, f"{path}.lock")
 
     def place(self, session: SessionKey) -> Place:
-        path = self._transcript
-        return Place(path, self.root, path, f"{path}.lock")
+        return self._place
 
     def place_of_lock(self, lock: str) -> Place:
-        return Place(self._transcript, self.root, self._transcript, lock)
+        return self._place
 
     def directories(self, files: FileOps) -> Iterator[tuple[str | None, str]]:
         return iter(())

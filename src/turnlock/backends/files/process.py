@@ -9,7 +9,6 @@ NSpid, so on Linux /proc is read here; elsewhere psutil answers, without start t
 from __future__ import annotations
 
 import os
-import socket
 from enum import Enum
 from functools import cached_property
 from typing import NamedTuple, Protocol
@@ -56,7 +55,7 @@ class LinuxProcesses:
 
     @cached_property
     def host(self) -> str:
-        return socket.gethostname()
+        return os.uname().nodename
 
     @cached_property
     def boot_id(self) -> str | None:
@@ -93,7 +92,7 @@ class PortableProcesses:
 
     @cached_property
     def host(self) -> str:
-        return socket.gethostname()
+        return os.uname().nodename
 
     @cached_property
     def boot_id(self) -> str | None:
