@@ -44,7 +44,7 @@ def _restore(cls: type[TurnlockError], args: tuple[Any, ...], facts: dict[str, A
 
 
 def seconds(value: float) -> str:
-    """A duration for people: ``0.25 s``, ``42 s``, ``5 min 3 s``, ``2 h 5 min``."""
+    """A duration for people: ``0.25 s``, ``42 s``, ``5 min 3 s``, ``2 h 5 min``, ``3 d 4 h``."""
     if value < 10:
         return f"{value:.2f} s"
     whole = round(value)
@@ -53,7 +53,10 @@ def seconds(value: float) -> str:
     minutes, rest = divmod(whole, 60)
     if minutes < 120:
         return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min"
+    return f"{hours // 24} d {hours % 24} h"
 
 
 class SessionBusy(TurnlockError, TimeoutError):

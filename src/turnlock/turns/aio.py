@@ -314,7 +314,7 @@ class OpenAsyncTurn:
             await self._finish(lambda: core.fail(reason, text))
 
     def _exit_revoked(self, task: asyncio.Task[Any] | None, error: BaseException | None) -> None:
-        revoked = self.core.leave()
+        self.core.leave()
         by_us = isinstance(error, asyncio.CancelledError)
         if self._cancelled_by_us and task is not None:
             # Somebody else's cancellation is left standing, as asyncio.timeout leaves it.
@@ -322,7 +322,7 @@ class OpenAsyncTurn:
         elif by_us:
             by_us = False
         if error is None or by_us or passes_as_revoked(error):
-            raise revoked from error
+            raise self.core.revoked_error() from error
 
     async def _finish(self, job: Callable[[], None]) -> None:
         lease = self.core.lease
@@ -337,7 +337,8 @@ class OpenAsyncTurn:
             future.result()
         else:
             # The terminal entry hangs on a disk; the session went on without it.
-            raise self.core.leave()
+            self.core.leave()
+            raise self.core.revoked_error()
 
     def _cancel_task(self) -> None:
         if self._task is not None and not self._cancelled_by_us:

@@ -67,6 +67,9 @@ class Queues:
             queue = self._queues.get(ticket.identity)
             if queue is None or ticket not in queue:
                 return
+            # What is to be woken holds the lease, and the lease its ticket: a cycle, and with it
+            # open descriptors, until the collector runs.
+            ticket.on_grant = _nothing
             was_head = queue[0] is ticket
             queue.remove(ticket)
             if not queue:
@@ -97,6 +100,10 @@ class Queues:
         """How many wait behind the head."""
         with self._lock:
             return max(0, len(self._queues.get(identity, ())) - 1)
+
+
+def _nothing() -> None:
+    pass
 
 
 queues = Queues()

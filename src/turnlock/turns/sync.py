@@ -126,9 +126,9 @@ class OpenTurn:
         if self._token is not None:
             _current.reset(self._token)
         if self.core.lease.is_over_for_holder:
-            revoked = self.core.leave()
+            self.core.leave()
             if error is None or passes_as_revoked(error):
-                raise revoked from error
+                raise self.core.revoked_error() from error
         elif error is None:
             self.core.succeed()
         else:

@@ -174,12 +174,16 @@ class TurnCore:
         finally:
             self._release(failed=True)
 
-    def leave(self) -> LeaseRevoked:
-        """The holder of a revoked lease has come to its end; the error that its block raises."""
+    def leave(self) -> None:
+        """The holder of a revoked lease has come to its end."""
         self.runtime.left(self.lease)
-        return self.revoked_error()
 
     def revoked_error(self) -> LeaseRevoked:
+        """The error of a revoked block.
+
+        Raise it without naming it: a name in a frame that its traceback holds would keep the turn,
+        and its descriptors, until the collector runs.
+        """
         return self.lease.revoked_error(self.runtime.clock.monotonic())
 
     def _check_writable(self) -> None:
@@ -198,6 +202,8 @@ class TurnCore:
             self.lease.backend.release(self.lease.held)
         finally:
             if self.lease.move(State.RELEASED):
+                # What would call back into the turn also keeps it, and its descriptors, alive.
+                self.lease.on_revoked.clear()
                 self.runtime.ended(self.lease, failed=failed)
                 queues.leave(self.lease.ticket)
             else:

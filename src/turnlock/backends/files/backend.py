@@ -201,7 +201,7 @@ class FilesBackend:
 
         Not through the lease's own descriptor: a call that hangs may be using it.
         """
-        transcript = self._open_transcript(lease.place, create=False)
+        transcript = self._open_to_guard(lease.place)
         if transcript is None:
             self._unlink_if_named(lease)
             return
@@ -267,7 +267,7 @@ class FilesBackend:
     ) -> FileLease | None:
         """Open the transcript and read its end; None when the claim was gone before that."""
         try:
-            create = not cleaning or any(turn.turn_id for turn in lease.owed)
+            create = not cleaning or any(map(_owes_for_sure, lease.owed))
             while not self._read_end(lease, request, create=create):
                 pass
             self._forgive_foreign(lease)
@@ -280,7 +280,7 @@ class FilesBackend:
 
     def _read_end(self, lease: FileLease, request: TakeRequest, *, create: bool) -> bool:
         place = lease.place
-        header = request.header or any(turn.turn_id for turn in lease.owed)
+        header = request.header or any(map(_owes_for_sure, lease.owed))
         transcript = self._open_transcript(place, create=create, header=header)
         if transcript is None:
             return True
@@ -312,7 +312,7 @@ class FilesBackend:
         """Drop what a foreign holder owes unless the transcript shows that it was cut off."""
         transcript = lease.transcript
         last = lease.owed[-1] if lease.owed else None
-        if last is None or last.turn_id is None or not last.turn_id.startswith(_FOREIGN):
+        if last is None or last.turn_id is None or _owes_for_sure(last):
             return
         if transcript is None or not ends_unanswered(self._reader(transcript), lease.tail.size):
             lease.owed = lease.owed[:-1]
@@ -434,29 +434,35 @@ class FilesBackend:
             if lease.released:
                 return
             with _Storage("release", lease.place.lock):
-                mine = self._unlink_claim(lease)
-            if mine:
-                lease.close()
+                self._unlink_claim(lease)
 
-    def _unlink_claim(self, lease: FileLease) -> bool:
-        """Free the lock path if it still names this lease's claim; whether it did."""
+    def _unlink_claim(self, lease: FileLease) -> None:
+        """Free the lock path if it still names this lease's claim.
+
+        The claim stays open until the lease object is gone: were its inode number free, somebody
+        who still has this lease to revoke could mistake a successor's claim for it.
+        """
         place = lease.place
         transcript = lease.transcript
         if transcript is None or self._named(place.transcript) != lease.transcript_id:
-            transcript = self._open_transcript(place, create=False)
+            transcript = self._open_to_guard(place)
         if transcript is None:
-            mine = self._unlink_if_named(lease)
+            self._unlink_if_named(lease)
         else:
             with self._guard(place, transcript):
-                mine = self._unlink_if_named(lease)
+                self._unlink_if_named(lease)
         lease.released = True
-        return mine
 
-    def _unlink_if_named(self, lease: FileLease) -> bool:
-        if self._named(lease.place.lock) != lease.claim_id:
-            return False
-        self._files.unlink(lease.place.lock)
-        return True
+    def _open_to_guard(self, place: Place) -> Handle | None:
+        """The transcript, or None where nobody can write one: then there is nothing to guard."""
+        try:
+            return self._open_transcript(place, create=False)
+        except TranscriptError:
+            return None
+
+    def _unlink_if_named(self, lease: FileLease) -> None:
+        if self._named(lease.place.lock) == lease.claim_id:
+            self._files.unlink(lease.place.lock)
 
     def abandon(self, lease: FileLease) -> None:
         lease.released = True
@@ -596,6 +602,11 @@ def _is_ours_and_live(judged: Judged) -> bool:
 def _foreign_turn(judged: Judged) -> str | None:
     pid = judged.claim.pid
     return None if pid is None else f"{_FOREIGN}{pid}"
+
+
+def _owes_for_sure(turn: Superseded) -> bool:
+    """A turn of ours owes its marker; a foreign one only if the transcript shows it cut off."""
+    return turn.turn_id is not None and not turn.turn_id.startswith(_FOREIGN)
 
 
 def _is_past_grace(judged: Judged) -> bool:

@@ -85,7 +85,8 @@ class Scribe:
         return (
             f'{{\n  "pid": {self._pid},\n  "createdAt": "{iso(wall)}",\n{self._who}'
             f'  "maxHoldMs": {hold_ms},\n  "v": {VERSION},\n  "turnId": {turn},\n'
-            f'  "session": {encode_basestring_ascii(session)},\n  "monotonic": {monotonic!r},\n{self._where}'
+            f'  "session": {encode_basestring_ascii(session)},\n'
+            f'  "monotonic": {monotonic!r},\n{self._where}'
             f'  "supersedes": {owed_turns}\n}}\n'
         ).encode()
 

@@ -14,6 +14,9 @@ from .layout import Place
 class FileLease:
     """``transcript`` is None for a lease that only cleans up a lock without one.
 
+    Both descriptors stay open for as long as the object lives, released or revoked or not, so that
+    the inode number of its claim cannot come back while somebody may still compare it.
+
     ``mutex`` serialises the calls on one lease. Whoever supersedes it never needs that: an append
     that hangs in fsync keeps the mutex for as long as it hangs.
     """
@@ -45,9 +48,3 @@ class FileLease:
         self.mutex = threading.Lock()
         self.released = False
         self.spoiled = False
-
-    def close(self) -> None:
-        """Only after a release: the descriptor of a lease that was taken pins its inode."""
-        self.claim.close()
-        if self.transcript is not None:
-            self.transcript.close()

@@ -1,0 +1,52 @@
+"""Fixtures: the backends that have to keep the same promises, and stores on them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from turnlock.backends import Backend
+from turnlock.backends.files import FilesBackend, StateDirectory, portable
+from turnlock.backends.memory import MemoryBackend
+from turnlock.clock import Clock
+from turnlock.store import Store
+
+MakeBackend = Callable[..., Backend[Any]]
+
+
+@pytest.fixture(params=["files", "portable", "memory"])
+def make_backend(request: pytest.FixtureRequest, tmp_path: Path) -> MakeBackend:
+    """Makes backends of one kind; all of one test see the same sessions, but for ``memory``."""
+
+    def make(clock: Clock | None = None) -> Backend[Any]:
+        if request.param == "memory":
+            return MemoryBackend(clock=clock, pid=os.getpid())
+        platform = portable() if request.param == "portable" else None
+        return FilesBackend(StateDirectory(str(tmp_path / "state")), clock=clock, platform=platform)
+
+    return make
+
+
+@pytest.fixture
+def backend(make_backend: MakeBackend) -> Backend[Any]:
+    return make_backend()
+
+
+@pytest.fixture
+def store(backend: Backend[Any]) -> Iterator[Store]:
+    with Store(backend, location="test") as store:
+        yield store
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def files(state: Path) -> FilesBackend:
+    return FilesBackend(StateDirectory(str(state)))

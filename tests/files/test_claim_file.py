@@ -1,0 +1,91 @@
+"""The lock file as people and OpenClaw's tools see it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+import turnlock
+from turnlock.backends.files import FilesBackend, StateDirectory, portable
+from turnlock.store import Store
+
+
+@pytest.fixture(params=["native", "portable"])
+def store(request: pytest.FixtureRequest, state: Path) -> Store:
+    platform = portable() if request.param == "portable" else None
+    return Store(FilesBackend(StateDirectory(str(state)), platform=platform), location="test")
+
+
+def test_the_claim_says_who_holds(store: Store, state: Path) -> None:
+    lock = state / "agents/main/sessions/a.jsonl.lock"
+    with store.turn("main/a", max_hold=42.0, turn_id="T1"):
+        text = lock.read_text()
+    assert text.startswith('{\n  "pid": ')
+    assert text.endswith("}\n")
+    claim = json.loads(text)
+    assert claim["pid"] == os.getpid()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", claim["createdAt"])
+    assert (claim["v"], claim["turnId"], claim["session"]) == (1, "T1", "main/a")
+    assert (claim["maxHoldMs"], claim["supersedes"]) == (42_000, [])
+    assert set(claim) == {
+        *("pid", "createdAt", "starttime", "maxHoldMs", "v", "turnId", "session", "host"),
+        *("bootId", "pidNamespace", "monotonic", "program", "supersedes"),
+    }
+
+
+def test_a_hostile_turn_id_stays_text(store: Store, state: Path) -> None:
+    lock = state / "agents/main/sessions/a.jsonl.lock"
+    hostile = 'x", "pid": 1,\n"é\u2028\x1b'
+    with store.turn("main/a", turn_id=hostile):
+        assert json.loads(lock.read_text())["turnId"] == hostile
+
+
+def test_release_leaves_nothing_but_the_transcript(store: Store, state: Path) -> None:
+    with store.turn("main/a") as turn:
+        turn.append(turnlock.user("1"))
+    assert os.listdir(state / "agents/main/sessions") == ["a.jsonl"]
+
+
+def test_a_supersession_leaves_nothing_either(store: Store, state: Path) -> None:
+    with pytest.raises(turnlock.LeaseRevoked), store.turn("main/a"):
+        store.revoke("main/a")
+    assert os.listdir(state / "agents/main/sessions") == ["a.jsonl"]
+
+
+def test_a_lock_file_removed_by_hand_ends_the_lease(store: Store, state: Path) -> None:
+    with pytest.raises(turnlock.LeaseRevoked) as caught, store.turn("main/a", turn_id="T1") as turn:
+        turn.append(turnlock.user("1"))
+        (state / "agents/main/sessions/a.jsonl.lock").unlink()
+        turn.append(turnlock.user("late"))
+    assert caught.value.reason == "superseded"
+    with store.turn("main/a") as turn:
+        turn.append(turnlock.user("2"))
+    found = list(store.read("main/a"))
+    assert [entry["epoch"] for entry in found] == [1, 1, 1, 2, 2, 2]
+    assert found[2]["data"]["reason"] == "interrupted"
+    assert found[2]["data"]["turnId"] == "T1"
+
+
+def test_a_transcript_removed_under_a_turn_stays_removed(store: Store, state: Path) -> None:
+    transcript = state / "agents/main/sessions/a.jsonl"
+    with pytest.raises(turnlock.TranscriptError), store.turn("main/a") as turn:
+        turn.append(turnlock.user("1"))
+        transcript.unlink()
+        turn.append(turnlock.user("2"))
+    assert os.listdir(transcript.parent) == []
+
+
+def test_an_identical_inode_number_does_not_bring_a_lease_back(store: Store, state: Path) -> None:
+    lock = state / "agents/main/sessions/a.jsonl.lock"
+    with pytest.raises(turnlock.LeaseRevoked), store.turn("main/a") as turn:
+        number = lock.stat().st_ino
+        store.revoke("main/a")
+        for _ in range(50):
+            lock.write_text("{}")
+            assert lock.stat().st_ino != number
+            lock.unlink()
+        turn.append(turnlock.user("late"))
