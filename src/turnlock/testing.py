@@ -48,6 +48,12 @@ class ManualClock:
         for alarm in rung:
             alarm.set()
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for a time to come. Advance only when all who should be are."""
+        with self._lock:
+            return len(self._alarms)
+
     def jump_wall(self, seconds: float) -> None:
         """Move the wall clock alone, as a person or NTP does."""
         self._wall += seconds

@@ -221,7 +221,7 @@ class TestInAThread:
     def test_a_limit_is_checked_before_anything_is_taken(self, store: Store) -> None:
         for bad in ({"max_hold": 0}, {"max_hold": float("nan")}, {"wait": -1}, {"max_stall": "5"}):
             with pytest.raises(turnlock.LimitsError):
-                store.turn("main/a", **bad)  # type: ignore[arg-type]
+                store.turn("main/a", **bad)
 
     @pytest.mark.parametrize("key", ["a", "/a", "main/", "main/..", "main/a/b", "main/é", "-/x", 7])
     def test_a_hostile_key_is_refused(self, store: Store, key: Any) -> None:
@@ -470,8 +470,9 @@ class TestWatch:
             got: list[int] = []
             with pytest.raises(LeaseRevoked):
                 async with store.turn("main/a") as turn:
-                    async for number in await turn.watch(connect(), first=5, idle=0.05):
-                        got.append(number)
+                    stream = await turn.watch(connect(), first=5, idle=0.05)
+                    got.append(await anext(aiter(stream)))
+                    await anext(aiter(stream))
             return got
 
         assert asyncio.run(main()) == [1]

@@ -179,4 +179,6 @@ def _cut(text: str | None, most: int = _FIELD_BYTES_MAX) -> str | None:
 
 
 def _json_bytes(text: str) -> int:
-    return len(json.dumps(text, ensure_ascii=False).encode(errors="replace"))
+    # The line breaks that only some readers know are written as escapes, see `jsonl`.
+    escaped = sum(text.count(character) for character in "\u0085\u2028\u2029")
+    return len(json.dumps(text, ensure_ascii=False).encode(errors="replace")) + 4 * escaped

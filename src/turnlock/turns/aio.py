@@ -306,6 +306,7 @@ class OpenAsyncTurn:
             _current.reset(self._token)
         core = self.core
         if core.lease.is_over_for_holder:
+            await learn_outcome(on_worker(core.leave), lambda: False)
             self._exit_revoked(task, error)
         elif error is None:
             await self._finish(core.succeed)
@@ -314,7 +315,6 @@ class OpenAsyncTurn:
             await self._finish(lambda: core.fail(reason, text))
 
     def _exit_revoked(self, task: asyncio.Task[Any] | None, error: BaseException | None) -> None:
-        self.core.leave()
         by_us = isinstance(error, asyncio.CancelledError)
         if self._cancelled_by_us and task is not None:
             # Somebody else's cancellation is left standing, as asyncio.timeout leaves it.
@@ -337,7 +337,7 @@ class OpenAsyncTurn:
             future.result()
         else:
             # The terminal entry hangs on a disk; the session went on without it.
-            self.core.leave()
+            await on_worker(self.core.leave)
             raise self.core.revoked_error()
 
     def _cancel_task(self) -> None:

@@ -101,6 +101,7 @@ class Lease:
         self.revoked_at = 0.0
         self.given_back = 0.0
         self.on_revoked: list[Callable[[], object]] = []
+        self.handed_over: threading.Event | None = None
         self.provider: str | None = None
         self.model: str | None = None
         self.api: str | None = None
@@ -127,6 +128,8 @@ class Lease:
             self.state = state
             if reason:
                 self.reason = reason
+            if state is State.REVOKING:
+                self.handed_over = threading.Event()
             return True
 
     def check_writable(self, now: float) -> None:

@@ -16,9 +16,10 @@ holder is told at once, since this process refuses its writes anyhow.
 from __future__ import annotations
 
 import logging
+import threading
 from typing import TYPE_CHECKING
 
-from ..backends import TakeRequest
+from ..backends import Lost, TakeRequest
 from ..errors import LockPathError, StoreError, TranscriptError
 from ..events import LockReclaimed, RevocationFailed, TurnRevoked
 from ..transcript.entries import Failure
@@ -34,8 +35,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("turnlock")
 
-# The revoker's own hold limit, should it die between fence and release.
-REVOKER_MAX_HOLD = 60.0
+# The revoker's own hold limit, should it die or hang on a disk between fence and release: then a
+# waiter supersedes it, and takes the marker over that it owed.
+REVOKER_MAX_HOLD = 2.0
+# How long the queue waits for the marker.
+_MARKER_TIMEOUT = 1.0
 _FRAMES_LOGGED = 12
 # How far back the marker of a turn is looked for that somebody else superseded.
 _TURNS_SEARCHED = 16
@@ -107,6 +111,14 @@ def _hand_over(
             runtime, lease.backend, ours, lease.label, details=_failure(lease, now - lease.taken)
         )
     queues.leave(lease.ticket)
+    _report(runtime, lease, stack, now, deadline)
+    if lease.handed_over is not None:
+        lease.handed_over.set()
+
+
+def _report(
+    runtime: Runtime, lease: Lease, stack: tuple[str, ...], now: float, deadline: float | None
+) -> None:
     verified = _is_fenced(lease)
     late = 0.0 if deadline is None else now - deadline
     held = now - lease.taken
@@ -134,7 +146,30 @@ def settle_and_release(
     *,
     details: Failure | None = None,
 ) -> None:
-    """Write what was owed to a lease that was taken for nothing else, and release it."""
+    """Write what was owed to a lease that was taken for nothing else, and release it.
+
+    Returns after a second when the disk hangs; the job goes on without its caller.
+    """
+    done = threading.Event()
+
+    def job() -> None:
+        try:
+            _settle_and_release(runtime, backend, held, label, details)
+        finally:
+            done.set()
+
+    workers.submit(job)
+    if not runtime.clock.wait(done, _MARKER_TIMEOUT):
+        logger.error("session %s: the disk hangs; its marker is owed", label)
+
+
+def _settle_and_release(
+    runtime: Runtime,
+    backend: Backend[BackendLease],
+    held: BackendLease,
+    label: str,
+    details: Failure | None,
+) -> None:
     writer = Writer(
         backend,
         held,
@@ -146,6 +181,8 @@ def settle_and_release(
     )
     try:
         writer.settle()
+    except Lost:
+        logger.warning("session %s: somebody else took it before its marker was written", label)
     except _STORAGE_ERRORS as error:
         owed = details.turn_id if details else next((t.turn_id for t in held.owed if t.turn_id), "")
         runtime.marker_owed(label, owed or "", error)

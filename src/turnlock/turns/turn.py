@@ -27,6 +27,8 @@ logger = logging.getLogger("turnlock")
 _current: ContextVar[Any] = ContextVar("turnlock_turn", default=None)
 _STORAGE_ERRORS = (StoreError, LockPathError, TranscriptError)
 _WHAT_MAX = 200
+# A little more than the revoker waits for its marker.
+_HAND_OVER_TIMEOUT = 1.5
 
 
 class TurnCore:
@@ -52,8 +54,10 @@ class TurnCore:
             # Somebody took the session in this very moment; the turn's first act will say so.
             pass
         except _STORAGE_ERRORS as error:
-            owed = next((turn.turn_id for turn in self.lease.held.owed if turn.turn_id), None)
-            self.runtime.marker_owed(self.lease.label, owed or "unknown", error)
+            unfinished = self.lease.held.tail.open_turn
+            owed = [unfinished.turn_id] if unfinished is not None else []
+            owed += [turn.turn_id for turn in self.lease.held.owed]
+            self.runtime.marker_owed(self.lease.label, next(filter(None, owed), "unknown"), error)
 
     def append(self, entries: Iterable[Mapping[str, Any]]) -> list[str]:
         self._check_writable()
@@ -175,8 +179,14 @@ class TurnCore:
             self._release(failed=True)
 
     def leave(self) -> None:
-        """The holder of a revoked lease has come to its end."""
+        """The holder of a revoked lease has come to its end.
+
+        Waits, for a moment at most, until the revoker is through: whoever catches the block's
+        `LeaseRevoked` finds the marker in the transcript and the revocation in the statistics.
+        """
         self.runtime.left(self.lease)
+        if self.lease.handed_over is not None:
+            self.runtime.clock.wait(self.lease.handed_over, _HAND_OVER_TIMEOUT)
 
     def revoked_error(self) -> LeaseRevoked:
         """The error of a revoked block.

@@ -434,7 +434,13 @@ class FilesBackend:
             if lease.released:
                 return
             with _Storage("release", lease.place.lock):
-                self._unlink_claim(lease)
+                try:
+                    self._unlink_claim(lease)
+                except BaseException:
+                    # What cannot be removed is at least dead: the next taker reclaims it.
+                    lease.released = True
+                    self._files.flock(lease.claim, fcntl.LOCK_UN)
+                    raise
 
     def _unlink_claim(self, lease: FileLease) -> None:
         """Free the lock path if it still names this lease's claim.

@@ -1,0 +1,146 @@
+"""Session keys, limits, redaction: what is checked and what becomes of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from turnlock import InvalidSessionKey, Limits, LimitsError, session_key
+from turnlock.errors import seconds
+from turnlock.redaction import HIDDEN, redact
+from turnlock.session import parse_key
+
+
+class TestSessionKeys:
+    @pytest.mark.parametrize("key", ["main/a", "a/" + "x" * 128, "A1/0._:@+=-", "main/49=2F"])
+    def test_a_key_is_kept(self, key: str) -> None:
+        assert str(parse_key(key)) == key
+
+    @pytest.mark.parametrize(
+        "key",
+        [
+            *("", "/", "main", "main/", "/a", "main/a/b", "main//a", "main/ a", "main/.."),
+            *("main/.a", "main/-a", "main/a\n", "main/a\0", "main/%2e", "main/é", "main/a\\b"),
+            *("main/" + "x" * 129, "\u202emain/a", 7, None, b"main/a"),
+        ],
+    )
+    def test_what_is_no_key_is_refused_with_the_reason(self, key: Any) -> None:
+        with pytest.raises(InvalidSessionKey) as caught:
+            parse_key(key)
+        assert isinstance(caught.value, ValueError)
+        assert "session_key" in str(caught.value)
+
+    @given(st.text())
+    def test_any_text_becomes_a_key(self, text: str) -> None:
+        parse_key(session_key("main", text))
+
+    @given(st.text(max_size=60), st.text(max_size=60))
+    def test_different_texts_get_different_keys(self, one: str, other: str) -> None:
+        assert (session_key("m", one) == session_key("m", other)) == (one == other)
+
+    def test_a_plain_name_stays_as_it_is(self) -> None:
+        assert session_key("main", "alice") == "main/alice"
+        assert session_key("main", "a/b") == "main/a=2Fb"
+        assert session_key("main", "/a") != session_key("main", "x/a")
+        assert session_key("main", "x" * 500) != session_key("main", "x" * 501)
+
+
+class TestLimits:
+    def test_the_defaults(self) -> None:
+        limits = Limits()
+        assert (limits.wait, limits.first_token, limits.idle, limits.tool) == (60, 120, 60, 300)
+        assert (limits.turn, limits.max_hold, limits.stale_after) == (600, 720, 1800)
+        assert limits.drain == 30
+
+    @pytest.mark.parametrize("name", ["first_token", "idle", "tool", "turn", "max_hold"])
+    @pytest.mark.parametrize("value", [0.5, 7.0, 100.0, 1799.0, 5000.0, 100_000.0])
+    def test_a_single_written_value_is_never_refused(self, name: str, value: float) -> None:
+        limits = Limits(**{name: value})
+        assert getattr(limits, name) == value
+        assert max(limits.first_token, limits.idle, limits.tool) <= limits.turn
+        assert limits.turn < limits.max_hold < limits.stale_after
+
+    @pytest.mark.parametrize(
+        "written",
+        [
+            {"turn": 100, "max_hold": 100},
+            {"turn": 100, "max_hold": 50},
+            {"idle": 11, "turn": 10},
+            {"first_token": 11, "turn": 10},
+            {"max_hold": 1800, "stale_after": 1800},
+            {"turn": 2000, "stale_after": 1000},
+            {"tool": 400, "max_hold": 300},
+        ],
+    )
+    def test_written_values_that_contradict_each_other_are_refused(
+        self, written: dict[str, float]
+    ) -> None:
+        with pytest.raises(LimitsError) as caught:
+            Limits(**written)
+        assert caught.value.name in str(caught.value)
+
+    @pytest.mark.parametrize("value", [-1, 0, float("nan"), float("inf"), "5", True, 1e12])
+    def test_a_value_out_of_range_is_refused(self, value: Any) -> None:
+        with pytest.raises(LimitsError):
+            Limits(turn=value)
+
+    @given(
+        st.dictionaries(
+            st.sampled_from(["first_token", "idle", "tool", "turn", "max_hold", "stale_after"]),
+            st.floats(0.001, 1e6),
+        )
+    )
+    def test_what_is_accepted_fits(self, written: dict[str, float]) -> None:
+        try:
+            limits = Limits(**written)
+        except LimitsError:
+            return
+        assert max(limits.first_token, limits.idle, limits.tool) <= limits.turn
+        assert limits.turn < limits.max_hold < limits.stale_after
+
+
+class TestRedaction:
+    @pytest.mark.parametrize(
+        "secret",
+        [
+            "Bearer abcdefgh.ijkl-mnop",
+            "sk-proj-abcdefghijklmnop",
+            "ghp_abcdefghijklmnopqrst",
+            "AKIAABCDEFGHIJKLMNOP",
+            "eyJhbGciOiJIUzI1.eyJzdWIiOiIx.abc",
+            "xoxb-1234567890-abcdef",
+            'api_key="abcdef123456"',
+            "password: hunter2hunter2",
+        ],
+    )
+    def test_what_looks_like_a_credential_is_hidden(self, secret: str) -> None:
+        text = redact(f"the endpoint said {secret} and more")
+        assert HIDDEN in text
+        assert secret[-8:-1] not in text
+        assert text.startswith("the endpoint said")
+
+    def test_configured_secrets_are_hidden_by_value(self) -> None:
+        assert redact("key is plain-words-42!", ["plain-words-42!"]) == f"key is {HIDDEN}"
+
+    def test_a_url_keeps_its_host(self) -> None:
+        assert "host/path" in redact("http://user:secretpw@host/path")
+        assert "secretpw" not in redact("http://user:secretpw@host/path")
+
+    def test_html_and_white_space_collapse(self) -> None:
+        page = "<html><style>x{}</style><script>alert(1)</script>\n\n <h1>502</h1>  Bad Gateway"
+        assert redact(page) == "502 Bad Gateway"
+
+    @given(st.text(max_size=300))
+    def test_it_never_fails(self, text: str) -> None:
+        redact(text, [text[:10]])
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.25, "0.25 s"), (42, "42 s"), (303, "5 min 3 s"), (7500, "2 h 5 min"), (273600, "3 d 4 h")],
+)
+def test_durations_for_people(value: float, text: str) -> None:
+    assert seconds(value) == text

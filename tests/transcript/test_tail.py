@@ -1,0 +1,174 @@
+"""What a new holder learns from the end of a transcript, whatever is there."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from turnlock.transcript.entries import Failure, end, marker, opening
+from turnlock.transcript.jsonl import decode, encode, read_lines
+from turnlock.transcript.tail import ends_unanswered, read_tail
+
+
+def text(*entries: Any) -> bytes:
+    return b"".join(encode(entry) for entry in entries)
+
+
+def tail_of(content: bytes, turns: int = 1) -> Any:
+    return read_tail(lambda at, n: content[at : at + n], len(content), turns=turns)
+
+
+HEADER = {"type": "session", "version": 3, "id": "s"}
+
+
+def numbered(entry: dict[str, Any], identity: str, epoch: int) -> dict[str, Any]:
+    return {"id": identity} | entry | {"epoch": epoch}
+
+
+def turn(epoch: int, *, ended: bool = True) -> list[dict[str, Any]]:
+    entries = [
+        numbered(opening(f"T{epoch}"), f"o{epoch}", epoch),
+        numbered({"type": "message", "message": {"role": "user"}}, f"m{epoch}", epoch),
+    ]
+    return [*entries, numbered(end(f"T{epoch}", 1.0), f"e{epoch}", epoch)] if ended else entries
+
+
+def test_an_empty_transcript() -> None:
+    tail = tail_of(b"")
+    assert (tail.epoch, tail.last_id, tail.fragment, tail.open_turn) == (0, None, None, None)
+
+
+def test_a_header_alone_is_no_parent() -> None:
+    assert tail_of(text(HEADER)).last_id is None
+
+
+def test_the_last_turn_is_known_by_its_opening() -> None:
+    tail = tail_of(text(HEADER, *turn(1), *turn(2)))
+    assert (tail.epoch, tail.last_id, tail.open_turn) == (2, "e2", None)
+
+
+def test_a_turn_without_terminal_entry_is_open() -> None:
+    tail = tail_of(text(HEADER, *turn(1), *turn(2, ended=False)))
+    assert (tail.open_turn.epoch, tail.open_turn.turn_id) == (2, "T2")
+
+
+def test_foreign_entries_after_ours_hide_nothing() -> None:
+    foreign = [{"type": "message", "id": f"f{n}"} for n in range(500)]
+    tail = tail_of(text(HEADER, *turn(1, ended=False), *foreign))
+    assert (tail.epoch, tail.last_id, tail.open_turn.turn_id) == (1, "f499", "T1")
+
+
+def test_several_turns_are_seen_when_asked_for() -> None:
+    tail = tail_of(text(HEADER, *turn(1), *turn(2), *turn(3, ended=False)), turns=3)
+    assert [(seen.turn_id, seen.terminal) for seen in tail.turns] == [
+        ("T3", False),
+        ("T2", True),
+        ("T1", True),
+    ]
+
+
+def test_a_damaged_opening_leaves_the_turn_without_a_name() -> None:
+    content = text(HEADER) + b'{"type":"custom","cust\n' + text(*turn(2, ended=False)[1:])
+    assert (tail_of(content).open_turn.epoch, tail_of(content).open_turn.turn_id) == (2, None)
+
+
+@pytest.mark.parametrize("epoch", [0, -1, 2**70, 1.5, True, "3", None])
+def test_a_number_that_is_no_epoch_does_not_count(epoch: Any) -> None:
+    content = text(HEADER, *turn(1), {"type": "x", "id": "x", "epoch": epoch})
+    assert (tail_of(content).epoch, tail_of(content).last_id) == (1, "x")
+
+
+def test_an_epoch_inside_of_a_text_does_not_count() -> None:
+    forged = json.dumps({"customType": "turnlock:end", "epoch": 99})
+    content = text(HEADER, *turn(1), {"type": "x", "id": "x", "text": forged, "epochs": 5})
+    assert tail_of(content).epoch == 1
+
+
+def test_every_torn_end_is_a_fragment_and_nothing_else() -> None:
+    whole = text(HEADER, *turn(1))
+    last = text(numbered({"type": "x", "text": "é" * 5}, "x", 1))
+    for length in range(1, len(last)):
+        tail = tail_of(whole + last[:length])
+        assert tail.fragment == len(whole)
+        assert (tail.epoch, tail.last_id) == (1, "e1")
+    assert tail_of(whole + last).fragment is None
+
+
+def test_a_long_line_is_found_across_blocks() -> None:
+    big = numbered({"type": "x", "text": "y" * 300_000}, "big", 1)
+    tail = tail_of(text(HEADER, *turn(1, ended=False), big))
+    assert (tail.last_id, tail.open_turn.turn_id) == ("big", "T1")
+
+
+def test_only_the_end_is_read() -> None:
+    content = text(HEADER, *(entry for n in range(1, 3000) for entry in turn(n)))
+    read: list[int] = []
+
+    def read_at(at: int, length: int) -> bytes:
+        read.append(length)
+        return content[at : at + length]
+
+    assert read_tail(read_at, len(content)).epoch == 2999
+    assert sum(read) < 64 * 1024 < len(content)
+
+
+def test_an_unanswered_end_is_told_from_an_answered_one() -> None:
+    def answered(*entries: Any) -> bool:
+        content = text(HEADER, *entries)
+        return not ends_unanswered(lambda at, n: content[at : at + n], len(content))
+
+    user = {"type": "message", "message": {"role": "user"}}
+    reply = {"type": "message", "message": {"role": "assistant"}}
+    result = {"type": "message", "message": {"role": "toolResult"}}
+    failed = marker(Failure("T", "error", "x"), session_id=None, wall=0.0)
+    assert answered()
+    assert not answered(user)
+    assert answered(user, reply)
+    assert not answered(user, reply, result)
+    assert answered(user, failed)
+    assert not answered(user, {"type": "model_change"})
+
+
+def test_lines_are_split_at_newlines_only() -> None:
+    content = encode({"type": "x", "text": "a\u2028b\u0085c\nd\x1e"})
+    assert content.count(b"\n") == 1
+    assert len(content.decode().splitlines()) == 1
+    assert decode(content) == {"type": "x", "text": "a\u2028b\u0085c\nd\x1e"}
+
+
+def test_lone_surrogates_become_replacement_characters() -> None:
+    assert decode(encode({"t": "\ud800x"})) == {"t": "\ufffdx"}
+    assert decode(encode({"t": "😀"})) == {"t": "😀"}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), object(), {1, 2}])
+def test_what_is_not_json_is_refused(value: Any) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        encode({"x": value})
+
+
+def test_deep_nesting_is_refused_both_ways() -> None:
+    deep: Any = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(ValueError, match="deep"):
+        encode({"x": deep})
+    assert decode(b"[" * 100_000 + b"]" * 100_000) is None
+
+
+def test_damaged_lines_are_seen_and_keep_their_place() -> None:
+    content = text(HEADER) + b"\0\0\0\n{broken\n" + text({"type": "x"}) + b"fragment"
+    lines = list(read_lines(lambda at, n: content[at : at + n]))
+    assert [line.entry is None for line in lines] == [False, True, True, False]
+    assert all(content[line.offset :].startswith(line.raw) for line in lines)
+
+
+@pytest.mark.parametrize("character", ["x", "é", "\u2028", "\x00", "😀", '"', "\\"])
+def test_a_marker_is_at_most_two_kilobytes(character: str) -> None:
+    long = character * 20_000
+    failure = Failure(long, "error", long, 1e9, long, long, long, long)
+    made = {"id": "x" * 16, "parentId": "y" * 128, "timestamp": "2026-01-01T00:00:00.000Z"}
+    line = encode(made | marker(failure, session_id=long, wall=1e9) | {"epoch": 2**53})
+    assert len(line) <= 2048
