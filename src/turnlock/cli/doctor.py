@@ -1,0 +1,87 @@
+"""``turnlock doctor``."""
+
+from __future__ import annotations
+
+import click
+
+from ..doctor.examine import examine
+from ..doctor.findings import SEVERITIES, Finding, Report
+from .exits import ExitCode
+from .jsonout import say_json
+from .lock_table import lock_lines
+from .options import common_options, json_option, state_directory
+from .terminal import counted, paint, printable, say
+
+
+@click.command()
+@click.option(
+    "--fix",
+    is_flag=True,
+    help="Remove stale locks and strays, write owed error markers, copy torn bytes aside.",
+)
+@json_option
+@common_options
+@click.pass_context
+def command(ctx: click.Context, fix: bool, as_json: bool) -> int:
+    """Look for locks that are stale and files that are broken; repair them with --fix.
+
+    Without --fix nothing is changed, not even an access time. With it a live lock is never
+    touched, and a transcript only gets the error markers that it is owed.
+
+    Exit code 0: nothing stale or broken is left; 1: something is; 2: it could not look.
+    """
+    report = examine(state_directory(ctx), fix=fix)
+    if as_json:
+        say_json(report.as_json(), indent=2)
+    else:
+        for line in report_lines(report):
+            say(line)
+    return ExitCode.OK if report.is_sound else ExitCode.FAILED
+
+
+def report_lines(report: Report) -> list[str]:
+    """The report for people: locks, findings, and last what it comes to."""
+    lines = [f"state directory  {printable(report.root)}", ""]
+    lines.append(paint(f"Locks ({len(report.locks)})", "strong"))
+    lines += lock_lines(report.locks) or ["  none"]
+    lines += ["", paint(f"Findings ({len(report.findings)})", "strong")]
+    width = max((len(found.check) for found in report.findings), default=0)
+    for found in report.findings:
+        lines += _finding_lines(found, report.root, width)
+    if not report.findings:
+        lines.append("  none")
+    return [*lines, "", *_summary(report)]
+
+
+def _finding_lines(found: Finding, root: str, width: int) -> list[str]:
+    label = "fixed" if found.fixed else found.severity
+    color = "good" if found.fixed else found.severity
+    check = found.check.ljust(width)
+    gap = " " * (13 + width)
+    lines = [f"  {paint(label.ljust(7), color)}  {check}  {printable(found.message)}"]
+    if found.path is not None and found.path != root:
+        lines.append(gap + paint(printable(found.path), "faint"))
+    if not found.fixed:
+        lines.append(f"{gap}→ {printable(found.hint)}")
+    return lines
+
+
+def _summary(report: Report) -> list[str]:
+    left = report.stale - report.removed
+    stale = f", {left} stale" if left else ""
+    removed = f", {report.removed} removed" if report.removed else ""
+    fixed = sum(found.fixed for found in report.findings)
+    by_severity = [
+        counted(number, severity) if severity != "info" else f"{number} info"
+        for severity in SEVERITIES
+        if (number := _number_left(report, severity))
+    ]
+    found = ", ".join(by_severity + ([f"{fixed} fixed"] if fixed else [])) or "none"
+    lines = [f"{counted(len(report.locks), 'lock')}{stale}{removed}; findings: {found}"]
+    if report.is_sound:
+        return [*lines, paint("Nothing stale or broken is left.", "good")]
+    return [*lines, paint("Something is stale or broken: see the findings above.", "warning")]
+
+
+def _number_left(report: Report, severity: str) -> int:
+    return sum(found.severity == severity and not found.fixed for found in report.findings)

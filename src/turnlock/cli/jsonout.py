@@ -1,0 +1,39 @@
+"""What programs see: JSON in ASCII, on stdout, errors too.
+
+With ``--json`` stdout holds JSON and nothing else. A command that fails prints one line
+``{"error": {"type", "message", "hint", …}}``, where the other fields are the facts of the error:
+``session``, ``holder_pid``, ``holder_turn``, ``age``, ``limit``, ``waited`` of a busy session, for
+example. Durations are seconds.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ..errors import TurnlockError
+from .terminal import say
+
+_PLAIN = (str, int, float, bool, type(None))
+
+
+def to_json(value: object, *, indent: int | None = None) -> str:
+    """JSON without a byte that a terminal acts on."""
+    text = json.dumps(value, ensure_ascii=True, indent=indent)
+    return text.replace("\x7f", "\\u007f")
+
+
+def say_json(value: object, *, indent: int | None = None) -> None:
+    say(to_json(value, indent=indent))
+
+
+def error_object(error: Exception) -> dict[str, Any]:
+    """The facts of an error."""
+    facts = vars(error) if isinstance(error, TurnlockError) else {}
+    shown = {
+        name: value if isinstance(value, _PLAIN) else str(value)
+        for name, value in facts.items()
+        if not name.startswith("_") and name != "hint"
+    }
+    hint = error.hint if isinstance(error, TurnlockError) else ""
+    return {"type": type(error).__name__, "message": str(error), "hint": hint or None, **shown}

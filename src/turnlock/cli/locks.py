@@ -1,0 +1,31 @@
+"""``turnlock locks``."""
+
+from __future__ import annotations
+
+import click
+
+from ..doctor.findings import lock_as_json
+from .jsonout import say_json
+from .lock_table import lock_lines
+from .looking import looking
+from .options import common_options, existing_store, json_option
+from .terminal import say
+
+
+@click.command()
+@json_option
+@common_options
+@click.pass_context
+def command(ctx: click.Context, as_json: bool) -> None:
+    """List every lock with its holder and the verdict on it. Changes nothing.
+
+    With --json one object, {"locks": [...]}, with the fields of 'turnlock doctor --json'.
+    """
+    with looking(ctx):
+        locks = existing_store(ctx).locks()
+    if as_json:
+        say_json({"locks": [lock_as_json(lock) for lock in locks]}, indent=2)
+    elif not locks:
+        say("no session is held")
+    for line in () if as_json else lock_lines(locks):
+        say(line)

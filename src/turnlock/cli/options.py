@@ -1,0 +1,111 @@
+"""What every command understands: where the sessions are, and how long is a wait."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from .. import __version__
+from ..config import default_state_directory
+from ..doctor.looking import require_directory
+from ..limits import DEFAULT_MAX_HOLD, DEFAULT_WAIT
+from ..store import Store, open_store
+
+F = TypeVar("F", bound=Callable[..., Any])
+_STATE_DIRECTORY = "turnlock.state_directory"
+_TURN_ID = re.compile(r"[A-Za-z0-9._:@+=-]{1,100}", re.ASCII)
+
+
+def seconds_option(*names: str, forever: bool = False, **settings: Any) -> Callable[[F], F]:
+    """An option in seconds; with ``forever`` that word is None."""
+
+    def convert(ctx: click.Context, param: click.Parameter, value: Any) -> float | None:
+        if value is None or (forever and value == "forever"):
+            return None
+        try:
+            return float(value)
+        except ValueError:
+            raise click.BadParameter(f"{value!r} is no number of seconds", ctx, param) from None
+
+    return click.option(*names, metavar="SECONDS", callback=convert, **settings)
+
+
+def common_options(function: F) -> F:
+    """``--state-dir`` and ``--version``, before or after the command; the later one counts."""
+    state = click.option(
+        "--state-dir",
+        metavar="DIRECTORY",
+        help="Where the sessions are. Default: $TURNLOCK_STATE_DIR, else the platform's place.",
+        expose_value=False,
+        callback=_remember_state_directory,
+        is_eager=True,
+    )
+    version = click.version_option(__version__, "--version", message="turnlock %(version)s")
+    return version(state(function))
+
+
+def json_option(function: F) -> F:
+    return click.option("--json", "as_json", is_flag=True, help="JSON for programs.")(function)
+
+
+def turn_options(function: F) -> F:
+    """How long a command waits for its session, and holds it."""
+    wait = seconds_option(
+        "--wait",
+        forever=True,
+        default=DEFAULT_WAIT,
+        show_default=True,
+        help="How long to wait for a busy session; 0 tries once, 'forever' is allowed.",
+    )
+    hold = seconds_option(
+        "--max-hold",
+        default=DEFAULT_MAX_HOLD,
+        show_default=True,
+        help="After how long the session is taken from this command.",
+    )
+    turn_id = click.option(
+        "--turn-id",
+        metavar="TEXT",
+        callback=_check_turn_id,
+        help="The turn's name; random by default.",
+    )
+    return wait(hold(turn_id(function)))
+
+
+def state_directory(ctx: click.Context) -> str:
+    """The state directory as a path, whether or not it exists."""
+    named = ctx.find_object(dict) or {}
+    return os.path.realpath(named.get(_STATE_DIRECTORY) or default_state_directory())
+
+
+def existing_store(ctx: click.Context) -> Store:
+    """The store, to look at. Raises `CannotLook` when there is no state directory to look at."""
+    root = state_directory(ctx)
+    require_directory(root)
+    return open_store(root)
+
+
+def store_to_write(ctx: click.Context) -> Store:
+    """The store; its directory is made when it is written."""
+    return open_store(state_directory(ctx))
+
+
+def _check_turn_id(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    # Short and plain enough to stand whole in claims, markers and logs.
+    if value is not None and not _TURN_ID.fullmatch(value):
+        raise click.BadParameter(f"{value!r:.200} is not {_TURN_ID.pattern}", ctx, param)
+    return value
+
+
+def _remember_state_directory(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> None:
+    if value is None:
+        return
+    if not value:
+        raise click.BadParameter("it is empty", ctx, param)
+    ctx.ensure_object(dict)[_STATE_DIRECTORY] = value

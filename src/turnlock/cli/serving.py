@@ -1,0 +1,28 @@
+"""What the commands that serve have in common."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from .exits import WrongInput
+from .log import leave_log_to_service
+from .terminal import printable, say
+
+
+@contextlib.contextmanager
+def extra_installed() -> Iterator[None]:
+    """Around the import of a service, which needs more than the core install."""
+    leave_log_to_service()
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise WrongInput(
+            f"this command needs the package {error.name!r}, which is not installed",
+            hint="pip install 'turnlock[gateway]'",
+        ) from error
+
+
+def announce(url: str) -> None:
+    """The one line that a serving command prints on stdout."""
+    say(printable(url))

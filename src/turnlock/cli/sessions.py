@@ -1,0 +1,107 @@
+"""``turnlock sessions`` and ``turnlock sessions read KEY``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+import click
+
+from ..backends import SessionRecord
+from ..backends.files import StateDirectory
+from ..session import SessionKey, parse_key
+from ..transcript.jsonl import Line
+from .exits import WrongInput
+from .jsonout import say_json, to_json
+from .looking import looking
+from .options import common_options, existing_store, json_option, state_directory
+from .reading import Reader, entry_object
+from .terminal import columns, counted, printable, say
+
+
+class NoSuchSession(WrongInput):
+    """Attributes: ``session``, ``path`` of the transcript that is not there."""
+
+    def __init__(self, session: str, path: str) -> None:
+        self.session = session
+        self.path = path
+        super().__init__(
+            f"there is no session {session!r}: {path} is missing",
+            hint="turnlock sessions lists those that are there",
+        )
+
+
+@click.group(invoke_without_command=True)
+@json_option
+@common_options
+@click.pass_context
+def command(ctx: click.Context, as_json: bool) -> None:
+    """List the sessions, or read one.
+
+    With --json one object: {"sessions": [{"session", "path", "size", "modified"}]}.
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    with looking(ctx):
+        found = list(existing_store(ctx).sessions())
+    if as_json:
+        say_json({"sessions": [one._asdict() for one in found]}, indent=2)
+        return
+    for line in _session_lines(found):
+        say(line)
+
+
+@command.command()
+@click.argument("key")
+@json_option
+@common_options
+@click.pass_context
+def read(ctx: click.Context, key: str, as_json: bool) -> None:
+    """Show the transcript of session KEY, with its error markers.
+
+    With --json one entry a line: the entry as it is stored, and with it "kind" (message, opening,
+    end, error-marker, or the entry's own type), "id" and "epoch" (null where it has none).
+    """
+    session = parse_key(key)
+    with looking(ctx):
+        store = existing_store(ctx)
+        require_session(state_directory(ctx), session)
+        lines = store.read_lines(str(session))
+        damaged = _show_json(lines) if as_json else _show(str(session), lines)
+    if damaged:
+        text = f"turnlock: {counted(damaged, 'damaged line')} skipped (turnlock doctor)"
+        say(text, to_stderr=True)
+
+
+def require_session(root: str, session: SessionKey) -> None:
+    """Raises `NoSuchSession` unless the session has a transcript, of whatever kind."""
+    path = StateDirectory(root).place(session).transcript
+    if not os.path.lexists(path):
+        raise NoSuchSession(str(session), path)
+
+
+def _session_lines(sessions: Iterable[SessionRecord]) -> list[str]:
+    rows = [
+        (printable(one.session), counted(one.size, "byte"), f"changed {one.modified}")
+        for one in sessions
+    ]
+    return columns(rows) or ["no session"]
+
+
+def _show_json(lines: Iterable[Line]) -> int:
+    """Print the entries; the number of damaged lines."""
+    damaged = 0
+    for line in lines:
+        if line.entry is None:
+            damaged += 1
+        elif line.entry.get("type") != "session":
+            say(to_json(entry_object(line.entry)))
+    return damaged
+
+
+def _show(session: str, lines: Iterable[Line]) -> int:
+    reader = Reader(session)
+    for line in lines:
+        for text in reader.lines(line):
+            say(text)
+    return reader.damaged

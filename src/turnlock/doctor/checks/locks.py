@@ -1,0 +1,132 @@
+"""Locks: who holds each session, and the removal of the stale ones."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+
+from ...backends import LockRecord
+from ...errors import seconds
+from ..claims import read_claim
+from ..examination import Examination, warnings_of_the_core
+from ..findings import Finding, finding
+
+# Reasons of records that could not be judged, with the text of the error after them.
+_UNJUDGED = ("unreadable-object", "read-error")
+
+
+def check_locks(examination: Examination) -> Iterator[Finding]:
+    for seen in examination.store.locks():
+        said: list[str] = []
+        record: LockRecord | None = seen
+        if seen.stale and examination.fix:
+            record, said = _cleaned(examination, seen)
+        if record is not None:
+            examination.locks[record.path] = record
+            yield from _findings(examination, record, said)
+
+
+def _cleaned(examination: Examination, seen: LockRecord) -> tuple[LockRecord | None, list[str]]:
+    with warnings_of_the_core() as said:
+        record = examination.store.clean(seen)
+    if record.removed:
+        # The core reports a removal as well; only what went wrong is news.
+        return record, [text for text in said if "owed" in text]
+    if said:
+        return record, said
+    # It was stale and is not any more: somebody took it in the meantime, or removed it.
+    place = examination.layout.place_of_lock(seen.path)
+    limits = examination.store.limits
+    return examination.inspector.record(place, stale_after=limits.stale_after), []
+
+
+def _findings(examination: Examination, record: LockRecord, said: list[str]) -> Iterator[Finding]:
+    if record.stale:
+        yield _stale(examination, record, said)
+    elif record.reasons[:1] and record.reasons[0] in _UNJUDGED:
+        yield finding(
+            "lock-object",
+            record.path,
+            record.reasons[-1],
+            f"look at it: ls -ld {shlex.quote(record.path)}; no turn can begin until it is away",
+        )
+    elif "unreadable" in record.reasons:
+        yield finding(
+            "young-lock",
+            record.path,
+            "it cannot be read, but it is so young that its maker may still be writing it",
+            f"look again in half a minute: {examination.command('doctor')}",
+        )
+    elif record.pid_status == "unknown":
+        yield _unknown(record)
+    else:
+        yield from _live(examination, record)
+
+
+def _stale(examination: Examination, record: LockRecord, said: list[str]) -> Finding:
+    what = f"stale ({', '.join(record.reasons)}): its holder{_process(record)} is gone"
+    if "unreadable" in record.reasons:
+        what = "stale (unreadable): it names no holder and nobody is writing it"
+    elif "too-old" in record.reasons:
+        what = (
+            f"stale (too-old): held{_age(record)} by{_process(record)}, which names no start time"
+        )
+    if record.removed:
+        what = f"removed; it was {what}"
+    elif examination.fix:
+        what = f"it could not be removed; it is {what}"
+    said_too = "".join(f". {text}" for text in said)
+    return finding(
+        "stale-lock",
+        record.path,
+        what + said_too,
+        "nothing is left to do" if record.removed else examination.command("doctor --fix"),
+        fixed=record.removed,
+    )
+
+
+def _unknown(record: LockRecord) -> Finding:
+    return finding(
+        "unknown-holder",
+        record.path,
+        f"nobody here can tell whether its holder{_process(record)} lives"
+        f" ({', '.join(record.reasons)})",
+        "run turnlock doctor where it was made; or, if you know that nobody holds it:"
+        f" rm {shlex.quote(record.path)}",
+    )
+
+
+def _live(examination: Examination, record: LockRecord) -> Iterator[Finding]:
+    file = read_claim(examination.files, record.path)
+    if file is not None and file.claim.is_ours:
+        examination.ours.append((file.path, file.mode))
+    elif file is not None:
+        yield finding(
+            "foreign-holder",
+            record.path,
+            f"held by{_process(record)}, which is no holder of Turnlock's: Turnlock cannot fence a"
+            " running OpenClaw, and a directory shared with one is not supported",
+            f"see what it is: ps -fp {record.pid}; stop it before Turnlock uses this directory",
+        )
+    if "over-limit" in record.reasons:
+        limit = record.max_hold_seconds
+        allowed = f" and may be held for {seconds(limit)}" if limit is not None else ""
+        name = record.session
+        yield finding(
+            "over-limit",
+            record.path,
+            f"held{_age(record)}{allowed} by{_turn(record)}{_process(record)}, which is alive",
+            examination.command(f"release {name}") if name else f"kill {record.pid}",
+        )
+
+
+def _process(record: LockRecord) -> str:
+    return "" if record.pid is None else f" process {record.pid}"
+
+
+def _turn(record: LockRecord) -> str:
+    return "" if record.turn_id is None else f" turn {record.turn_id} of"
+
+
+def _age(record: LockRecord) -> str:
+    return "" if record.age_seconds is None else f" for {seconds(record.age_seconds)}"

@@ -1,0 +1,26 @@
+"""Copies of bytes that were cut short, from an earlier ``--fix``."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+
+from ..examination import Examination
+from ..findings import Finding, finding
+from ..fragments import SUFFIX
+
+
+def check_torn_copies(examination: Examination) -> Iterator[Finding]:
+    for directory in examination.survey.directories:
+        for name in sorted(directory.names):
+            if not name.endswith(f".jsonl{SUFFIX}"):
+                continue
+            path = f"{directory.path}/{name}"
+            orphan = name.removesuffix(SUFFIX) not in directory.names
+            if orphan:
+                message = "bytes that were copied aside from a transcript that is gone"
+                hint = f"read it, then remove it: rm {shlex.quote(path)}"
+            else:
+                message = "bytes of entries that were cut short, copied aside from the transcript"
+                hint = f"read it: less {shlex.quote(path)}; it goes when its transcript goes"
+            yield finding("torn-copy", path, message, hint)

@@ -1,0 +1,200 @@
+"""Transcripts: a header, whole lines, and every turn ended."""
+
+from __future__ import annotations
+
+import errno
+import shlex
+import stat
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ...errors import TranscriptError, TurnlockError
+from ...lock import SessionLock
+from ...session import is_part
+from ...transcript.jsonl import decode
+from ..endings import Reading, read_transcript
+from ..examination import Examination, Occupation, warnings_of_the_core
+from ..findings import Finding, finding
+from ..fragments import TornCopy
+
+_NO_FILE = frozenset({errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR})
+
+
+class Transcript(NamedTuple):
+    """``session`` is None when the file's name can be no part of a session key."""
+
+    path: str
+    session: str | None
+
+    @property
+    def lock(self) -> str:
+        return f"{self.path}.lock"
+
+
+def check_transcripts(examination: Examination) -> Iterator[Finding]:
+    for directory in examination.survey.directories:
+        for base in directory.transcripts():
+            name = base.removesuffix(".jsonl")
+            named = directory.agent is not None and is_part(name)
+            key = f"{directory.agent}/{name}" if named else None
+            yield from _check(examination, Transcript(f"{directory.path}/{base}", key))
+
+
+def _check(examination: Examination, transcript: Transcript) -> Iterator[Finding]:
+    path = transcript.path
+    try:
+        if not stat.S_ISREG(examination.files.stat_path(path).st_mode):
+            yield _no_file(path)
+            return
+        reading = read_transcript(examination.files, path)
+    except FileNotFoundError:
+        return
+    except TranscriptError:
+        yield _no_file(path)
+        return
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            yield _no_file(path)
+        else:
+            yield finding(
+                "transcript-unreadable",
+                path,
+                f"it cannot be read: {error.strerror or error}",
+                f"look at it: ls -l {shlex.quote(path)}; then again as its owner, or with sudo",
+            )
+        return
+    if reading.tail.epoch:
+        examination.ours.append((path, reading.mode))
+    yield from _check_header(examination, transcript, reading)
+    yield from _check_lines(examination, path, reading)
+    yield from _check_end(examination, transcript, reading)
+
+
+def _no_file(path: str) -> Finding:
+    return finding(
+        "transcript-object",
+        path,
+        "it is not a regular file, so no turn can begin",
+        f"look at it: ls -ld {shlex.quote(path)}; then move it away",
+    )
+
+
+def _check_header(
+    examination: Examination, transcript: Transcript, reading: Reading
+) -> Iterator[Finding]:
+    if reading.size == 0:
+        message = "it has no bytes: a lock without turns made it, or its content was lost"
+        hint = "if it had content, restore it from a backup; else the next turn begins it"
+        yield finding("transcript-empty", transcript.path, message, hint)
+        return
+    if reading.first is None:
+        return
+    entry = decode(reading.first)
+    if entry is not None and entry.get("type") == "session":
+        return
+    name = shlex.quote(transcript.session or transcript.path)
+    see = examination.command(f"sessions read {name}")
+    hint = f"see what can be read: {see}; restore its first line from a backup if you have one"
+    if entry is None:
+        message = "its first line, the header, is no JSON object; entries are still read"
+        yield finding("header-damaged", transcript.path, message, hint)
+    else:
+        message = "its first line is no header; entries are still read"
+        yield finding("header-missing", transcript.path, message, hint)
+
+
+def _check_lines(examination: Examination, path: str, reading: Reading) -> Iterator[Finding]:
+    copy = TornCopy(examination.files, path)
+    lost = copy.missing(reading.damaged) if reading.damaged else []
+    if lost:
+        number = len(lost)
+        what = "1 line is" if number == 1 else f"{number} lines are"
+        message = f"{what} no JSON object (cut short, or damaged), and skipped by readers"
+        yield _kept(examination, "damaged-lines", path, message, copy, lost)
+
+
+def _check_end(
+    examination: Examination, transcript: Transcript, reading: Reading
+) -> Iterator[Finding]:
+    if not reading.fragment and reading.tail.open_turn is None:
+        return
+    occupation = _occupation_since(examination, transcript, reading)
+    if occupation is None:
+        return
+    if reading.fragment:
+        copy = TornCopy(examination.files, transcript.path)
+        lost = copy.missing([reading.fragment])
+        if lost:
+            message = (
+                f"it ends in an entry that was cut short ({len(reading.fragment)} of its bytes);"
+                " it was never acknowledged"
+            )
+            yield _kept(examination, "torn-tail", transcript.path, message, copy, lost)
+    # With a stale lock the marker is owed by that lock's finding.
+    if reading.tail.open_turn is not None and occupation is Occupation.FREE:
+        yield _unfinished(examination, transcript, reading.tail.open_turn.turn_id)
+
+
+def _occupation_since(
+    examination: Examination, transcript: Transcript, reading: Reading
+) -> Occupation | None:
+    """Who could be writing; None when somebody may have written since it was read.
+
+    Lock first, then size: whoever takes the session in between is seen by what it writes.
+    """
+    occupation = examination.occupation(transcript.lock)
+    if occupation is Occupation.HELD:
+        return None
+    try:
+        size = examination.files.stat_path(transcript.path).st_size
+    except FileNotFoundError:
+        return None
+    return occupation if size == reading.size else None
+
+
+def _kept(
+    examination: Examination, check: str, path: str, message: str, copy: TornCopy, lost: list[bytes]
+) -> Finding:
+    hint = f"keep a copy of the bytes: {examination.command('doctor --fix')}"
+    if not examination.fix:
+        return finding(check, path, message, hint)
+    try:
+        copy.keep(lost)
+    except OSError as error:
+        why = error.strerror or str(error)
+        return finding(check, path, f"{message}; they could not be copied: {why}", hint)
+    return finding(
+        check,
+        path,
+        f"{message}; a copy is in {copy.path}",
+        "nothing is left to do",
+        fixed=True,
+    )
+
+
+def _unfinished(examination: Examination, transcript: Transcript, turn_id: str | None) -> Finding:
+    message = f"turn {turn_id or 'unknown'} has no terminal entry, and nobody holds the session"
+    hint = f"write its error marker: {examination.command('doctor --fix')}"
+    if not examination.fix:
+        return finding("unfinished-turn", transcript.path, message, hint)
+    why = _settle(examination, transcript.path, turn_id)
+    if why is not None:
+        message = f"{message}; its error marker could not be written: {why}"
+        return finding("unfinished-turn", transcript.path, message, hint)
+    message = f"{message}; its error marker was written"
+    return finding("unfinished-turn", transcript.path, message, "nothing is left to do", fixed=True)
+
+
+def _settle(examination: Examination, path: str, turn_id: str | None) -> str | None:
+    """Have the owed marker written: any holder does that first. Why not, if it was not."""
+    with warnings_of_the_core() as said:
+        try:
+            # A lock without turns: should this process die, it owes nothing itself.
+            with SessionLock(path, wait=0):
+                pass
+        except TurnlockError as error:
+            return str(error)
+    unfinished = read_transcript(examination.files, path).tail.open_turn
+    if unfinished is not None and unfinished.turn_id == turn_id:
+        return "; ".join(said) or "it is still owed"
+    return None

@@ -1,0 +1,98 @@
+"""What the checks of one run share: where they look, with what, and what they learnt of locks."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+
+from ..backends import LockRecord
+from ..backends.files import FilesBackend, Platform, native
+from ..backends.files.fileops import FileOps
+from ..backends.files.inspect import Inspector
+from ..clock import Clock, SystemClock
+from ..config import default_state_directory
+from ..store import Store
+from .survey import Survey, SurveyedDirectory, take_survey
+
+_logger = logging.getLogger("turnlock")
+
+
+class Occupation(Enum):
+    """Whether somebody may be writing a session."""
+
+    FREE = "free"
+    STALE = "stale"
+    HELD = "held"
+
+
+class Examination:
+    """``locks`` are filled by the check of the locks, ``ours`` by those that meet files of ours.
+
+    ``ours`` are the (path, mode) of transcripts and claims that Turnlock wrote, as opposed to
+    OpenClaw.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        *,
+        fix: bool = False,
+        files: FileOps | None = None,
+        clock: Clock | None = None,
+        platform: Platform | None = None,
+    ) -> None:
+        self.root = os.path.realpath(root)
+        self.fix = fix
+        self.files = files or FileOps()
+        self.clock = clock or SystemClock()
+        self.platform = platform or native()
+        self.survey: Survey = take_survey(self.files, self.root)
+        self.layout = SurveyedDirectory(self.survey)
+        backend = FilesBackend(
+            self.layout, clock=self.clock, files=self.files, platform=self.platform
+        )
+        self.store = Store(backend, location=self.root, clock=self.clock)
+        self.inspector = Inspector(self.files, self.clock, self.platform.processes)
+        self.locks: dict[str, LockRecord] = {}
+        self.ours: list[tuple[str, int]] = []
+
+    def command(self, line: str) -> str:
+        """A command line of ours for this state directory, to be copied into a shell."""
+        return command_line(line, self.root)
+
+    def occupation(self, lock: str) -> Occupation:
+        """Who may write the session of this lock path, now."""
+        try:
+            self.files.stat_path(lock)
+        except FileNotFoundError:
+            return Occupation.FREE
+        record = self.locks.get(lock)
+        return Occupation.STALE if record is not None and record.stale else Occupation.HELD
+
+
+def command_line(line: str, root: str) -> str:
+    """``turnlock LINE``, with ``--state-dir`` unless ``root`` is the default."""
+    if root == os.path.realpath(default_state_directory()):
+        return f"turnlock {line}"
+    return f"turnlock {line} --state-dir {shlex.quote(root)}"
+
+
+@contextmanager
+def warnings_of_the_core() -> Iterator[list[str]]:
+    """What the core logs meanwhile: why a repair did not succeed."""
+    said: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(record.getMessage())
+
+    collector = Collector(logging.WARNING)
+    _logger.addHandler(collector)
+    try:
+        yield said
+    finally:
+        _logger.removeHandler(collector)

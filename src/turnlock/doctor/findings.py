@@ -1,0 +1,128 @@
+"""What doctor can find: one table, and the report that is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal, NamedTuple
+
+from ..backends import LockRecord
+
+Severity = Literal["error", "warning", "info"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
+
+
+class Kind(NamedTuple):
+    """``fixable``: whether ``--fix`` repairs it."""
+
+    severity: Severity
+    meaning: str
+    fixable: bool = False
+
+
+KINDS: dict[str, Kind] = {
+    "check-crashed": Kind("error", "a check of doctor itself failed; the others still ran"),
+    "directory-mode": Kind("warning", "every user may write a directory of sessions"),
+    "directory-group": Kind("info", "a group may write a directory of sessions"),
+    "directory-owner": Kind("warning", "a directory of sessions belongs to another user"),
+    "directory-unreadable": Kind("error", "a directory of sessions cannot be listed"),
+    "network-file-system": Kind("warning", "file locks serve one host, and others see these files"),
+    "file-system": Kind("info", "FUSE and the like: file locks may not be those of this kernel"),
+    "no-file-locks": Kind("error", "the file system has no file locks"),
+    "stale-lock": Kind(
+        "warning", "the holder is gone; the lock is removed, its markers written", fixable=True
+    ),
+    "over-limit": Kind("warning", "a live holder is past its hold limit"),
+    "unknown-holder": Kind("warning", "nobody here can tell whether the holder lives"),
+    "young-lock": Kind("info", "the lock cannot be read, but may be half written: it is too young"),
+    "lock-object": Kind("error", "what lies at a lock path is no file, or cannot be read"),
+    "foreign-holder": Kind("info", "another program holds the session, and cannot be fenced"),
+    "transcript-object": Kind("error", "what lies at a transcript's path is not a regular file"),
+    "transcript-unreadable": Kind("error", "a transcript cannot be read"),
+    "transcript-empty": Kind("info", "a transcript has no bytes; the next turn begins it"),
+    "header-missing": Kind("warning", "the first line of a transcript is no header"),
+    "header-damaged": Kind("error", "the first line of a transcript is no JSON object"),
+    "torn-tail": Kind(
+        "warning", "a write at the end was cut short; its bytes are copied aside", fixable=True
+    ),
+    "damaged-lines": Kind(
+        "warning", "lines that are no JSON objects; their bytes are copied aside", fixable=True
+    ),
+    "unfinished-turn": Kind(
+        "warning",
+        "a turn has no terminal entry and nobody holds the session; its error marker is written",
+        fixable=True,
+    ),
+    "torn-copy": Kind("info", "bytes that an earlier --fix copied aside"),
+    "stray-file": Kind(
+        "warning", "a temporary file whose maker is gone; it is removed", fixable=True
+    ),
+    "file-mode": Kind("info", "other users may read or write files of ours"),
+    "gateway-running": Kind("info", "a gateway serves this directory"),
+    "gateway-gone": Kind("info", "gateway.json was left by a gateway that is gone"),
+    "gateway-file": Kind("info", "gateway.json cannot be read"),
+}
+
+
+class Finding(NamedTuple):
+    """``hint`` names what to do about it, as a command where there is one."""
+
+    check: str
+    severity: Severity
+    path: str | None
+    message: str
+    hint: str
+    fixed: bool = False
+
+    @property
+    def is_trouble(self) -> bool:
+        return self.severity != "info" and not self.fixed
+
+
+def finding(
+    check: str, path: str | None, message: str, hint: str, *, fixed: bool = False
+) -> Finding:
+    """A finding of a kind that the table has, with the table's severity."""
+    return Finding(check, KINDS[check].severity, path, message, hint, fixed)
+
+
+class Report(NamedTuple):
+    """What was found. ``findings`` are in the order of their severity."""
+
+    root: str
+    locks: tuple[LockRecord, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def stale(self) -> int:
+        return sum(lock.stale for lock in self.locks)
+
+    @property
+    def removed(self) -> int:
+        return sum(lock.removed for lock in self.locks)
+
+    @property
+    def is_sound(self) -> bool:
+        """Nothing stale or broken is left."""
+        return not any(found.is_trouble for found in self.findings)
+
+    def as_json(self) -> dict[str, Any]:
+        """The object of ``turnlock doctor --json``."""
+        return {
+            "locks": [lock_as_json(lock) for lock in self.locks],
+            "findings": [found._asdict() for found in self.findings],
+            "summary": {
+                "locks": len(self.locks),
+                "stale": self.stale,
+                "removed": self.removed,
+                "findings": len(self.findings),
+            },
+        }
+
+
+def report(root: str, locks: Iterable[LockRecord], findings: Iterable[Finding]) -> Report:
+    ordered = sorted(findings, key=lambda found: SEVERITIES.index(found.severity))
+    return Report(root, tuple(locks), tuple(ordered))
+
+
+def lock_as_json(lock: LockRecord) -> dict[str, Any]:
+    return lock._asdict()

@@ -1,0 +1,88 @@
+"""Bytes of a transcript that are no entries, kept in ``<transcript>.torn``.
+
+A write that was cut short leaves bytes without a newline, and after the next writer's newline a
+damaged line. Nobody cuts them off, as that could be a superseded repairer cutting off its
+successor's entries. They are copied aside, each ended by a newline, and never twice.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from collections.abc import Sequence
+
+from ..backends.files.fileops import FileOps, Handle, write_all
+
+SUFFIX = ".torn"
+_COPY_BYTES_MAX = 256 * 1024 * 1024
+
+
+class TornCopy:
+    """The copy beside one transcript."""
+
+    def __init__(self, files: FileOps, transcript: str) -> None:
+        self.path = transcript + SUFFIX
+        self._files = files
+
+    def missing(self, fragments: Sequence[bytes]) -> list[bytes]:
+        """Those that the copy does not have. What is no regular file has none."""
+        try:
+            handle = self._files.open_quietly(self.path)
+        except OSError:
+            return list(dict.fromkeys(fragments))
+        try:
+            return _missing(self._read(handle), fragments)
+        finally:
+            handle.close()
+
+    def keep(self, fragments: Sequence[bytes]) -> None:
+        """Append those that are missing, durably. Raises OSError."""
+        handle = self._open()
+        try:
+            # Two doctors at once must not both find a fragment missing.
+            self._files.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            content = self._read(handle)
+            lines = [fragment + b"\n" for fragment in _missing(content, fragments)]
+            if lines and content and not content.endswith(b"\n"):
+                lines.insert(0, b"\n")
+            if lines:
+                write_all(self._files, handle, b"".join(lines))
+                self._files.fsync(handle)
+        finally:
+            handle.close()
+
+    def _open(self) -> Handle:
+        flags = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
+        try:
+            handle = self._files.open(self.path, flags)
+        except FileNotFoundError:
+            return self._make(flags)
+        if not stat.S_ISREG(self._files.stat_handle(handle).st_mode):
+            handle.close()
+            raise FileExistsError(0, "it is there and is not a regular file", self.path)
+        return handle
+
+    def _make(self, flags: int) -> Handle:
+        handle = self._files.open(self.path, flags | os.O_CREAT | os.O_EXCL)
+        directory = os.path.dirname(self.path)
+        if os.geteuid() == 0:
+            owner = self._files.stat_path(directory)
+            self._files.chown(handle, owner.st_uid, owner.st_gid)
+        parent = self._files.open_directory(directory)
+        try:
+            self._files.fsync(parent)
+        finally:
+            parent.close()
+        return handle
+
+    def _read(self, handle: Handle) -> bytes:
+        status = self._files.stat_handle(handle)
+        if not stat.S_ISREG(status.st_mode):
+            return b""
+        return self._files.read_at(handle, 0, min(status.st_size, _COPY_BYTES_MAX))
+
+
+def _missing(content: bytes, fragments: Sequence[bytes]) -> list[bytes]:
+    lines = b"\n" + content
+    return [one for one in dict.fromkeys(fragments) if b"\n" + one + b"\n" not in lines]
