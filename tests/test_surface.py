@@ -40,7 +40,7 @@ def imports(path: Path) -> set[str]:
             if node.level:
                 base = list(package[: len(package) - node.level + 1])
                 full = base + parts or [alias.name for alias in node.names]
-                found.add(full[0])
+                found |= {full[0]} - {"__version__"}
             elif parts[:1] == ["turnlock"] and len(parts) > 1:
                 found.add(parts[1])
     return found

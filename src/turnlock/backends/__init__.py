@@ -73,8 +73,9 @@ class Holder(NamedTuple):
 class BackendLease(Protocol):
     """The backend's part of a lease.
 
-    ``tail`` is what the transcript's end was when the lease was last known to be its only writer;
-    ``owed`` are the turns that this lease superseded, oldest first.
+    ``tail`` is the transcript's end as it is, as long as nobody else writes: the backend keeps its
+    size up to date, whoever appends through the lease keeps the rest. ``owed`` are the turns that
+    this lease superseded, oldest first.
     """
 
     tail: Tail

@@ -19,6 +19,7 @@ from ..clock import Clock, iso
 from ..errors import TranscriptError
 from ..transcript.entries import (
     RESERVED,
+    TERMINAL,
     Entry,
     Failure,
     custom_type,
@@ -27,7 +28,7 @@ from ..transcript.entries import (
     opening,
 )
 from ..transcript.jsonl import encode
-from ..transcript.tail import Tail
+from ..transcript.tail import Tail, TurnSeen
 
 _ID = re.compile(r"[A-Za-z0-9._:@+=-]{1,128}", re.ASCII)
 # The end can only move when another program writes the file; then it is read once more.
@@ -44,9 +45,11 @@ ERRORS = {
 
 
 class _Rendered(NamedTuple):
+    """Lines to write, and what the transcript's end is once they are written."""
+
     lines: list[bytes]
     last_id: str | None
-    epoch: int
+    last: TurnSeen
     marked: list[Failure]
 
 
@@ -75,8 +78,6 @@ class Writer:
         self._on_marked = on_marked
         self._details = details or {}
         self._mutex = threading.Lock()
-        self._last_id = held.tail.last_id
-        self._epoch = held.tail.epoch
         self._owes = bool(held.owed) or held.tail.open_turn is not None
         self._session_id: str | None = None
         self.opened = False
@@ -85,7 +86,7 @@ class Writer:
     def epoch(self) -> int:
         """The turn's epoch. Only once the turn is opened is it durable."""
         if self.opened:
-            return self._epoch
+            return self._held.tail.epoch
         return self._render_owed(self._held.tail)[1] + 1
 
     def settle(self) -> None:
@@ -134,20 +135,30 @@ class Writer:
             try:
                 self._backend.append(self._held, rendered.lines)
             except TailMoved:
-                self._last_id = self._held.tail.last_id
-                if not self.opened:
-                    self._epoch = self._held.tail.epoch
+                if self._was_ended_unseen():
+                    return
                 continue
             self._owes = False
-            self._last_id = rendered.last_id
-            self._epoch = rendered.epoch
             self.opened = self.opened or with_opening
+            self._held.tail = self._held.tail._replace(
+                last_id=rendered.last_id, epoch=rendered.last.epoch, turns=(rendered.last,)
+            )
             for failure in rendered.marked:
                 self._on_marked(failure)
             return
         raise TranscriptError(
             self._label, f"another program wrote it {_MOVES_MAX} times in between"
         )
+
+    def _was_ended_unseen(self) -> bool:
+        """Whether the transcript has the turn's terminal entry already.
+
+        A write of ours that failed may be there all the same. It was not acknowledged, but a
+        second opening, or a second terminal entry, must not follow it.
+        """
+        mine = self._held.tail.turn(self._turn_id) if self._turn_id is not None else None
+        self.opened = self.opened or mine is not None
+        return mine is not None and mine.terminal
 
     def _render(self, entries: Sequence[Entry], *, with_opening: bool) -> _Rendered:
         owed, epoch, marked = self._render_owed(self._held.tail)
@@ -158,17 +169,18 @@ class Writer:
             numbered.append((epoch, {"id": new_id()} | opening(self._turn_id)))
         numbered += [(epoch, entry) for entry in entries]
         lines = []
-        last_id = self._last_id
+        last_id = self._held.tail.last_id
         wall = self._clock.wall()
         for number, entry in numbered:
             lines.append(_line(entry, last_id, number, wall))
             last_id = entry["id"]
-        return _Rendered(lines, last_id, epoch, marked)
+        ended = bool(numbered) and custom_type(numbered[-1][1]) in TERMINAL
+        return _Rendered(lines, last_id, TurnSeen(epoch, self._turn_id, ended, None), marked)
 
     def _render_owed(self, tail: Tail) -> tuple[list[tuple[int, Entry]], int, list[Failure]]:
         """What predecessors owe, with epochs; the last epoch used; their failures."""
         if not self._owes:
-            return [], self._epoch, []
+            return [], tail.epoch, []
         owed: list[tuple[int, Entry]] = []
         marked: list[Failure] = []
         superseded = {turn.turn_id: turn for turn in self._held.owed if turn.turn_id}

@@ -10,6 +10,7 @@ import os
 import stat
 import threading
 from collections.abc import Collection, Hashable, Iterator, Sequence
+from typing import NamedTuple
 
 from ...clock import Clock, SystemClock, iso
 from ...errors import LockPathError, StoreError, TranscriptError
@@ -46,11 +47,21 @@ _TAKE_ATTEMPTS_MAX = 1000
 # The event of a holder's death can come a moment before the kernel drops its flock.
 _AFTER_EVENT_TRIES = 24
 _AFTER_EVENT_PAUSE = 50e-6
+# Transcripts kept open between turns of this process: a busy session is not opened anew.
+_IDLE_MAX = 8
 _TRANSCRIPT_FLAGS = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
 # The turn of another program's claim, which names none. It is owed a marker all the same.
 _FOREIGN = "foreign-pid-"
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
 _DURABILITIES = ("fsync", "none")
+
+
+class Idle(NamedTuple):
+    """A transcript that no lease uses, and what its end was when the last one was released."""
+
+    handle: Handle
+    fingerprint: tuple[int, int, int, int]
+    tail: Tail
 
 
 class FilesBackend:
@@ -82,6 +93,7 @@ class FilesBackend:
         self._nursery = Nursery(self._files, unnamed=self._platform.unnamed_files)
         self._inspector = Inspector(self._files, self._clock, self._platform.processes)
         self._scribe = Scribe(self._platform.processes)
+        self._idle: dict[str, Idle] = {}
 
     def identity(self, session: SessionKey) -> Hashable:
         return self.layout.place(session).lock
@@ -201,12 +213,7 @@ class FilesBackend:
 
         Not through the lease's own descriptor: a call that hangs may be using it.
         """
-        transcript = self._open_to_guard(lease.place)
-        if transcript is None:
-            self._unlink_if_named(lease)
-            return
-        with self._guard(lease.place, transcript):
-            self._unlink_if_named(lease)
+        self._unlink_under(self._open_to_guard(lease.place), lease)
 
     def reclaim(
         self, record: LockRecord, request: TakeRequest, *, stale_after: float = STALE_AFTER
@@ -267,10 +274,8 @@ class FilesBackend:
     ) -> FileLease | None:
         """Open the transcript and read its end; None when the claim was gone before that."""
         try:
-            create = not cleaning or any(map(_owes_for_sure, lease.owed))
-            while not self._read_end(lease, request, create=create):
-                pass
-            self._forgive_foreign(lease)
+            if lease.owed or not self._resume(lease):
+                self._begin(lease, request, cleaning=cleaning)
         except Lost:
             return None
         except BaseException:
@@ -278,14 +283,34 @@ class FilesBackend:
             raise
         return lease
 
+    def _resume(self, lease: FileLease) -> bool:
+        """Go on with the transcript that this process had last, if nobody touched it since."""
+        idle = self._idle.pop(lease.place.transcript, None)
+        if idle is None:
+            return False
+        with self._guard(lease.place, idle.handle):
+            self._check_claim(lease)
+            if self._fingerprint(lease.place.transcript) != idle.fingerprint:
+                return False
+        lease.transcript = idle.handle
+        lease.transcript_id = idle.fingerprint[:2]
+        lease.tail = idle.tail
+        return True
+
+    def _begin(self, lease: FileLease, request: TakeRequest, *, cleaning: bool) -> None:
+        create = not cleaning or any(map(_owes_for_sure, lease.owed))
+        while not self._read_end(lease, request, create=create):
+            pass
+        self._forgive_foreign(lease)
+
     def _read_end(self, lease: FileLease, request: TakeRequest, *, create: bool) -> bool:
         place = lease.place
         header = request.header or any(map(_owes_for_sure, lease.owed))
         transcript = self._open_transcript(place, create=create, header=header)
         if transcript is None:
             return True
-        lease.transcript = transcript
         status = self._regular(place, transcript)
+        lease.transcript = transcript
         lease.transcript_id = file_id(status)
         tail = self._tail(lease, status.st_size)
         with self._guard(place, transcript):
@@ -376,7 +401,12 @@ class FilesBackend:
                 raise StoreError(place.transcript, "append", "an fsync failed: the lease has ended")
             if lease.released or lease.transcript is None:
                 raise Lost
-            self._write(lease, lease.transcript, b"".join(lines))
+            try:
+                self._write(lease, lease.transcript, b"".join(lines))
+            except OSError:
+                # What of it is in the file is unknown; the next append looks first.
+                lease.tail = lease.tail._replace(size=-1)
+                raise
             if self._durable:
                 self._make_durable(lease, lease.transcript)
 
@@ -393,8 +423,6 @@ class FilesBackend:
             if not moved:
                 if lease.tail.fragment is not None:
                     data = b"\n" + data
-                # Until the write has succeeded, nothing is known about the end.
-                lease.tail = lease.tail._replace(size=-1)
                 write_all(self._files, transcript, data)
                 lease.tail = lease.tail._replace(size=size + len(data), fragment=None)
         if moved:
@@ -408,6 +436,7 @@ class FilesBackend:
             # The kernel may have dropped the pages and called them clean: a second fsync would
             # succeed and prove nothing. Whoever comes next reads what is really there.
             lease.spoiled = True
+            lease.tail = lease.tail._replace(size=-1)
             self._unlink_claim(lease)
             raise
 
@@ -450,14 +479,40 @@ class FilesBackend:
         """
         place = lease.place
         transcript = lease.transcript
-        if transcript is None or self._named(place.transcript) != lease.transcript_id:
-            transcript = self._open_to_guard(place)
+        if transcript is None:
+            self._unlink_under(self._open_to_guard(place), lease)
+            return
+        with self._guard(place, transcript):
+            fingerprint = self._fingerprint(place.transcript)
+            same = fingerprint is not None and fingerprint[:2] == lease.transcript_id
+            if same:
+                self._unlink_if_named(lease)
+        if not same:
+            self._unlink_under(self._open_to_guard(place), lease)
+        elif fingerprint is not None and fingerprint[2] == lease.tail.size:
+            self._keep(place.transcript, Idle(transcript, fingerprint, lease.tail))
+        lease.released = True
+
+    def _unlink_under(self, transcript: Handle | None, lease: FileLease) -> None:
         if transcript is None:
             self._unlink_if_named(lease)
         else:
-            with self._guard(place, transcript):
+            with self._guard(lease.place, transcript):
                 self._unlink_if_named(lease)
         lease.released = True
+
+    def _keep(self, path: str, idle: Idle) -> None:
+        """Keep a transcript open for the next turn of this process."""
+        self._idle[path] = idle
+        if len(self._idle) > _IDLE_MAX:
+            self._idle.pop(next(iter(self._idle)), None)
+
+    def _fingerprint(self, path: str) -> tuple[int, int, int, int] | None:
+        try:
+            status = self._files.stat_path(path)
+        except FileNotFoundError:
+            return None
+        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
     def _open_to_guard(self, place: Place) -> Handle | None:
         """The transcript, or None where nobody can write one: then there is nothing to guard."""
