@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from typing import Any
 
@@ -12,6 +13,7 @@ from turnlock.backends import Backend, Holder, Lost, TakeRequest
 from turnlock.session import SessionKey
 from turnlock.testing import ManualClock
 from turnlock.transcript.jsonl import encode
+from turnlock.transcript.tail import Tail, TurnSeen
 
 KEY = SessionKey("main", "a")
 
@@ -28,6 +30,15 @@ def taken(backend: Backend[Any], turn_id: str = "T1") -> Any:
 
 def line(identity: str, epoch: int = 1) -> bytes:
     return encode({"type": "message", "id": identity, "epoch": epoch})
+
+
+def append(backend: Backend[Any], lease: Any, *lines: bytes) -> None:
+    """Append lines, and say what the end is then, as a writer does."""
+    last = json.loads(lines[-1])
+    after = Tail(
+        last_id=last["id"], epoch=last["epoch"], turns=(TurnSeen(last["epoch"], None, False, None),)
+    )
+    backend.append(lease, lines, after)
 
 
 def ids(backend: Backend[Any]) -> list[str]:
@@ -65,8 +76,8 @@ def test_release_twice_touches_nothing_of_the_successor(backend: Backend[Any]) -
 
 def test_appended_lines_are_read_in_order(backend: Backend[Any]) -> None:
     lease = taken(backend)
-    backend.append(lease, [line("1"), line("2")])
-    backend.append(lease, [line("3")])
+    append(backend, lease, line("1"), line("2"))
+    append(backend, lease, line("3"))
     assert ids(backend) == ["1", "2", "3"]
 
 
@@ -80,11 +91,11 @@ def test_a_transcript_begins_with_its_header(backend: Backend[Any]) -> None:
 
 def test_a_superseded_lease_writes_nothing(backend: Backend[Any]) -> None:
     old = taken(backend, "T1")
-    backend.append(old, [line("1")])
+    append(backend, old, line("1"))
     new = backend.supersede(KEY, request("T2"), lease=old, reason="hold-limit")
     assert new is not None
     with pytest.raises(Lost):
-        backend.append(old, [line("late")])
+        append(backend, old, line("late"))
     assert not backend.holds(old)
     assert ids(backend) == ["1"]
 
@@ -126,7 +137,7 @@ def test_the_release_of_a_superseded_lease_frees_nothing(backend: Backend[Any]) 
 
 def test_the_end_of_the_transcript_comes_with_the_lease(backend: Backend[Any]) -> None:
     lease = taken(backend)
-    backend.append(lease, [line("1", epoch=4), line("2", epoch=4)])
+    append(backend, lease, line("1", epoch=4), line("2", epoch=4))
     backend.release(lease)
     tail = taken(backend, "T2").tail
     assert (tail.epoch, tail.last_id) == (4, "2")
@@ -135,13 +146,13 @@ def test_the_end_of_the_transcript_comes_with_the_lease(backend: Backend[Any]) -
 
 def test_known_ids_are_found_wherever_they_stand(backend: Backend[Any]) -> None:
     lease = taken(backend)
-    backend.append(lease, [line("1"), line("2"), line("3")])
+    append(backend, lease, line("1"), line("2"), line("3"))
     assert backend.known_ids(lease, {"2", "4"}) == {"2"}
 
 
 def test_an_id_inside_of_a_text_is_no_known_id(backend: Backend[Any]) -> None:
     lease = taken(backend)
-    backend.append(lease, [encode({"type": "x", "id": "1", "epoch": 1, "text": "wanted"})])
+    append(backend, lease, encode({"type": "x", "id": "1", "epoch": 1, "text": "wanted"}))
     assert backend.known_ids(lease, {"wanted"}) == set()
 
 

@@ -129,7 +129,7 @@ HOLD_UNFENCED = """
     from turnlock.backends.files import FilesBackend
     FilesBackend._check_claim = lambda self, lease: None
     FilesBackend._make_durable = lambda self, lease, transcript: None
-    def write(self, lease, transcript, data):
+    def write(self, lease, transcript, data, after):
         self._files.write(transcript, data)
     store = turnlock.open_store(sys.argv[1])
     with store.turn("main/a", max_hold=float(sys.argv[2]), turn_id=sys.argv[3]) as turn:

@@ -73,9 +73,8 @@ class Holder(NamedTuple):
 class BackendLease(Protocol):
     """The backend's part of a lease.
 
-    ``tail`` is the transcript's end as it is, as long as nobody else writes: the backend keeps its
-    size up to date, whoever appends through the lease keeps the rest. ``owed`` are the turns that
-    this lease superseded, oldest first.
+    ``tail`` is the transcript's end as it is, as long as nobody else writes. ``owed`` are the turns
+    that this lease superseded, oldest first.
     """
 
     tail: Tail
@@ -152,9 +151,10 @@ class Backend(Protocol[L]):
         """Whether the lease still has the session."""
         ...
 
-    def append(self, lease: L, lines: Sequence[bytes]) -> None:
+    def append(self, lease: L, lines: Sequence[bytes], after: Tail) -> None:
         """Write the lines, each with its newline, as one; check the fence in the same step.
 
+        ``after`` is what the transcript's end is then; the backend fills in its size.
         Raises `Lost` or `TailMoved` when nothing was written. After any other error the lease has
         to end: what is on the disk is unknown.
         """

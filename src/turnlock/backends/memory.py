@@ -110,7 +110,7 @@ class MemoryBackend:
         with self._lock:
             return self._claims.get(lease.session) is lease
 
-    def append(self, lease: MemoryLease, lines: Sequence[bytes]) -> None:
+    def append(self, lease: MemoryLease, lines: Sequence[bytes], after: Tail) -> None:
         with self._lock:
             if self._claims.get(lease.session) is not lease:
                 raise Lost
@@ -119,7 +119,7 @@ class MemoryBackend:
                 lease.tail = self._tail(lease)
                 raise TailMoved
             transcript += b"".join(lines)
-            lease.tail = lease.tail._replace(size=len(transcript))
+            lease.tail = after._replace(size=len(transcript))
             self._modified[lease.session] = self._clock.wall()
 
     def known_ids(self, lease: MemoryLease, ids: Collection[str]) -> set[str]:

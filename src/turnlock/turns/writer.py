@@ -48,8 +48,7 @@ class _Rendered(NamedTuple):
     """Lines to write, and what the transcript's end is once they are written."""
 
     lines: list[bytes]
-    last_id: str | None
-    last: TurnSeen
+    after: Tail
     marked: list[Failure]
 
 
@@ -133,16 +132,13 @@ class Writer:
                 self._owes = False
                 return
             try:
-                self._backend.append(self._held, rendered.lines)
+                self._backend.append(self._held, rendered.lines, rendered.after)
             except TailMoved:
                 if self._was_ended_unseen():
                     return
                 continue
             self._owes = False
             self.opened = self.opened or with_opening
-            self._held.tail = self._held.tail._replace(
-                last_id=rendered.last_id, epoch=rendered.last.epoch, turns=(rendered.last,)
-            )
             for failure in rendered.marked:
                 self._on_marked(failure)
             return
@@ -175,7 +171,8 @@ class Writer:
             lines.append(_line(entry, last_id, number, wall))
             last_id = entry["id"]
         ended = bool(numbered) and custom_type(numbered[-1][1]) in TERMINAL
-        return _Rendered(lines, last_id, TurnSeen(epoch, self._turn_id, ended, None), marked)
+        last = TurnSeen(epoch, self._turn_id, ended, None)
+        return _Rendered(lines, Tail(last_id=last_id, epoch=epoch, turns=(last,)), marked)
 
     def _render_owed(self, tail: Tail) -> tuple[list[tuple[int, Entry]], int, list[Failure]]:
         """What predecessors owe, with epochs; the last epoch used; their failures."""

@@ -394,7 +394,7 @@ class FilesBackend:
     def holds(self, lease: FileLease) -> bool:
         return not lease.released and self._named(lease.place.lock) == lease.claim_id
 
-    def append(self, lease: FileLease, lines: Sequence[bytes]) -> None:
+    def append(self, lease: FileLease, lines: Sequence[bytes], after: Tail) -> None:
         place = lease.place
         with lease.mutex, _Storage("append", place.transcript):
             if lease.spoiled:
@@ -402,7 +402,7 @@ class FilesBackend:
             if lease.released or lease.transcript is None:
                 raise Lost
             try:
-                self._write(lease, lease.transcript, b"".join(lines))
+                self._write(lease, lease.transcript, b"".join(lines), after)
             except OSError:
                 # What of it is in the file is unknown; the next append looks first.
                 lease.tail = lease.tail._replace(size=-1)
@@ -410,7 +410,7 @@ class FilesBackend:
             if self._durable:
                 self._make_durable(lease, lease.transcript)
 
-    def _write(self, lease: FileLease, transcript: Handle, data: bytes) -> None:
+    def _write(self, lease: FileLease, transcript: Handle, data: bytes, after: Tail) -> None:
         place = lease.place
         with self._guard(place, transcript):
             self._check_claim(lease)
@@ -424,7 +424,7 @@ class FilesBackend:
                 if lease.tail.fragment is not None:
                     data = b"\n" + data
                 write_all(self._files, transcript, data)
-                lease.tail = lease.tail._replace(size=size + len(data), fragment=None)
+                lease.tail = after._replace(size=size + len(data), fragment=None)
         if moved:
             lease.tail = self._tail(lease, size)
             raise TailMoved
