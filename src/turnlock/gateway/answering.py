@@ -1,0 +1,192 @@
+"""The work of an exchange: a turn on a session, or a call that stores nothing.
+
+A turn's limits are the lease's: ``turn`` is the hold limit that it takes the session with,
+``first_token`` and ``idle`` are watched on the model's stream. The store's watchdog enforces all of
+them from a thread of its own, also against code that ignores its cancellation. A call without a
+session has no lease; its limits are timers that end the exchange.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any, NamedTuple
+
+from ..clock import Clock
+from ..errors import LockPathError, ModelError, StoreError, TranscriptError
+from ..limits import Limits
+from ..models import Delta, Finished, Model
+from ..session import SessionKey
+from ..store import Store
+from ..transcript.entries import assistant
+from ..transcript.history import Message
+from ..turns.aio import AsyncTurn, on_worker
+from .agents import Agent
+from .chat import NewInSession
+from .conversation import Plan, Repetition, plan
+from .errors import LimitPassed
+from .exchange import Exchange, Phase, Reply
+
+# More than any model says in one reply, and less than what a line of a transcript may hold.
+_REPLY_MAX = 8 * 1024 * 1024
+_STOP_REASONS = frozenset({"stop", "length", "content_filter"})
+_MODEL_NAME_MAX = 200
+
+
+class SessionWork(NamedTuple):
+    """What a turn is to do for a request."""
+
+    session: SessionKey
+    agent: Agent
+    new: NewInSession
+    repeated: Repetition
+
+
+async def answer_in_session(
+    work: SessionWork, exchange: Exchange, store: Store, limits: Limits, clock: Clock
+) -> Reply:
+    """One turn: take the session, store the message, ask the model, store its reply.
+
+    Raises what `Store.turn` raises, and `ModelError`. A partial reply is not stored.
+    """
+    key, model = str(work.session), work.agent.model
+    hold = min(limits.turn, limits.max_hold)
+    block = store.turn(key, wait=limits.wait, max_hold=hold, turn_id=exchange.identity)
+    async with block as turn:
+        exchange.phase = Phase.RUNNING
+        turn.describe_model(provider=model.provider, model=model.model, api=model.api)
+        entries = await on_worker(lambda: list(store.read(key)))
+        planned = plan(
+            entries, work.new, session=work.session, repeated=work.repeated, now=clock.wall()
+        )
+        await _store(turn, planned, exchange)
+        if planned.answer is not None:
+            exchange.say(planned.answer)
+            return Reply(planned.answer, "stop", None, repeated=True)
+        history = [*_system(work.agent.instructions, *work.new.system), *planned.history]
+        calls = turn.watch(model.stream(history), first=limits.first_token, idle=limits.idle)
+        async with aclosing(calls) as items:
+            text, finished = await _collect(items, exchange, model)
+        exchange.phase = Phase.FINISHING
+        await turn.append(_entry(text, finished, model))
+    return _reply(text, finished)
+
+
+async def _store(turn: AsyncTurn, planned: Plan, exchange: Exchange) -> None:
+    # From before the append on: one that is cancelled or revoked may have been done.
+    exchange.stored = True
+    try:
+        if planned.entries:
+            await turn.append(*planned.entries)
+    except (StoreError, LockPathError, TranscriptError):
+        exchange.stored = False
+        raise
+
+
+async def answer_alone(
+    agent: Agent, messages: Sequence[Message], exchange: Exchange, limits: Limits
+) -> Reply:
+    """One call of the agent's model. Raises `ModelError`; limits end the exchange themselves."""
+    history = [*_system(agent.instructions), *messages]
+    timers = _Timers(exchange, limits)
+    try:
+        async with aclosing(agent.model.stream(history)) as items:
+            text, finished = await _collect(timers.over(items), exchange, agent.model)
+    finally:
+        timers.stop()
+    return _reply(text, finished)
+
+
+class _Timers:
+    """``turn``, ``first_token`` and ``idle`` for a call without a lease."""
+
+    def __init__(self, exchange: Exchange, limits: Limits) -> None:
+        self._exchange = exchange
+        self._idle = limits.idle
+        self._turn = self._start("turn", limits.turn)
+        self._next = self._start("model", limits.first_token)
+
+    async def over(self, items: AsyncIterable[Delta | Finished]) -> AsyncIterable[Delta | Finished]:
+        async for item in items:
+            self._next.cancel()
+            self._next = self._start("model", self._idle)
+            yield item
+
+    def stop(self) -> None:
+        self._turn.cancel()
+        self._next.cancel()
+
+    def _start(self, name: str, limit: float) -> asyncio.TimerHandle:
+        passed = LimitPassed(name, limit)
+        return asyncio.get_running_loop().call_later(limit, self._exchange.cut, passed)
+
+
+async def _collect(
+    items: AsyncIterable[Any], exchange: Exchange, model: Model
+) -> tuple[str, Finished]:
+    """The whole reply, each piece passed on as it comes. Raises `ModelError`."""
+    pieces: list[str] = []
+    length = 0
+    finished: Finished | None = None
+    async for item in items:
+        if isinstance(item, Finished):
+            finished = item
+            continue
+        length += len(item.text)
+        if length > _REPLY_MAX:
+            raise _broken(model, f"the reply is longer than {_REPLY_MAX} characters")
+        pieces.append(item.text)
+        exchange.say(item.text)
+    text = "".join(pieces)
+    if finished is None:
+        raise _broken(model, "the stream ended without an end of the reply")
+    if not text.strip():
+        raise _broken(model, "the reply is empty")
+    return text, finished
+
+
+def _broken(model: Model, detail: str) -> ModelError:
+    return ModelError(provider=model.provider, model=model.model, kind="protocol", detail=detail)
+
+
+def _system(*texts: str) -> list[Message]:
+    return [{"role": "system", "content": text} for text in texts if text]
+
+
+def _entry(text: str, finished: Finished, model: Model) -> dict[str, Any]:
+    usage = _usage(finished.usage)
+    return assistant(
+        text,
+        provider=model.provider,
+        model=finished.model[:_MODEL_NAME_MAX],
+        api=model.api,
+        stop_reason="length" if finished.reason == "length" else "stop",
+        usage=usage and _usage_of_transcript(usage),
+    )
+
+
+def _reply(text: str, finished: Finished) -> Reply:
+    reason = finished.reason if finished.reason in _STOP_REASONS else "stop"
+    return Reply(text, reason, _usage(finished.usage))
+
+
+def _usage(given: Mapping[str, object] | None) -> dict[str, int] | None:
+    """An endpoint's token counts, as far as they are counts."""
+    names = ("prompt_tokens", "completion_tokens", "total_tokens")
+    counts = {name: (given or {}).get(name) for name in names}
+    made = {
+        name: count
+        for name, count in counts.items()
+        if isinstance(count, int) and not isinstance(count, bool) and 0 <= count < 2**53
+    }
+    return made if len(made) == len(names) else None
+
+
+def _usage_of_transcript(usage: Mapping[str, int]) -> dict[str, int]:
+    # The names that readers of OpenClaw's transcripts know.
+    return {
+        "input": usage["prompt_tokens"],
+        "output": usage["completion_tokens"],
+        "totalTokens": usage["total_tokens"],
+    }

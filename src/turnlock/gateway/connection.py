@@ -1,0 +1,51 @@
+"""A server's connection that bounds how long a client may take over the head of a request."""
+
+from __future__ import annotations
+
+import asyncio
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+
+class ServerConfig(uvicorn.Config):
+    """uvicorn's configuration, and ``head_patience`` in seconds."""
+
+    head_patience: float = 10.0
+
+
+class Connection(H11Protocol):
+    """uvicorn has no such limit: a client that sends a byte a minute keeps its connection.
+
+    The same limit ends a connection whose client goes on sending a body after its answer.
+    """
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._expect_head()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._has_request():
+            self._stop()
+        else:
+            self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop()
+        super().connection_lost(exc)
+
+    def _has_request(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _expect_head(self) -> None:
+        if self._deadline is None:
+            assert isinstance(self.config, ServerConfig)
+            self._deadline = self.loop.call_later(self.config.head_patience, self.transport.close)
+
+    def _stop(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None

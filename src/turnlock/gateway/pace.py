@@ -1,0 +1,21 @@
+"""The gateway's own times; what bounds a turn is in the configuration's ``[limits]``."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Pace(NamedTuple):
+    """Seconds.
+
+    ``headers``: a stream that has no content yet sends its head after this; until then a failure
+    still has a status of its own. ``keepalive``: silence after which a stream sends a comment.
+    ``head`` and ``body``: the longest that a client may take to send them. ``hand_over``: how long
+    the answer of a revoked turn waits for the turn's terminal entry, should the disk hang.
+    """
+
+    headers: float = 10.0
+    keepalive: float = 15.0
+    head: float = 10.0
+    body: float = 30.0
+    hand_over: float = 5.0

@@ -1,0 +1,110 @@
+"""The gateway as a program: its logging, its signals, and an end that nothing can hold up."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from ..config import Config, default_config, load_config
+from .server import Stop, serve
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# Tasks that ignore their cancellation are given this long before the process leaves without them.
+_LAST_TASKS = 0.5
+_LAST_THREADS = 0.5
+_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def run(
+    *,
+    state_dir: str,
+    config_path: str | None,
+    host: str | None,
+    port: int | None,
+    announce: Callable[[str], None],
+) -> None:
+    """Serve until SIGTERM or SIGINT, drain, and return; a second signal hastens it.
+
+    ``host`` and ``port`` override the configuration; port 0 takes a free one. ``announce`` gets the
+    url once connections are accepted. Logs go to stderr. To be called on the main thread.
+
+    Raises `ConfigError` for a configuration or a token that cannot be used, and `StoreError` for a
+    state directory or an address that cannot be had. When all is done but a thread or a task would
+    keep the process, it ends here, with exit code 0.
+    """
+    _log_to_stderr()
+    config = load_config(config_path) if config_path is not None else default_config()
+    config = _overridden(config, host, port)
+    path = config_path or "(no configuration file)"
+    _run_to_the_end(_serve(config, state_dir, announce, path))
+
+
+async def _serve(
+    config: Config, state_dir: str, announce: Callable[[str], None], path: str
+) -> None:
+    stop = Stop()
+    loop = asyncio.get_running_loop()
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, stop.wish)
+    try:
+        await serve(config, state_dir, announce, stop=stop, path=path)
+    finally:
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+
+
+def _run_to_the_end(main: Coroutine[Any, Any, None]) -> None:
+    """`asyncio.run`, but for what it waits for at the end: without limit, on every task left."""
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(main)
+        left = _cancel_all(loop)
+    finally:
+        loop.close()
+    if left or _threads_that_hold_up():
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+
+def _cancel_all(loop: asyncio.AbstractEventLoop) -> bool:
+    """Cancel what still runs; whether some of it goes on."""
+    tasks = asyncio.all_tasks(loop)
+    if not tasks:
+        return False
+    for task in tasks:
+        task.cancel()
+    _, left = loop.run_until_complete(asyncio.wait(tasks, timeout=_LAST_TASKS))
+    return bool(left)
+
+
+def _threads_that_hold_up() -> bool:
+    """Whether threads are left that the interpreter would join: a name look-up that hangs."""
+    here = threading.current_thread()
+    others = [one for one in threading.enumerate() if one is not here and not one.daemon]
+    for thread in others:
+        thread.join(_LAST_THREADS / len(others))
+    return any(thread.is_alive() for thread in others)
+
+
+def _overridden(config: Config, host: str | None, port: int | None) -> Config:
+    settings = config.gateway
+    if host is not None:
+        settings = settings._replace(host=host)
+    if port is not None:
+        settings = settings._replace(port=port)
+    return config._replace(gateway=settings)
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format=_FORMAT)
+    logging.getLogger("turnlock").setLevel(logging.INFO)
+    # A client that sends no HTTP is its own problem, and would fill the log.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)

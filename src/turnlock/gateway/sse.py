@@ -1,0 +1,106 @@
+"""What a client gets for its exchange: an answer in one piece, or a stream of events.
+
+The last byte is sent when the exchange has its outcome, and so after the turn's terminal entry is
+durable and its lease is free. A stream sends its head with the first content, or after
+``Pace.headers``; what fails before has a status of its own, what fails later ends the stream with
+an error event and without ``[DONE]``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from .completion import KEEPALIVE, Paper, event
+from .errors import Refusal
+from .exchange import Exchange, Reply
+from .pace import Pace
+
+_STREAM = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache, no-transform",
+    "x-accel-buffering": "no",
+}
+
+
+class Answer:
+    """An ASGI application for one exchange. A client that leaves cancels it."""
+
+    def __init__(
+        self, exchange: Exchange, paper: Paper, pace: Pace, *, stream: bool, include_usage: bool
+    ) -> None:
+        self._exchange = exchange
+        self._paper = paper
+        self._pace = pace
+        self._stream = stream
+        self._include_usage = include_usage
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with _client(receive, self._exchange):
+            if not self._stream:
+                await self._whole(scope, receive, send)
+                return
+            first = await self._exchange.next(self._pace.headers)
+            if first is None:
+                await self._whole(scope, receive, send)
+            else:
+                await self._events(first, send)
+
+    async def _whole(self, scope: Scope, receive: Receive, send: Send) -> None:
+        outcome = await self._exchange.outcome
+        if isinstance(outcome, Refusal):
+            outcome.headers.update(self._headers())
+            response = outcome.response()
+        else:
+            headers = self._headers(repeated=outcome.repeated)
+            body = self._paper.completion(outcome)
+            response = Response(body, headers=headers, media_type="application/json")
+        await response(scope, receive, send)
+
+    async def _events(self, first: str, send: Send) -> None:
+        headers = [(k.encode(), v.encode()) for k, v in (_STREAM | self._headers()).items()]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await _body(send, self._paper.opening())
+        piece: str | None = first
+        while piece is not None:
+            await _body(send, self._paper.piece(piece) if piece else KEEPALIVE)
+            piece = await self._exchange.next(self._pace.keepalive)
+        await _body(send, self._end(await self._exchange.outcome), last=True)
+
+    def _end(self, outcome: Reply | Refusal) -> bytes:
+        if isinstance(outcome, Refusal):
+            return event(outcome.body())
+        return self._paper.ending(outcome, include_usage=self._include_usage)
+
+    def _headers(self, *, repeated: bool = False) -> dict[str, str]:
+        headers = {"x-turnlock-turn": self._exchange.identity}
+        if self._exchange.session is not None:
+            headers["x-turnlock-session"] = self._exchange.session
+        if repeated:
+            headers["x-turnlock-repeated"] = "true"
+        return headers
+
+
+@asynccontextmanager
+async def _client(receive: Receive, exchange: Exchange) -> AsyncIterator[None]:
+    """Watch the client for as long as the block runs; however that ends, nobody waits after it."""
+    watch = asyncio.create_task(_until_gone(receive, exchange), name="client watch")
+    try:
+        yield
+    finally:
+        watch.cancel()
+        exchange.client_left()
+
+
+async def _until_gone(receive: Receive, exchange: Exchange) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    exchange.client_left()
+
+
+async def _body(send: Send, data: bytes, *, last: bool = False) -> None:
+    await send({"type": "http.response.body", "body": data, "more_body": not last})

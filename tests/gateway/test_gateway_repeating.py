@@ -1,0 +1,172 @@
+"""A message that a client sends again is one message."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from turnlock.clock import iso
+from turnlock.gateway.chat import NewInSession
+from turnlock.gateway.conversation import Plan, Repetition, plan, repetition
+from turnlock.gateway.errors import Refusal
+from turnlock.models import Delta, Finished, Message
+from turnlock.session import SessionKey
+from turnlock.transcript.entries import assistant, user
+
+from .raw import chat, post
+from .serving import Scripted, ask, echo, run, served
+from .serving import user as messages_of_user
+
+NOW = 1_800_000_000.0
+SESSION = SessionKey("main", "a")
+KEY = {"idempotency_key": "k-1"}
+AGAIN = {"x_stainless_retry_count": "1"}
+
+
+def said(*entries: dict[str, Any], age: float = 1.0) -> list[dict[str, Any]]:
+    """A transcript of these messages, each ``age`` seconds old."""
+    stamp = iso(NOW - age)
+    made = [{"id": f"e{number}", **entry} for number, entry in enumerate(entries)]
+    return [{"timestamp": stamp, "epoch": 1, **entry} for entry in made]
+
+
+def planned(
+    entries: list[dict[str, Any]],
+    *texts: str,
+    seen: str | None = None,
+    retries: int = 0,
+    key: str | None = None,
+) -> Plan:
+    new = NewInSession((), texts, seen)
+    return plan(entries, new, session=SESSION, repeated=Repetition(key, retries), now=NOW)
+
+
+def contents(made: Plan) -> list[str]:
+    return [message["content"] for message in made.history]
+
+
+class TestPlan:
+    def test_a_new_message_is_stored_and_asked(self) -> None:
+        made = planned(said(user("a"), assistant("A")), "b")
+        assert (len(made.entries), contents(made)) == (1, ["a", "A", "b"])
+
+    def test_the_same_words_again_are_a_new_message(self) -> None:
+        made = planned(said(user("yes"), assistant("A")), "yes")
+        assert contents(made) == ["yes", "A", "yes"]
+        assert made.answer is None
+
+    def test_a_repetition_of_an_unanswered_message_is_asked_and_not_stored(self) -> None:
+        made = planned(said(user("a"), assistant("A"), user("b")), "b", retries=1)
+        assert (made.entries, contents(made)) == ((), ["a", "A", "b"])
+
+    def test_a_repetition_of_an_answered_message_gets_its_answer(self) -> None:
+        made = planned(said(user("a"), assistant("A")), "a", retries=2)
+        assert (made.entries, made.answer) == ((), "A")
+
+    def test_an_answer_from_long_ago_is_none(self) -> None:
+        made = planned(said(user("yes"), assistant("A"), age=1000), "yes", retries=1)
+        assert (len(made.entries), made.answer) == (1, None)
+
+    def test_an_answer_that_the_client_has_seen_is_none(self) -> None:
+        made = planned(said(user("yes"), assistant("A")), "yes", seen="A", retries=1)
+        assert (len(made.entries), made.answer) == (1, None)
+
+    def test_a_repetition_of_what_never_arrived_is_new(self) -> None:
+        made = planned(said(user("a"), assistant("A")), "b", retries=1)
+        assert (len(made.entries), contents(made)) == (1, ["a", "A", "b"])
+
+    def test_several_messages_are_repeated_together(self) -> None:
+        entries = said(user("a"), user("b"))
+        assert planned(entries, "a", "b", retries=1).entries == ()
+        assert len(planned(entries, "x", "b", retries=1).entries) == 2
+
+    def test_a_key_knows_its_message_wherever_it_is(self) -> None:
+        first = planned([], "a", key="k")
+        stored = said(*first.entries)
+        assert planned(stored, "a", key="k").entries == ()
+        assert contents(planned(stored, "a", key="k")) == ["a"]
+        later = [*stored, *said({**user("b"), "id": "b"}, {**assistant("B"), "id": "B"})]
+        assert contents(planned(later, "a", key="k")) == ["b", "B", "a"]
+        answered = [*stored, *said({**assistant("A"), "id": "A"}, age=10_000)]
+        assert planned(answered, "a", key="k").answer == "A"
+
+    def test_a_key_does_not_swallow_another_text_or_session(self) -> None:
+        stored = said(*planned([], "a", key="k").entries)
+        assert len(planned(stored, "b", key="k").entries) == 1
+        new = NewInSession((), ("a",), None)
+        other = plan(
+            stored, new, session=SessionKey("main", "b"), repeated=Repetition("k"), now=NOW
+        )
+        assert len(other.entries) == 1
+
+    @pytest.mark.parametrize("count", ["", "-1", "1e3", "x", "9" * 50, "²"])
+    def test_a_counter_that_is_none_counts_nothing(self, count: str) -> None:
+        assert repetition(None, count) == Repetition(None, 0)
+
+    def test_a_key_has_a_length(self) -> None:
+        with pytest.raises(Refusal):
+            repetition("k" * 256, None)
+
+
+def test_the_clients_retry_after_its_time_out_stores_the_message_once(tmp_path: Path) -> None:
+    async def slow_at_first(
+        messages: Sequence[Message],
+    ) -> AsyncGenerator[Delta | Finished, None]:
+        if len(model.calls) == 1:
+            await asyncio.Event().wait()
+        async for item in echo(messages):
+            yield item
+
+    model = Scripted(slow_at_first)
+
+    async def test() -> None:
+        limits = "first_token = 5\nidle = 5\nturn = 6\ndrain = 0.2"
+        async with (
+            served(tmp_path, model, limits=limits) as gateway,
+            gateway.client(timeout=0.4) as client,
+        ):
+            assert await ask(client, "once") == "re: once"
+            assert gateway.said() == [("user", "once"), ("assistant", "re: once")]
+            assert [m["reason"] for m in gateway.markers()] == ["cancelled"]
+            assert model.calls[1] == messages_of_user("once")
+
+    run(test())
+
+
+@pytest.mark.parametrize("again", [KEY, AGAIN])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_repeated_body_is_answered_again_and_not_asked_again(
+    tmp_path: Path, again: dict[str, str], stream: bool
+) -> None:
+    async def test() -> None:
+        model = Scripted(echo)
+        async with served(tmp_path, model) as gateway:
+            body = chat("once", user="a", stream=stream)
+            first_time = KEY if again is KEY else {}
+            first = await post(gateway, body, **first_time)
+            second = await post(gateway, body, **again)
+            assert (first.status, second.status, len(model.calls)) == (200, 200, 1)
+            assert b"once" in second.body
+            assert gateway.said() == [("user", "once"), ("assistant", "re: once")]
+            # The control: the same body without a sign of being a repetition is a new message.
+            await post(gateway, body)
+            assert len(gateway.said()) == 4
+
+    run(test())
+
+
+def test_a_key_sent_twice_at_once_is_one_message(tmp_path: Path) -> None:
+    async def test() -> None:
+        model = Scripted(echo)
+        async with served(tmp_path, model) as gateway:
+            body = chat("once", user="a")
+            answers = await asyncio.gather(*(post(gateway, body, **KEY) for _ in range(5)))
+            assert [answer.status for answer in answers] == [200] * 5
+            assert len(model.calls) == 1
+            assert gateway.said() == [("user", "once"), ("assistant", "re: once")]
+
+    run(test())
