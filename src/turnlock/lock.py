@@ -16,12 +16,10 @@ from .store import WrongContext, is_loop_running, open_files
 from .turns.runtime import Runtime
 from .turns.sync import OpenTurn
 from .turns.taking import Wanted, wanted
-from .turns.watching import Budget
 
 if TYPE_CHECKING:
     from .turns.aio import OpenAsyncTurn
 
-_NO_BUDGET = Budget(None, None, "", None)
 # A single file has no session key; the layout answers every key with that file.
 _NO_KEY = SessionKey("lock", "lock")
 
@@ -69,12 +67,11 @@ class SessionLock:
         if is_loop_running():
             raise WrongContext
         block = OpenTurn(_runtime(), self._backend, self._want.renewed())
-        block.enter(_NO_BUDGET)
-        self._blocks[_caller()] = block
+        self._blocks[threading.get_ident()] = block
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        block = self._blocks.pop(_caller())
+        block = self._blocks.pop(threading.get_ident())
         assert isinstance(block, OpenTurn)
         block.exit(error)
 
@@ -82,7 +79,7 @@ class SessionLock:
         from .turns.aio import OpenAsyncTurn
 
         block = OpenAsyncTurn(_runtime(), self._backend, self._want.renewed())
-        await block.enter(_NO_BUDGET)
+        await block.take()
         self._blocks[_caller()] = block
         return self
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from .backends import Backend, LockRecord, SessionRecord, TakeRequest
 from .clock import Clock
-from .errors import StoreError, TurnlockError
+from .errors import InvalidSessionKey, StoreError, TurnlockError
 from .events import Subscriber
 from .limits import DEFAULT_MAX_HOLD, DEFAULT_WAIT, Limits
 from .session import SessionKey, parse_key
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 MEMORY = "memory:"
+# Stands for the key that a decorator makes of its function's arguments.
+_NO_KEY = SessionKey("main", "main")
 
 
 class Default(enum.Enum):
@@ -100,13 +102,16 @@ class Store:
             wait = limits.wait if "wait" in limits.written else DEFAULT_WAIT
         if max_hold is Default.LIMITS:
             max_hold = limits.max_hold if "max_hold" in limits.written else DEFAULT_MAX_HOLD
-        session = None if "{" in str(key) else parse_key(key)
-        want = functools.partial(
-            wanted, wait=wait, max_hold=max_hold, max_stall=max_stall, turn_id=turn_id
-        )
         # Checked now, where the mistake is, and not when the turn is entered.
-        want(session or SessionKey("main", "main"))
-        return TurnBlock(self, str(key), session, want)
+        template = key if isinstance(key, str) and "{" in key else None
+        want = wanted(
+            _NO_KEY if template else parse_key(key),
+            wait=wait,
+            max_hold=max_hold,
+            max_stall=max_stall,
+            turn_id=turn_id,
+        )
+        return TurnBlock(self, want, template)
 
     # Reading
 
@@ -242,14 +247,12 @@ class TurnBlock:
     def __init__(
         self,
         store: Store,
-        key: str,
-        session: SessionKey | None,
-        want: Callable[[SessionKey], Wanted],
+        want: Wanted,
+        template: str | None = None,
     ) -> None:
         self._store = store
-        self._key = key
-        self._session = session
         self._want = want
+        self._template = template
         self._open: OpenTurn | OpenAsyncTurn | None = None
 
     def __enter__(self) -> Turn:
@@ -265,13 +268,14 @@ class TurnBlock:
         trace: TracebackType | None,
     ) -> None:
         block, self._open = self._open, None
+        self._want = self._want.renewed()
         cast("OpenTurn", block).exit(error)
 
     async def __aenter__(self) -> AsyncTurn:
         block = self._store._open_async(self._wanted())
-        turn = await block.enter(self._store._budget())
+        await block.take()
         self._open = block
-        return turn
+        return block.enter(self._store._budget())
 
     async def __aexit__(
         self,
@@ -280,6 +284,7 @@ class TurnBlock:
         trace: TracebackType | None,
     ) -> None:
         block, self._open = self._open, None
+        self._want = self._want.renewed()
         await cast("OpenAsyncTurn", block).exit(error)
 
     def __call__(self, function: F) -> F:
@@ -290,8 +295,11 @@ class TurnBlock:
         def block(args: tuple[Any, ...], kwargs: dict[str, Any]) -> TurnBlock:
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()
-            key = self._key.format(**bound.arguments)
-            return TurnBlock(self._store, key, parse_key(key), self._want)
+            want = self._want.renewed()
+            if self._template is not None:
+                key = parse_key(self._template.format(**bound.arguments))
+                want = want._replace(session=key)
+            return TurnBlock(self._store, want)
 
         if inspect.iscoroutinefunction(function):
 
@@ -312,7 +320,9 @@ class TurnBlock:
     def _wanted(self) -> Wanted:
         if self._open is not None:
             raise TurnlockError("this turn is open already: call store.turn() once for each turn")
-        return self._want(self._session or parse_key(self._key))
+        if self._template is not None:
+            raise InvalidSessionKey(self._template, "only a decorator fills in its braces")
+        return self._want
 
 
 def open_store(

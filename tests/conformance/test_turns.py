@@ -228,6 +228,18 @@ class TestInAThread:
         with pytest.raises(turnlock.InvalidSessionKey):
             store.turn(key)
 
+    def test_a_block_that_is_entered_again_is_another_turn(self, store: Store) -> None:
+        block = store.turn("main/a", turn_id="T1")
+        for _ in range(2):
+            with block as turn:
+                turn.append(turnlock.user("x"))
+        openings = [e for e in entries(store) if e.get("customType") == "turnlock:turn"]
+        assert len({entry["data"]["turnId"] for entry in openings}) == 2
+
+    def test_a_template_is_filled_in_by_a_decorator_only(self, store: Store) -> None:
+        with pytest.raises(turnlock.InvalidSessionKey), store.turn("main/{user}"):
+            pass
+
     def test_closing_the_store_ends_open_turns_with_a_marker(self, store: Store) -> None:
         with pytest.raises(LeaseRevoked), store.turn("main/a") as turn:
             turn.append(turnlock.user("1"))

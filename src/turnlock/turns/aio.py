@@ -286,7 +286,7 @@ class OpenAsyncTurn:
         self._cancelled_by_us = False
         self._cancelling = 0
 
-    async def enter(self, default: Budget) -> AsyncTurn:
+    async def take(self) -> None:
         core = await _Taking(self._runtime, self._backend, self._want).run()
         self.core = core
         self._loop = asyncio.get_running_loop()
@@ -294,10 +294,12 @@ class OpenAsyncTurn:
         assert self._task is not None
         self._cancelling = self._task.cancelling()
         core.lease.on_revoked.append(lambda: call_on_loop(self._loop, self._cancel_task))
-        turn = AsyncTurn(core, default)
-        self._token = _current.set(turn)
         if core.lease.is_over_for_holder:
             self._loop.call_soon(self._cancel_task)
+
+    def enter(self, default: Budget) -> AsyncTurn:
+        turn = AsyncTurn(self.core, default)
+        self._token = _current.set(turn)
         return turn
 
     async def exit(self, error: BaseException | None) -> None:

@@ -75,6 +75,7 @@ class Runtime:
             verify=self._verify_soon,
             on_gap=self._on_gap,
         )
+        # Single dictionary operations are atomic; the lock is for moving from one to the other.
         self._lock = threading.Lock()
         self._held: dict[int, Lease] = {}
         self._zombies: dict[int, tuple[Lease, tuple[str, ...]]] = {}
@@ -89,15 +90,13 @@ class Runtime:
     # Leases
 
     def started(self, lease: Lease, waited: float) -> None:
-        with self._lock:
-            self._held[id(lease)] = lease
+        self._held[id(lease)] = lease
         self.watchdog.watch(lease)
         self.events.emit(TurnStarted(lease.label, lease.turn_id, waited))
 
     def ended(self, lease: Lease, *, failed: bool) -> None:
         """The holder has released its lease."""
-        with self._lock:
-            self._held.pop(id(lease), None)
+        self._held.pop(id(lease), None)
         held = self.clock.monotonic() - lease.taken
         self.events.emit(TurnReleased(lease.label, lease.turn_id, held, failed))
 
@@ -111,8 +110,7 @@ class Runtime:
             self.events.emit(ZombieEnded(lease.label, lease.turn_id, lasted))
 
     def leases(self) -> list[Lease]:
-        with self._lock:
-            return list(self._held.values())
+        return list(self._held.values())
 
     def held_by(self, turn_id: str) -> Lease | None:
         return next((lease for lease in self.leases() if lease.turn_id == turn_id), None)

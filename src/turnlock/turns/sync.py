@@ -112,12 +112,13 @@ class OpenTurn:
         self.core = TurnCore(runtime, take_blocking(runtime, backend, want, frames))
         self._token: Token[Any] | None = None
 
-    def enter(self, default: Budget) -> Turn:
         try:
             self.core.settle()
         except BaseException as error:
             self.core.fail(*cause(error))
             raise
+
+    def enter(self, default: Budget) -> Turn:
         turn = Turn(self.core, default)
         self._token = _current.set(turn)
         return turn

@@ -37,7 +37,9 @@ class Wanted(NamedTuple):
 
     def renewed(self) -> Wanted:
         """The same, under a name of its own."""
-        return self._replace(turn_id=new_turn_id())
+        return Wanted(
+            self.session, new_turn_id(), self.wait, self.max_hold, self.max_stall, self.is_turn
+        )
 
     def request(self) -> TakeRequest:
         turn_id = self.turn_id if self.is_turn else None
@@ -89,11 +91,15 @@ class Attempt:
         if self._wake is not None:
             self._wake.set()
 
-    def run(self) -> BackendLease | None:
-        """Block until the lock is there. None when given up; raises `SessionBusy` at the limit."""
+    def run(self, found: BackendLease | Holder | None = None) -> BackendLease | None:
+        """Block until the lock is there. None when given up; raises `SessionBusy` at the limit.
+
+        ``found`` is what a first take gave, if there was one.
+        """
         want = self._want
         while True:
-            found = self._backend.take(want.session, want.request())
+            if found is None:
+                found = self._backend.take(want.session, want.request())
             if not isinstance(found, Holder):
                 return self._found(found)
             try:
@@ -107,6 +113,7 @@ class Attempt:
                 self._backend.wait(want.session, found, min(left, _FOREVER), wake)
             finally:
                 found.close()
+            found = None
 
     def waited(self) -> float:
         return self._runtime.clock.monotonic() - self._started
@@ -180,7 +187,9 @@ def take_blocking(
         if not ticket.granted and not _granted_in_time(runtime, granted, ticket, want.wait):
             raise busy_here(runtime, want, ticket, started)
     try:
-        held = Attempt(runtime, backend, want, started=started).run()
+        held = backend.take(want.session, want.request())
+        if isinstance(held, Holder) or held.owed:
+            held = Attempt(runtime, backend, want, started=started).run(held)
         assert held is not None
         return begin(runtime, backend, want, ticket, held, started, frames)
     except BaseException:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
+from functools import cached_property
 from typing import Any
 
 from ..backends import Lost
@@ -37,7 +38,12 @@ class TurnCore:
     def __init__(self, runtime: Runtime, lease: Lease) -> None:
         self.runtime = runtime
         self.lease = lease
-        self._writer = Writer(
+
+    @cached_property
+    def _writer(self) -> Writer:
+        # Made at the first need: a lock without turns, and a turn that only reads, write nothing.
+        lease, runtime = self.lease, self.runtime
+        return Writer(
             lease.backend,
             lease.held,
             runtime.clock,
@@ -48,15 +54,18 @@ class TurnCore:
 
     def settle(self) -> None:
         """Write what predecessors owe, before the turn begins. A full disk does not stop it."""
+        held = self.lease.held
+        unfinished = held.tail.open_turn
+        if not held.owed and unfinished is None:
+            return
         try:
             self._writer.settle()
         except Lost:
             # Somebody took the session in this very moment; the turn's first act will say so.
             pass
         except _STORAGE_ERRORS as error:
-            unfinished = self.lease.held.tail.open_turn
             owed = [unfinished.turn_id] if unfinished is not None else []
-            owed += [turn.turn_id for turn in self.lease.held.owed]
+            owed += [turn.turn_id for turn in held.owed]
             self.runtime.marker_owed(self.lease.label, next(filter(None, owed), "unknown"), error)
 
     def append(self, entries: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -129,10 +138,7 @@ class TurnCore:
         if not lease.move(State.ENDING):
             raise self.revoked_error()
         try:
-            if self._writer.opened:
-                self._writer.terminate(end(lease.turn_id, self._held()))
-            else:
-                self._writer.settle()
+            self._terminate()
         except Lost:
             raise self._lost() from None
         except _STORAGE_ERRORS as problem:
@@ -140,6 +146,15 @@ class TurnCore:
             raise
         finally:
             self._release(failed=False)
+
+    def _terminate(self) -> None:
+        writer: Writer | None = self.__dict__.get("_writer")
+        if writer is None:
+            return
+        if writer.opened:
+            writer.terminate(end(self.lease.turn_id, self._held()))
+        else:
+            writer.settle()
 
     def discard(self) -> None:
         """End a turn that nobody wants any more, before its block began."""

@@ -102,12 +102,14 @@ class FilesBackend:
 
     def take(self, session: SessionKey, request: TakeRequest) -> FileLease | Holder:
         place = self.layout.place(session)
-        with _Storage("take", place.lock):
+        try:
             # Most locks are free: trying is cheaper than looking first.
             lease = self._claim_free(place, request)
             if lease is not None:
                 lease = self._begun(lease, request)
             return lease or self._take_contended(place, request)
+        except OSError as error:
+            raise _storage_error("take", place.lock, error) from error
 
     def _take_contended(self, place: Place, request: TakeRequest) -> FileLease | Holder:
         patience = self._clock.monotonic() + _BIRTH_PATIENCE
@@ -462,14 +464,15 @@ class FilesBackend:
         with lease.mutex:
             if lease.released:
                 return
-            with _Storage("release", lease.place.lock):
-                try:
-                    self._unlink_claim(lease)
-                except BaseException:
-                    # What cannot be removed is at least dead: the next taker reclaims it.
-                    lease.released = True
-                    self._files.flock(lease.claim, fcntl.LOCK_UN)
-                    raise
+            try:
+                self._unlink_claim(lease)
+            except BaseException as error:
+                # What cannot be removed is at least dead: the next taker reclaims it.
+                lease.released = True
+                self._files.flock(lease.claim, fcntl.LOCK_UN)
+                if isinstance(error, OSError):
+                    raise _storage_error("release", lease.place.lock, error) from error
+                raise
 
     def _unlink_claim(self, lease: FileLease) -> None:
         """Free the lock path if it still names this lease's claim.
@@ -534,9 +537,10 @@ class FilesBackend:
 
     def _named(self, path: str) -> FileId | None:
         try:
-            return file_id(self._files.stat_path(path))
+            status = self._files.stat_path(path)
         except FileNotFoundError:
             return None
+        return status.st_dev, status.st_ino
 
     def _guard(self, place: Place, transcript: Handle) -> Guard:
         return Guard(self._files, self._clock, transcript, place.transcript, self._guard_timeout)
@@ -649,11 +653,14 @@ class _Storage:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, FileNotFoundError):
-            raise StoreError(self._path, self._operation, "its directory is gone") from error
         if isinstance(error, OSError):
-            why = error.strerror or str(error)
-            raise StoreError(self._path, self._operation, why) from error
+            raise _storage_error(self._operation, self._path, error) from error
+
+
+def _storage_error(operation: str, path: str, error: OSError) -> StoreError:
+    if isinstance(error, FileNotFoundError):
+        return StoreError(path, operation, "its directory is gone")
+    return StoreError(path, operation, error.strerror or str(error))
 
 
 def _is_ours_and_live(judged: Judged) -> bool:

@@ -89,9 +89,8 @@ class FileOps:
     def stat_handle(self, handle: Handle) -> os.stat_result:
         return os.fstat(handle.fd)
 
-    def stat_path(self, path: str) -> os.stat_result:
-        """Of the path itself; a symbolic link is not followed."""
-        return os.lstat(path)
+    # Of the path itself; a symbolic link is not followed.
+    stat_path = staticmethod(os.lstat)
 
     def link(self, source: str, path: str) -> None:
         os.link(source, path, follow_symlinks=False)
@@ -101,11 +100,8 @@ class FileOps:
         # Only with a directory descriptor does CPython call linkat with AT_SYMLINK_FOLLOW.
         os.link(str(handle.fd), path, src_dir_fd=proc.fd)
 
-    def rename(self, source: str, path: str) -> None:
-        os.rename(source, path)
-
-    def unlink(self, path: str) -> None:
-        os.unlink(path)
+    rename = staticmethod(os.rename)
+    unlink = staticmethod(os.unlink)
 
     def flock(self, handle: Handle, operation: int) -> None:
         fcntl.flock(handle.fd, operation)

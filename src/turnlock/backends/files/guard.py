@@ -12,6 +12,7 @@ from .fileops import FileOps, Handle
 GUARD_TIMEOUT = 1.0
 _PAUSE_FIRST = 20e-6
 _PAUSE_MOST = 1e-3
+_TRY = fcntl.LOCK_EX | fcntl.LOCK_NB
 
 
 class Guard:
@@ -33,7 +34,9 @@ class Guard:
         self._timeout = timeout
 
     def __enter__(self) -> None:
-        if not self._try():
+        try:
+            self._files.flock(self._handle, _TRY)
+        except BlockingIOError:
             self._wait()
 
     def __exit__(self, *exc: object) -> None:
@@ -42,7 +45,7 @@ class Guard:
 
     def _try(self) -> bool:
         try:
-            self._files.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._files.flock(self._handle, _TRY)
         except BlockingIOError:
             return False
         return True
