@@ -127,8 +127,13 @@ class Backend(Protocol[L]):
         """What a process queues by: equal for two stores of one place. Touches no storage."""
         ...
 
-    def take(self, session: SessionKey, request: TakeRequest) -> L | Holder:
-        """Take the session if it is free or its claim is stale; else say who holds it."""
+    def take(
+        self, session: SessionKey, request: TakeRequest, *, waited: bool = False
+    ) -> L | Holder:
+        """Take the session if it is free or its claim is stale; else say who holds it.
+
+        ``waited``: the caller comes from a wait, so a stale claim is likelier than none.
+        """
         ...
 
     def wait(

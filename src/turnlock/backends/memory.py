@@ -58,7 +58,9 @@ class MemoryBackend:
     def identity(self, session: SessionKey) -> Hashable:
         return id(self), session
 
-    def take(self, session: SessionKey, request: TakeRequest) -> MemoryLease | Holder:
+    def take(
+        self, session: SessionKey, request: TakeRequest, *, waited: bool = False
+    ) -> MemoryLease | Holder:
         with self._lock:
             held = self._claims.get(session)
             if held is None:

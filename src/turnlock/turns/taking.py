@@ -19,7 +19,6 @@ from ..limits import check_limit, check_wait
 from ..session import SessionKey
 from .lease import Lease
 from .queue import Ticket, queues
-from .revoking import report_reclaimed
 from .runtime import Runtime
 
 _FOREVER = 3600.0
@@ -97,15 +96,17 @@ class Attempt:
         ``found`` is what a first take gave, if there was one.
         """
         want = self._want
+        waited = False
         while True:
             if found is None:
-                found = self._backend.take(want.session, want.request())
+                found = self._backend.take(want.session, want.request(), waited=waited)
             if not isinstance(found, Holder):
                 return self._found(found)
             try:
                 left = want.wait - self.waited()
                 if left <= 0:
                     raise self._busy(found)
+                self._runtime.watchdog.start()
                 # Before the flag is read, so that giving up is seen there or wakes the wait.
                 wake = self._wake = threading.Event()
                 if self._given_up:
@@ -113,14 +114,12 @@ class Attempt:
                 self._backend.wait(want.session, found, min(left, _FOREVER), wake)
             finally:
                 found.close()
-            found = None
+            found, waited = None, True
 
     def waited(self) -> float:
         return self._runtime.clock.monotonic() - self._started
 
     def _found(self, held: BackendLease) -> BackendLease | None:
-        if held.owed:
-            report_reclaimed(self._runtime, held, str(self._want.session))
         if self._given_up:
             self._backend.release(held)
             return None
@@ -188,7 +187,7 @@ def take_blocking(
             raise busy_here(runtime, want, ticket, started)
     try:
         held = backend.take(want.session, want.request())
-        if isinstance(held, Holder) or held.owed:
+        if isinstance(held, Holder):
             held = Attempt(runtime, backend, want, started=started).run(held)
         assert held is not None
         return begin(runtime, backend, want, ticket, held, started, frames)

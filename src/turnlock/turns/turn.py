@@ -19,7 +19,7 @@ from ..transcript.entries import Failure, end
 from ..transcript.history import Message, messages
 from .lease import Call, Lease, State
 from .queue import queues
-from .revoking import retire_lost
+from .revoking import report_reclaimed, retire_lost
 from .runtime import Runtime
 from .writer import ERRORS, Writer
 
@@ -67,6 +67,7 @@ class TurnCore:
             owed = [unfinished.turn_id] if unfinished is not None else []
             owed += [turn.turn_id for turn in held.owed]
             self.runtime.marker_owed(self.lease.label, next(filter(None, owed), "unknown"), error)
+        report_reclaimed(self.runtime, held, self.lease.label)
 
     def append(self, entries: Iterable[Mapping[str, Any]]) -> list[str]:
         self._check_writable()

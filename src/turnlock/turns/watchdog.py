@@ -103,10 +103,11 @@ class Watchdog:
     def watch(self, lease: Lease) -> None:
         """Called for every new lease, once it is among ``leases``."""
         if not self._started:
-            self._start()
+            self.start()
         self.expect(deadline_of(lease)[0])
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Start the thread, unless it runs: a waiter does so before it waits, not after."""
         with self._lock:
             if not self._started:
                 self._started = True

@@ -100,11 +100,13 @@ class FilesBackend:
 
     # Taking
 
-    def take(self, session: SessionKey, request: TakeRequest) -> FileLease | Holder:
+    def take(
+        self, session: SessionKey, request: TakeRequest, *, waited: bool = False
+    ) -> FileLease | Holder:
         place = self.layout.place(session)
         try:
             # Most locks are free: trying is cheaper than looking first.
-            lease = self._claim_free(place, request)
+            lease = None if waited else self._claim_free(place, request)
             if lease is not None:
                 lease = self._begun(lease, request)
             return lease or self._take_contended(place, request)
