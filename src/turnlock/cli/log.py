@@ -14,15 +14,18 @@ class _PrintableFormatter(logging.Formatter):
         return "\n".join(printable(line) for line in super().format(record).split("\n"))
 
 
-_handler = logging.StreamHandler()
-_handler.setLevel(logging.ERROR)
-_handler.setFormatter(_PrintableFormatter("turnlock: %(message)s"))
+class _ErrorsOnly(logging.StreamHandler):  # type: ignore[type-arg]
+    pass
 
 
 def log_errors_only() -> None:
-    _logger.addHandler(_handler)
+    handler = _ErrorsOnly()
+    handler.setLevel(logging.ERROR)
+    handler.setFormatter(_PrintableFormatter("turnlock: %(message)s"))
+    _logger.addHandler(handler)
 
 
-def leave_log_to_service() -> None:
+def leave_log_alone() -> None:
     """A service sets up a log of its own."""
-    _logger.removeHandler(_handler)
+    for handler in [one for one in _logger.handlers if isinstance(one, _ErrorsOnly)]:
+        _logger.removeHandler(handler)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -13,14 +13,18 @@ from .. import __version__
 from ..config import default_state_directory
 from ..doctor.looking import require_directory
 from ..limits import DEFAULT_MAX_HOLD, DEFAULT_WAIT
-from ..store import Store, open_store
+
+if TYPE_CHECKING:
+    from ..store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
 _STATE_DIRECTORY = "turnlock.state_directory"
 _TURN_ID = re.compile(r"[A-Za-z0-9._:@+=-]{1,100}", re.ASCII)
 
 
-def seconds_option(*names: str, forever: bool = False, **settings: Any) -> Callable[[F], F]:
+def seconds_option(
+    name: str, *, help: str, default: float | None = None, forever: bool = False
+) -> Callable[[F], F]:
     """An option in seconds; with ``forever`` that word is None."""
 
     def convert(ctx: click.Context, param: click.Parameter, value: Any) -> float | None:
@@ -31,7 +35,15 @@ def seconds_option(*names: str, forever: bool = False, **settings: Any) -> Calla
         except ValueError:
             raise click.BadParameter(f"{value!r} is no number of seconds", ctx, param) from None
 
-    return click.option(*names, metavar="SECONDS", callback=convert, **settings)
+    return click.option(
+        name,
+        metavar="SECONDS",
+        type=str,
+        default=None if default is None else f"{default:g}",
+        show_default=default is not None,
+        help=help,
+        callback=convert,
+    )
 
 
 def common_options(function: F) -> F:
@@ -58,13 +70,11 @@ def turn_options(function: F) -> F:
         "--wait",
         forever=True,
         default=DEFAULT_WAIT,
-        show_default=True,
         help="How long to wait for a busy session; 0 tries once, 'forever' is allowed.",
     )
     hold = seconds_option(
         "--max-hold",
         default=DEFAULT_MAX_HOLD,
-        show_default=True,
         help="After how long the session is taken from this command.",
     )
     turn_id = click.option(
@@ -86,12 +96,19 @@ def existing_store(ctx: click.Context) -> Store:
     """The store, to look at. Raises `CannotLook` when there is no state directory to look at."""
     root = state_directory(ctx)
     require_directory(root)
-    return open_store(root)
+    return _open(root)
 
 
 def store_to_write(ctx: click.Context) -> Store:
     """The store; its directory is made when it is written."""
-    return open_store(state_directory(ctx))
+    return _open(state_directory(ctx))
+
+
+def _open(root: str) -> Store:
+    # Not for --help and --version: it is half of the time that a command needs to start.
+    from ..store import open_store
+
+    return open_store(root)
 
 
 def _check_turn_id(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:

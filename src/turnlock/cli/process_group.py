@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Mapping, Sequence
 
 import psutil
+
+from ..clock import SystemClock
 
 # From TERM to KILL.
 GRACE_SECONDS = 2.0
@@ -60,9 +61,10 @@ class ProcessGroup:
         self._send(signal.SIGTERM)
         # One that is stopped would not hear it.
         self._send(signal.SIGCONT)
-        deadline = time.monotonic() + GRACE_SECONDS
-        while self._lives() and time.monotonic() < deadline:
-            time.sleep(_LOOK_SECONDS)
+        clock = SystemClock()
+        deadline = clock.monotonic() + GRACE_SECONDS
+        while self._lives() and clock.monotonic() < deadline:
+            clock.sleep(_LOOK_SECONDS)
         self._send(signal.SIGKILL)
         try:
             self.process.wait(_KILLED_SECONDS)

@@ -6,14 +6,14 @@ import contextlib
 from collections.abc import Iterator
 
 from .exits import WrongInput
-from .log import leave_log_to_service
+from .log import leave_log_alone
 from .terminal import printable, say
 
 
 @contextlib.contextmanager
 def extra_installed() -> Iterator[None]:
     """Around the import of a service, which needs more than the core install."""
-    leave_log_to_service()
+    leave_log_alone()
     try:
         yield
     except ModuleNotFoundError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shlex
@@ -68,8 +69,10 @@ class Examination:
         """Who may write the session of this lock path, now."""
         try:
             self.files.stat_path(lock)
-        except FileNotFoundError:
-            return Occupation.FREE
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):
+                return Occupation.FREE
+            raise
         record = self.locks.get(lock)
         return Occupation.STALE if record is not None and record.stale else Occupation.HELD
 

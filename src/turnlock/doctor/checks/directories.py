@@ -17,7 +17,8 @@ def check_directories(examination: Examination) -> Iterator[Finding]:
     for path in _directories(examination):
         try:
             status = examination.files.stat_path(path)
-        except FileNotFoundError:
+        except OSError:
+            # Gone by now, or not to be looked at: the survey has said so.
             continue
         yield from _check_mode(path, status)
         yield from _check_owner(path, status)

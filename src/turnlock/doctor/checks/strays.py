@@ -8,7 +8,6 @@ import stat
 from collections.abc import Iterator
 
 from ...backends.files.birth import is_temporary
-from ...backends.files.fileops import Handle
 from ..examination import Examination
 from ..findings import Finding, finding
 
@@ -20,50 +19,39 @@ _YOUNG_SECONDS = 60.0
 def check_strays(examination: Examination) -> Iterator[Finding]:
     for directory in examination.survey.directories:
         for name in sorted(filter(is_temporary, directory.names)):
-            yield from _check(examination, f"{directory.path}/{name}")
+            path = f"{directory.path}/{name}"
+            try:
+                yield from _check(examination, path)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                why = error.strerror or str(error)
+                yield _stray(examination, path, f"could not be looked at or removed: {why}")
 
 
 def _check(examination: Examination, path: str) -> Iterator[Finding]:
     files = examination.files
-    try:
-        status = files.stat_path(path)
-        if not stat.S_ISREG(status.st_mode) or _is_young(examination, status):
-            return
-        handle = files.open_quietly(path)
-    except FileNotFoundError:
+    status = files.stat_path(path)
+    young = examination.clock.wall() - status.st_mtime < _YOUNG_SECONDS
+    if young or not stat.S_ISREG(status.st_mode):
         return
-    message = "a temporary file whose maker is gone"
-    hint = f"remove it: {examination.command('doctor --fix')}"
+    handle = files.open_quietly(path)
     try:
-        if not _is_free(examination, handle):
-            return
-        if examination.fix and _is_named(path, files.stat_handle(handle)):
+        # To remove the file, its flock is kept until then.
+        files.flock(handle, (fcntl.LOCK_EX if examination.fix else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        if not examination.fix:
+            yield _stray(examination, path, "was left by a maker that is gone")
+        elif os.path.samestat(files.stat_path(path), files.stat_handle(handle)):
             files.unlink(path)
-            yield finding(
-                "stray-file", path, f"removed: {message}", "nothing is left to do", fixed=True
-            )
-        else:
-            yield finding("stray-file", path, message, hint)
-    except OSError as error:
-        why = error.strerror or str(error)
-        yield finding("stray-file", path, f"{message}; it could not be removed: {why}", hint)
+            yield _stray(examination, path, "was removed; its maker is gone", fixed=True)
+    except BlockingIOError:
+        # Its maker lives.
+        return
     finally:
         handle.close()
 
 
-def _is_young(examination: Examination, status: os.stat_result) -> bool:
-    return examination.clock.wall() - status.st_mtime < _YOUNG_SECONDS
-
-
-def _is_free(examination: Examination, handle: Handle) -> bool:
-    """Whether nobody holds the flock. To remove the file it is kept until the handle is closed."""
-    kind = fcntl.LOCK_EX if examination.fix else fcntl.LOCK_SH
-    try:
-        examination.files.flock(handle, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _is_named(path: str, status: os.stat_result) -> bool:
-    return os.path.samestat(os.lstat(path), status)
+def _stray(examination: Examination, path: str, what: str, *, fixed: bool = False) -> Finding:
+    hint = f"remove it: {examination.command('doctor --fix')}"
+    hint = "nothing is left to do" if fixed else hint
+    return finding("stray-file", path, f"a temporary file {what}", hint, fixed=fixed)

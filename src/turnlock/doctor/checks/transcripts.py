@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import shlex
 import stat
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ...errors import TranscriptError, TurnlockError
-from ...lock import SessionLock
+from ...errors import TranscriptError
 from ...session import is_part
 from ...transcript.jsonl import decode
 from ..endings import Reading, read_transcript
-from ..examination import Examination, Occupation, warnings_of_the_core
+from ..examination import Examination, Occupation
 from ..findings import Finding, finding
 from ..fragments import TornCopy
-
-_NO_FILE = frozenset({errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR})
+from ..settling import settle
 
 
 class Transcript(NamedTuple):
@@ -41,28 +38,29 @@ def check_transcripts(examination: Examination) -> Iterator[Finding]:
 
 
 def _check(examination: Examination, transcript: Transcript) -> Iterator[Finding]:
+    """One transcript; what the storage refuses is a finding of that one alone."""
     path = transcript.path
     try:
-        if not stat.S_ISREG(examination.files.stat_path(path).st_mode):
-            yield _no_file(path)
-            return
-        reading = read_transcript(examination.files, path)
+        yield from _look(examination, transcript)
     except FileNotFoundError:
         return
     except TranscriptError:
         yield _no_file(path)
-        return
     except OSError as error:
-        if error.errno in _NO_FILE:
-            yield _no_file(path)
-        else:
-            yield finding(
-                "transcript-unreadable",
-                path,
-                f"it cannot be read: {error.strerror or error}",
-                f"look at it: ls -l {shlex.quote(path)}; then again as its owner, or with sudo",
-            )
+        yield finding(
+            "transcript-unreadable",
+            path,
+            f"it cannot be read: {error.strerror or error}",
+            f"look at it: ls -l {shlex.quote(path)}; then again as its owner, or with sudo",
+        )
+
+
+def _look(examination: Examination, transcript: Transcript) -> Iterator[Finding]:
+    path = transcript.path
+    if not stat.S_ISREG(examination.files.stat_path(path).st_mode):
+        yield _no_file(path)
         return
+    reading = read_transcript(examination.files, path)
     if reading.tail.epoch:
         examination.ours.append((path, reading.mode))
     yield from _check_header(examination, transcript, reading)
@@ -145,10 +143,7 @@ def _occupation_since(
     occupation = examination.occupation(transcript.lock)
     if occupation is Occupation.HELD:
         return None
-    try:
-        size = examination.files.stat_path(transcript.path).st_size
-    except FileNotFoundError:
-        return None
+    size = examination.files.stat_path(transcript.path).st_size
     return occupation if size == reading.size else None
 
 
@@ -177,24 +172,9 @@ def _unfinished(examination: Examination, transcript: Transcript, turn_id: str |
     hint = f"write its error marker: {examination.command('doctor --fix')}"
     if not examination.fix:
         return finding("unfinished-turn", transcript.path, message, hint)
-    why = _settle(examination, transcript.path, turn_id)
+    why = settle(examination, transcript.path, turn_id)
     if why is not None:
         message = f"{message}; its error marker could not be written: {why}"
         return finding("unfinished-turn", transcript.path, message, hint)
     message = f"{message}; its error marker was written"
     return finding("unfinished-turn", transcript.path, message, "nothing is left to do", fixed=True)
-
-
-def _settle(examination: Examination, path: str, turn_id: str | None) -> str | None:
-    """Have the owed marker written: any holder does that first. Why not, if it was not."""
-    with warnings_of_the_core() as said:
-        try:
-            # A lock without turns: should this process die, it owes nothing itself.
-            with SessionLock(path, wait=0):
-                pass
-        except TurnlockError as error:
-            return str(error)
-    unfinished = read_transcript(examination.files, path).tail.open_turn
-    if unfinished is not None and unfinished.turn_id == turn_id:
-        return "; ".join(said) or "it is still owed"
-    return None

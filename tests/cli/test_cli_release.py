@@ -1,0 +1,180 @@
+"""``turnlock release``: never unasked, never the wrong holder, and the history stays."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import turnlock
+from tests.cli.conftest import RunHere
+from tests.cli.running import PROGRAM, a_turn, environment, marker, run, story, transcript
+from tests.helpers import Child, eventually, holder, process_state
+
+pytestmark = pytest.mark.processes
+
+
+def test_without_a_terminal_it_refuses_and_names_the_command(state: Path) -> None:
+    with holder(state, "T1") as process:
+        done = run(Path("elsewhere"), "release", "main/a", "--state-dir", str(state))
+        assert done.code == 2
+        assert f"turn T1 of process {process.pid} (alive), held for" in done.out
+        assert f"turnlock release main/a --yes --state-dir {state}" in done.err
+        process.tell("still mine")
+        process.expect("appended")
+
+
+def test_json_never_asks(state: Path, run_here: RunHere) -> None:
+    with holder(state, "T1"):
+        done = run_here("release", "main/a", "--json")
+    assert done.code == 2
+    assert "--yes" in done.object["error"]["hint"]
+
+
+def test_yes_takes_the_session_keeps_the_history_and_tells_the_fate(state: Path) -> None:
+    with holder(state, "T1") as process:
+        before = transcript(state).read_bytes()
+        done = run(state, "release", "main/a", "--yes")
+        assert done.code == 0
+        assert "its holder is fenced" in done.out
+        assert f"process {process.pid} still runs" in done.out
+        assert "its error marker was written; the history is kept" in done.out
+        process.tell("too late")
+        process.expect("revoked operator")
+    assert transcript(state).read_bytes().startswith(before)
+    assert story(state) == ["turnlock:turn", "from T1", "operator"]
+    assert marker(state)["turnId"] == "T1"
+
+
+def test_a_released_session_is_free_a_second_time(state: Path, run_here: RunHere) -> None:
+    with holder(state, "T1"):
+        run_here("release", "main/a", "--yes")
+        before = transcript(state).read_bytes()
+        done = run_here("release", "main/a", "--yes", "--json")
+    assert done.code == 0
+    assert done.object == {
+        "session": "main/a",
+        "released": False,
+        "holder": None,
+        "fenced": None,
+        "process": None,
+        "marker": None,
+    }
+    assert transcript(state).read_bytes() == before
+
+
+def test_json_has_the_holder_and_its_fate(state: Path, run_here: RunHere) -> None:
+    with holder(state, "T1") as process:
+        done = run_here("release", "main/a", "--yes", "--json").object
+    assert (done["released"], done["fenced"], done["process"]) == (True, True, "alive")
+    assert done["marker"] == "written"
+    assert (done["holder"]["pid"], done["holder"]["turn_id"]) == (process.pid, "T1")
+
+
+def test_a_holder_that_was_killed_was_gone_already(state: Path, run_here: RunHere) -> None:
+    with holder(state, "T1") as process:
+        process.kill()
+        done = run_here("release", "main/a", "--yes")
+    assert done.code == 0
+    assert f"its holder, process {process.pid}, was gone already" in done.out
+    assert marker(state)["reason"] == "interrupted"
+
+
+def test_a_session_that_is_not_there_is_a_mistake(state: Path, run_here: RunHere) -> None:
+    a_turn(state)
+    done = run_here("release", "main/b", "--yes", "--json")
+    assert done.code == 2
+    assert done.object["error"]["type"] == "NoSuchSession"
+
+
+@contextmanager
+def openclaw_holder(state: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A live process that another program's lock names, with its true start time."""
+    a_turn(state)
+    with subprocess.Popen(["sleep", "60"]) as process:
+        stat = Path(f"/proc/{process.pid}/stat").read_text()
+        started = int(stat.rpartition(")")[2].split()[19])
+        claim = {"pid": process.pid, "createdAt": "2026-01-01T00:00:00.000Z", "starttime": started}
+        Path(f"{transcript(state)}.lock").write_text(json.dumps(claim))
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_foreign_holder_cannot_be_fenced_and_it_says_so(state: Path, run_here: RunHere) -> None:
+    with openclaw_holder(state) as process:
+        done = run_here("release", "main/a", "--yes")
+        assert done.code == 0
+        assert f"process {process.pid} is no holder of Turnlock's and cannot be fenced" in done.out
+        assert process.poll() is None
+    assert turnlock.open_store(state).locks() == []
+
+
+def test_what_is_no_lock_is_not_released(state: Path, run_here: RunHere) -> None:
+    a_turn(state)
+    os.mkfifo(f"{transcript(state)}.lock")
+    done = run_here("release", "main/a", "--yes", "--json")
+    assert done.code == 1
+    assert done.object["error"]["type"] == "LockPathError"
+
+
+@contextmanager
+def asked(state: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """The command on a terminal, once it has asked; what is written to the second is typed."""
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [*PROGRAM, "release", "main/a"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment(state, TERM="dumb"),
+        start_new_session=True,
+    )
+    os.close(theirs)
+    shown = b""
+    while b"[y/N]" not in shown:
+        shown += os.read(ours, 4096)
+    try:
+        yield process, ours
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
+@pytest.mark.parametrize(("answer", "code", "left"), [(b"n\n", 1, 1), (b"y\n", 0, 0)])
+def test_on_a_terminal_it_asks(state: Path, answer: bytes, code: int, left: int) -> None:
+    with holder(state, "T1"), asked(state) as (process, terminal):
+        os.write(terminal, answer)
+        assert process.wait(10) == code
+        assert len(turnlock.open_store(state).locks()) == left
+
+
+def test_ctrl_c_at_the_question_releases_nothing(state: Path) -> None:
+    with holder(state, "T1"), asked(state) as (process, _):
+        # It has asked, and is about to wait: only from there does a signal end it at once.
+        eventually(lambda: process_state(process.pid) == "S")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
+        assert len(turnlock.open_store(state).locks()) == 1
+
+
+def test_a_yes_is_for_the_holder_that_was_shown(state: Path) -> None:
+    with holder(state, "T1") as first, asked(state) as (process, terminal):
+        first.kill()
+        with holder(state, "T2") as second:
+            os.write(terminal, b"y\n")
+            assert process.wait(10) == 1
+            still_holds(second)
+
+
+def still_holds(process: Child) -> None:
+    process.tell("mine")
+    process.expect("appended")

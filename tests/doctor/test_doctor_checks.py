@@ -1,0 +1,206 @@
+"""The smaller checks: directories, file systems, strays, modes, gateway; and their isolation."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import turnlock
+from tests.doctor.planting import (
+    HEADER,
+    claim_of,
+    found,
+    gone_pid,
+    lock,
+    make_old,
+    names,
+    sleeper,
+    transcript,
+)
+from turnlock.clock import SystemClock, iso
+from turnlock.doctor.checks import CHECKS
+from turnlock.doctor.checks.file_system import check_of, file_system_of, mounted
+from turnlock.doctor.examination import Examination
+from turnlock.doctor.examine import examine, run_checks
+from turnlock.doctor.findings import KINDS, Finding, finding
+from turnlock.doctor.looking import CannotLook
+
+
+def failing(examination: Examination) -> Iterator[Finding]:
+    yield finding("file-mode", "/seen", "before it fails", "none")
+    raise ZeroDivisionError("by zero")
+
+
+@pytest.mark.parametrize("index", range(len(CHECKS)), ids=[name for name, _ in CHECKS])
+def test_a_check_that_crashes_stops_no_other(state: Path, index: int) -> None:
+    lock(state, claim_of(gone_pid()))
+    transcript(state, "torn", HEADER + b"{")
+    sound = set(names(run_checks(Examination(str(state)), CHECKS)))
+    checks = [(n, failing if i == index else check) for i, (n, check) in enumerate(CHECKS)]
+    report = run_checks(Examination(str(state)), checks)
+    crash = next(one for one in report.findings if one.check == "check-crashed")
+    name = CHECKS[index][0]
+    assert crash.message == f"check crashed: {name}: ZeroDivisionError: by zero"
+    own = {"locks": {"stale-lock"}, "transcripts": {"torn-tail"}}.get(name, set())
+    assert set(names(report)) == (sound - own) | {"check-crashed", "file-mode"}
+    assert not report.is_sound
+
+
+def test_a_crash_of_the_locks_check_lets_nobody_be_taken_for_dead(state: Path) -> None:
+    lock(state, claim_of(gone_pid()))
+    path = transcript(state, content=HEADER + b"{")
+    checks = [(name, failing if name == "locks" else check) for name, check in CHECKS]
+    report = run_checks(Examination(str(state), fix=True), checks)
+    assert "torn-tail" not in names(report)
+    assert path.read_bytes() == HEADER + b"{"
+
+
+def test_every_kind_of_finding_says_what_it_means() -> None:
+    for name, kind in KINDS.items():
+        assert name == name.lower()
+        assert kind.severity in ("error", "warning", "info")
+        assert kind.meaning
+
+
+@pytest.mark.parametrize("what", ["missing", "a file"])
+def test_without_a_directory_doctor_cannot_look(state: Path, what: str) -> None:
+    if what == "a file":
+        state.write_text("")
+    with pytest.raises(CannotLook):
+        examine(str(state))
+
+
+def test_an_empty_directory_is_sound(state: Path) -> None:
+    state.mkdir()
+    assert examine(str(state), fix=True).is_sound
+    assert list(state.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "check"), [(0o777, "directory-mode"), (0o770, "directory-group"), (0o755, None)]
+)
+def test_a_directory_that_others_may_write_is_found(
+    state: Path, mode: int, check: str | None
+) -> None:
+    sessions = transcript(state).parent
+    state.chmod(0o755)
+    sessions.chmod(mode)
+    assert list(found(state)) == ([check] if check else [])
+    if check:
+        assert found(state)[check].path == str(sessions)
+
+
+def test_behind_a_closed_door_modes_do_not_matter(state: Path) -> None:
+    sessions = transcript(state).parent
+    sessions.chmod(0o777)
+    state.chmod(0o700)
+    assert examine(str(state)).findings == ()
+
+
+def test_files_of_ours_that_others_may_read_are_found(state: Path) -> None:
+    with turnlock.open_store(state).turn("main/a") as turn:
+        turn.append(turnlock.user("hello"))
+        sessions = transcript(state, content=None).parent
+        for path in sessions.iterdir():
+            path.chmod(0o644)
+        transcript(state, "foreign").chmod(0o644)
+        [note] = examine(str(state)).findings
+    assert (note.check, note.severity) == ("file-mode", "info")
+    assert "a.jsonl.lock and 1 more" in note.message
+
+
+MOUNTS = [("/", "ext4"), ("/data", "nfs4"), ("/data/local", "xfs"), ("/dat", "9p"), ("/", "btrfs")]
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [("/data/x", "nfs4"), ("/data", "nfs4"), ("/database", "btrfs"), ("/data/local/x", "xfs"),
+     ("/dat/x", "9p")],
+)  # fmt: skip
+def test_a_path_is_on_the_last_and_longest_mount(path: str, kind: str) -> None:
+    assert file_system_of(path, MOUNTS) == kind
+
+
+@pytest.mark.parametrize(
+    ("kind", "check"),
+    [("nfs4", "network-file-system"), ("cifs", "network-file-system"),
+     ("fuse.sshfs", "network-file-system"), ("fuse.x", "file-system"), ("9p", "file-system"),
+     ("ext4", None), ("tmpfs", None), ("unknown", None)],
+)  # fmt: skip
+def test_file_locks_serve_one_host(kind: str, check: str | None) -> None:
+    assert check_of(kind) == check
+
+
+def test_this_system_says_where_its_files_are() -> None:
+    assert file_system_of("/proc/self", mounted()) == "proc"
+
+
+def stray(state: Path, name: str = "a.jsonl.0123456789abcdef.tmp") -> Path:
+    path = transcript(state).parent / name
+    path.write_bytes(b"{}")
+    make_old(path, 3600)
+    return path
+
+
+def test_a_stray_of_a_dead_maker_is_removed(state: Path) -> None:
+    path = stray(state)
+    assert list(found(state)) == ["stray-file"]
+    assert path.exists()
+    assert found(state, fix=True)["stray-file"].fixed
+    assert not path.exists()
+
+
+def test_a_stray_that_somebody_has_flocked_is_live(state: Path) -> None:
+    path = stray(state, "a.jsonl.lock.0123456789abcdef.tmp")
+    with path.open() as maker:
+        fcntl.flock(maker, fcntl.LOCK_EX)
+        assert examine(str(state), fix=True).findings == ()
+    assert list(found(state, fix=True)) == ["stray-file"]
+
+
+def test_a_young_stray_may_have_a_maker(state: Path) -> None:
+    make_old(stray(state), 5)
+    assert examine(str(state), fix=True).findings == ()
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.tmp", "a.txt.0123456789abcdef.tmp", "notes.tmp"])
+def test_a_file_with_another_name_is_no_stray(state: Path, name: str) -> None:
+    path = stray(state, name)
+    assert examine(str(state), fix=True).findings == ()
+    assert path.exists()
+
+
+def gateway_file(state: Path, content: object) -> None:
+    state.mkdir(exist_ok=True)
+    text = content if isinstance(content, str) else json.dumps(content)
+    (state / "gateway.json").write_text(text)
+
+
+def test_a_gateway_that_runs_is_named(state: Path) -> None:
+    now = iso(SystemClock().wall())
+    gateway_file(state, {"pid": os.getpid(), "url": "http://127.0.0.1:1", "started": now})
+    note = found(state)["gateway-running"]
+    assert "http://127.0.0.1:1" in note.message
+    assert note.severity == "info"
+
+
+def test_a_gateway_that_is_gone_is_named(state: Path) -> None:
+    gateway_file(state, {"pid": gone_pid(), "url": "http://127.0.0.1:1"})
+    assert list(found(state)) == ["gateway-gone"]
+
+
+def test_a_process_that_began_later_is_another_one(state: Path) -> None:
+    with sleeper() as process:
+        gateway_file(state, {"pid": process.pid, "started": "2001-01-01T00:00:00.000Z"})
+        assert list(found(state)) == ["gateway-gone"]
+
+
+@pytest.mark.parametrize("content", ["", "[", "[" * 100_000, {"pid": True}, {"pid": 2**80}, [1]])
+def test_a_gateway_file_that_says_nothing_is_a_note(state: Path, content: object) -> None:
+    gateway_file(state, content)
+    assert list(found(state)) == ["gateway-file"]
