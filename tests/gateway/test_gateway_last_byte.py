@@ -10,7 +10,7 @@ import pytest
 from turnlock import LeaseRevoked, Limits
 from turnlock.events import TurnRevoked
 from turnlock.gateway.errors import Explainer, Refusal
-from turnlock.gateway.exchange import Exchange, Exchanges, Reply
+from turnlock.gateway.exchange import Exchange, Exchanges, Phase, Reply
 
 from .raw import chat, line, request
 from .serving import Scripted, echo, run, served
@@ -100,5 +100,23 @@ def test_a_full_disk_is_a_typed_error(tmp_path: Path) -> None:
             async with line(gateway) as connection:
                 await connection.send(request(gateway, body=chat("hello", user="a")))
                 assert (await connection.answer()).status == 200
+
+    run(test())
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_a_complete_reply_is_stored_whoever_leaves(phase: Phase) -> None:
+    async def finish(exchange: Exchange) -> Reply:
+        exchange.phase = phase
+        await asyncio.sleep(0.01)
+        return Reply("text", "stop", None)
+
+    async def test() -> None:
+        exchange = Exchange("t", "main/a", Explainer(Limits(), str), hand_over=60.0)
+        Exchanges().start(exchange, finish(exchange))
+        await asyncio.sleep(0)
+        exchange.client_left()
+        outcome = await exchange.outcome
+        assert isinstance(outcome, Reply) == (phase is Phase.FINISHING)
 
     run(test())

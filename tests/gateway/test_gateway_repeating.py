@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,14 @@ import pytest
 
 from turnlock.clock import iso
 from turnlock.gateway.chat import NewInSession
-from turnlock.gateway.conversation import Plan, Repetition, plan, repetition
+from turnlock.gateway.conversation import Plan, Repetition, plan, repetition, reply_id
 from turnlock.gateway.errors import Refusal
 from turnlock.models import Delta, Finished, Message
 from turnlock.session import SessionKey
 from turnlock.transcript.entries import assistant, user
 
-from .raw import chat, post
-from .serving import Scripted, ask, echo, run, served
+from .raw import chat, line, post, request
+from .serving import Scripted, ask, echo, eventually, run, served
 from .serving import user as messages_of_user
 
 NOW = 1_800_000_000.0
@@ -27,11 +27,22 @@ KEY = {"idempotency_key": "k-1"}
 AGAIN = {"x_stainless_retry_count": "1"}
 
 
-def said(*entries: dict[str, Any], age: float = 1.0) -> list[dict[str, Any]]:
-    """A transcript of these messages, each ``age`` seconds old."""
-    stamp = iso(NOW - age)
-    made = [{"id": f"e{number}", **entry} for number, entry in enumerate(entries)]
-    return [{"timestamp": stamp, "epoch": 1, **entry} for entry in made]
+def said(*texts: str, age: float = 1.0) -> list[dict[str, Any]]:
+    """A transcript, ``age`` seconds old: ``a`` from the user, ``A`` the reply to the last ``a``."""
+    made: list[dict[str, Any]] = []
+    for place, text in enumerate(texts):
+        question = next((e["id"] for e in reversed(made) if e["text"] == text.lower()), None)
+        is_reply = text.isupper()
+        made.append(
+            {
+                "id": reply_id(str(question)) if is_reply else f"e{place}",
+                "timestamp": iso(NOW - age),
+                "epoch": place + 1,
+                "text": text,
+                **(assistant(text) if is_reply else user(text)),
+            }
+        )
+    return made
 
 
 def planned(
@@ -40,9 +51,11 @@ def planned(
     seen: str | None = None,
     retries: int = 0,
     key: str | None = None,
+    lost: tuple[str, ...] = (),
 ) -> Plan:
     new = NewInSession((), texts, seen)
-    return plan(entries, new, session=SESSION, repeated=Repetition(key, retries), now=NOW)
+    repeated = Repetition(key, retries)
+    return plan(entries, new, session=SESSION, repeated=repeated, now=NOW, lost=lost)
 
 
 def contents(made: Plan) -> list[str]:
@@ -51,51 +64,66 @@ def contents(made: Plan) -> list[str]:
 
 class TestPlan:
     def test_a_new_message_is_stored_and_asked(self) -> None:
-        made = planned(said(user("a"), assistant("A")), "b")
+        made = planned(said("a", "A"), "b")
         assert (len(made.entries), contents(made)) == (1, ["a", "A", "b"])
 
     def test_the_same_words_again_are_a_new_message(self) -> None:
-        made = planned(said(user("yes"), assistant("A")), "yes")
-        assert contents(made) == ["yes", "A", "yes"]
+        made = planned(said("yes", "YES"), "yes")
+        assert contents(made) == ["yes", "YES", "yes"]
         assert made.answer is None
 
     def test_a_repetition_of_an_unanswered_message_is_asked_and_not_stored(self) -> None:
-        made = planned(said(user("a"), assistant("A"), user("b")), "b", retries=1)
-        assert (made.entries, contents(made)) == ((), ["a", "A", "b"])
+        made = planned(said("a", "A", "b"), "b", retries=1)
+        assert (made.entries, contents(made), made.question) == ((), ["a", "A", "b"], "e2")
 
     def test_a_repetition_of_an_answered_message_gets_its_answer(self) -> None:
-        made = planned(said(user("a"), assistant("A")), "a", retries=2)
+        made = planned(said("a", "A"), "a", retries=2)
         assert (made.entries, made.answer) == ((), "A")
 
-    def test_an_answer_from_long_ago_is_none(self) -> None:
-        made = planned(said(user("yes"), assistant("A"), age=1000), "yes", retries=1)
+    def test_a_repetition_is_known_when_others_have_spoken_since(self) -> None:
+        made = planned(said("a", "b", "B"), "a", retries=1)
+        assert (made.entries, contents(made)) == ((), ["b", "B", "a"])
+
+    def test_an_answer_to_another_message_is_none(self) -> None:
+        made = planned(said("a", "b", "A"), "b", retries=1)
+        assert (made.answer, contents(made)) == (None, ["a", "A", "b"])
+
+    @pytest.mark.parametrize("since", [("b",), ("b", "B")])
+    def test_an_answer_is_not_given_again_once_more_was_said(self, since: tuple[str, ...]) -> None:
+        entries = said("yes", "YES", *since)
+        made = planned(entries, "yes", retries=1)
+        assert (len(made.entries), made.answer) == (1, None)
+        assert planned(entries, "yes", retries=1, lost=("e0",)).answer == "YES"
+
+    def test_an_answer_from_long_ago_is_not_given_again(self) -> None:
+        made = planned(said("yes", "YES", age=1000), "yes", retries=1)
         assert (len(made.entries), made.answer) == (1, None)
 
-    def test_an_answer_that_the_client_has_seen_is_none(self) -> None:
-        made = planned(said(user("yes"), assistant("A")), "yes", seen="A", retries=1)
+    def test_a_message_from_long_ago_is_not_this_one(self) -> None:
+        assert len(planned(said("a", age=10_000), "a", retries=1).entries) == 1
+
+    def test_an_answer_that_the_client_has_seen_is_not_given_again(self) -> None:
+        made = planned(said("yes", "YES"), "yes", seen="YES", retries=1)
         assert (len(made.entries), made.answer) == (1, None)
 
     def test_a_repetition_of_what_never_arrived_is_new(self) -> None:
-        made = planned(said(user("a"), assistant("A")), "b", retries=1)
+        made = planned(said("a", "A"), "b", retries=1)
         assert (len(made.entries), contents(made)) == (1, ["a", "A", "b"])
 
     def test_several_messages_are_repeated_together(self) -> None:
-        entries = said(user("a"), user("b"))
-        assert planned(entries, "a", "b", retries=1).entries == ()
-        assert len(planned(entries, "x", "b", retries=1).entries) == 2
+        assert planned(said("a", "b"), "a", "b", retries=1).question == "e1"
+        assert len(planned(said("a", "b"), "x", "b", retries=1).entries) == 2
 
-    def test_a_key_knows_its_message_wherever_it_is(self) -> None:
-        first = planned([], "a", key="k")
-        stored = said(*first.entries)
-        assert planned(stored, "a", key="k").entries == ()
-        assert contents(planned(stored, "a", key="k")) == ["a"]
-        later = [*stored, *said({**user("b"), "id": "b"}, {**assistant("B"), "id": "B"})]
-        assert contents(planned(later, "a", key="k")) == ["b", "B", "a"]
-        answered = [*stored, *said({**assistant("A"), "id": "A"}, age=10_000)]
-        assert planned(answered, "a", key="k").answer == "A"
+    def test_a_key_knows_its_message_wherever_and_whenever_it_was(self) -> None:
+        (mine,) = planned([], "a", key="k").entries
+        stored = {"timestamp": iso(NOW - 10_000), **mine}
+        assert contents(planned([stored], "a", key="k")) == ["a"]
+        assert contents(planned([stored, *said("b", "B")], "a", key="k")) == ["b", "B", "a"]
+        reply = {**said("a", "A")[1], "id": reply_id(mine["id"])}
+        assert planned([stored, *said("b", "B"), reply], "a", key="k").answer == "A"
 
     def test_a_key_does_not_swallow_another_text_or_session(self) -> None:
-        stored = said(*planned([], "a", key="k").entries)
+        stored = list(planned([], "a", key="k").entries)
         assert len(planned(stored, "b", key="k").entries) == 1
         new = NewInSession((), ("a",), None)
         other = plan(
@@ -168,5 +196,33 @@ def test_a_key_sent_twice_at_once_is_one_message(tmp_path: Path) -> None:
             assert [answer.status for answer in answers] == [200] * 5
             assert len(model.calls) == 1
             assert gateway.said() == [("user", "once"), ("assistant", "re: once")]
+
+    run(test())
+
+
+def test_a_reply_that_its_client_did_not_wait_for_is_given_to_its_retry(tmp_path: Path) -> None:
+    leave: list[Callable[[], None]] = []
+
+    async def reply_and_see_the_client_leave(
+        messages: Sequence[Message],
+    ) -> AsyncGenerator[Delta | Finished, None]:
+        async for item in echo(messages):
+            yield item
+        while leave:
+            leave.pop()()
+
+    async def test() -> None:
+        model = Scripted(reply_and_see_the_client_leave)
+        async with served(tmp_path, model) as gateway:
+            async with line(gateway) as connection:
+                leave.append(connection.writer.transport.abort)
+                await connection.send(request(gateway, body=chat("once", user="a")))
+                await eventually(gateway.terminals)
+            assert (await post(gateway, chat("b", user="a"))).status == 200
+            answer = await post(gateway, chat("once", user="a"), **AGAIN)
+            assert b"re: once" in answer.body
+            assert answer.headers["x-turnlock-repeated"] == "true"
+            assert [m[-1]["content"] for m in model.calls] == ["once", "b"]
+            assert gateway.markers() == []
 
     run(test())

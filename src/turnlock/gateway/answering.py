@@ -9,7 +9,7 @@ session has no lease; its limits are timers that end the exchange.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Container, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ from ..transcript.history import Message
 from ..turns.aio import AsyncTurn, on_worker
 from .agents import Agent
 from .chat import NewInSession
-from .conversation import Plan, Repetition, plan
+from .conversation import Plan, Repetition, plan, reply_id
 from .errors import LimitPassed
 from .exchange import Exchange, Phase, Reply
 
@@ -41,6 +41,7 @@ class SessionWork(NamedTuple):
     agent: Agent
     new: NewInSession
     repeated: Repetition
+    lost: Container[str]
 
 
 async def answer_in_session(
@@ -58,9 +59,14 @@ async def answer_in_session(
         turn.describe_model(provider=model.provider, model=model.model, api=model.api)
         entries = await on_worker(lambda: list(store.read(key)))
         planned = plan(
-            entries, work.new, session=work.session, repeated=work.repeated, now=clock.wall()
+            entries,
+            work.new,
+            session=work.session,
+            repeated=work.repeated,
+            now=clock.wall(),
+            lost=work.lost,
         )
-        await _store(turn, planned, exchange)
+        exchange.question = question = await _store(turn, planned, exchange)
         if planned.answer is not None:
             exchange.say(planned.answer)
             return Reply(planned.answer, "stop", None, repeated=True)
@@ -69,19 +75,20 @@ async def answer_in_session(
         async with aclosing(calls) as items:
             text, finished = await _collect(items, exchange, model)
         exchange.phase = Phase.FINISHING
-        await turn.append(_entry(text, finished, model))
+        await turn.append({"id": reply_id(question), **_entry(text, finished, model)})
     return _reply(text, finished)
 
 
-async def _store(turn: AsyncTurn, planned: Plan, exchange: Exchange) -> None:
+async def _store(turn: AsyncTurn, planned: Plan, exchange: Exchange) -> str:
+    """Store the message unless the session has it; its id."""
     # From before the append on: one that is cancelled or revoked may have been done.
     exchange.stored = True
     try:
-        if planned.entries:
-            await turn.append(*planned.entries)
+        stored = await turn.append(*planned.entries) if planned.entries else [planned.question]
     except (StoreError, LockPathError, TranscriptError):
         exchange.stored = False
         raise
+    return str(stored[-1])
 
 
 async def answer_alone(

@@ -5,18 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import AsyncIterator
 from typing import Any, NoReturn
 
 from starlette.requests import ClientDisconnect, Request
 
 from .errors import ClientLeft, Refusal, bad_request
-
-# A client that is answered before it has sent everything sees a reset instead of the answer, so
-# what comes too much is read and dropped, within bounds.
-_DROPPED_TIMES = 8
-_DROPPED_SECONDS = 2.0
-_CLOSE = {"connection": "close"}
 
 
 async def read_object(request: Request, *, limit: int, patience: float) -> dict[str, Any]:
@@ -57,39 +50,19 @@ def _check_type(request: Request) -> None:
 
 
 async def _read(request: Request, limit: int, patience: float) -> bytes:
-    chunks = request.stream()
+    data = bytearray()
     try:
         async with asyncio.timeout(patience):
-            data = await _up_to(chunks, limit)
+            async for chunk in request.stream():
+                data += chunk
+                if len(data) > limit:
+                    # What is still to come is dropped by the server: a client whose connection is
+                    # closed before it has sent everything sees a reset instead of the answer.
+                    raise Refusal(413, "body_too_large", f"the body has more than {limit} bytes")
     except TimeoutError:
         text = f"the body was not complete after {patience:g} s"
-        raise Refusal(408, "body_timeout", text, headers=_CLOSE) from None
-    if data is None:
-        await _drop(chunks, limit * _DROPPED_TIMES)
-        text = f"the body has more than {limit} bytes"
-        raise Refusal(413, "body_too_large", text, headers=_CLOSE)
-    return data
-
-
-async def _up_to(chunks: AsyncIterator[bytes], limit: int) -> bytes | None:
-    data = bytearray()
-    async for chunk in chunks:
-        data += chunk
-        if len(data) > limit:
-            return None
+        raise Refusal(408, "body_timeout", text, headers={"connection": "close"}) from None
     return bytes(data)
-
-
-async def _drop(chunks: AsyncIterator[bytes], most: int) -> None:
-    dropped = 0
-    try:
-        async with asyncio.timeout(_DROPPED_SECONDS):
-            async for chunk in chunks:
-                dropped += len(chunk)
-                if dropped > most:
-                    return
-    except TimeoutError:
-        return
 
 
 def _finite(text: str) -> float:

@@ -7,15 +7,18 @@ fail sends the same message again, and then the transcript may have it:
 * stored and answered, as only the answer was lost on its way: the same answer is given again, and
   no model is asked.
 
-An ``Idempotency-Key`` names a message for certain, so its entries get ids made from it. Without one
-a repetition is recognised by the SDK's retry counter together with the end of the transcript.
+A reply's entry has an id made from that of the message it answers, so that the two belong together
+also when others have spoken in between. An ``Idempotency-Key`` names a message for certain, so its
+entries get ids made from it. Without one a repetition is recognised by the SDK's retry counter and
+by what was said lately.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Container, Sequence
 from typing import NamedTuple
 
 from ..clock import parse_iso
@@ -25,9 +28,11 @@ from ..transcript.history import Message, active_branch, messages, text_of
 from .chat import NewInSession
 from .errors import bad_request
 
-# A lost answer is asked for again within seconds. Later, or after another text, equal words are a
-# new message: "yes" is said more than once in a conversation.
-REPEAT_WINDOW = 120.0
+# A lost answer is asked for again within seconds. Later, or after anything else was said, equal
+# words are a new message: "yes" is said more than once in a conversation.
+ANSWERED_WINDOW = 120.0
+# A message without an answer may be repeated after the client's own time limit.
+UNANSWERED_WINDOW = 3600.0
 _KEY_LENGTH_MAX = 255
 
 
@@ -41,11 +46,13 @@ class Repetition(NamedTuple):
 class Plan(NamedTuple):
     """What a turn does: append ``entries``, then ask the model with ``history``.
 
-    With ``answer`` it does neither: that is what this very message was answered.
+    Without ``entries``, ``question`` is the id of the message that is asked again. With ``answer``
+    the turn does nothing: that is what this very message was answered.
     """
 
     entries: tuple[Entry, ...]
     history: list[Message]
+    question: str | None = None
     answer: str | None = None
 
 
@@ -75,61 +82,70 @@ def plan(
     session: SessionKey,
     repeated: Repetition,
     now: float,
+    lost: Container[str] = (),
 ) -> Plan:
     """What to do with a request, given everything that its session holds.
 
-    ``now`` is the wall clock, in seconds.
+    ``now`` is the wall clock, in seconds. ``lost`` are ids of messages whose client is known to
+    have left without its answer.
     """
-    if repeated.key is not None:
-        return _plan_by_key(entries, new, _ids(session, repeated.key, new.texts))
     made = tuple(user(text) for text in new.texts)
-    if repeated.retries > 0:
-        known = _plan_by_end(entries, new, now)
-        if known is not None:
-            return known
-    return Plan(made, messages([*entries, *made]))
-
-
-def _plan_by_key(entries: Sequence[Entry], new: NewInSession, ids: Sequence[str]) -> Plan:
-    made = tuple(
-        {"id": identity, **user(text)} for identity, text in zip(ids, new.texts, strict=True)
-    )
-    said = _messages_of(entries)
-    places = [place for place, entry in enumerate(said) if entry.get("id") in ids]
-    if not places:
+    asked: list[Entry] = []
+    if repeated.key is not None:
+        ids = _ids(session, repeated.key, new.texts)
+        made = tuple({"id": identity, **entry} for identity, entry in zip(ids, made, strict=True))
+        asked = [entry for entry in entries if entry.get("id") in ids]
+    elif repeated.retries > 0:
+        asked = _asked_lately(entries, new, now, lost)
+    if not asked:
         return Plan(made, messages([*entries, *made]))
-    after = said[places[-1] + 1 :]
-    if after and _role(after[0]) == "assistant":
-        return Plan((), [], _text(after[0]))
+    question = str(asked[-1].get("id"))
+    answer = _answer(entries, question)
+    if answer is not None:
+        return Plan((), [], question, _text(answer))
     # Others may have spoken since; the model has to see last what it is asked.
-    others = [entry for entry in entries if entry.get("id") not in ids]
-    return Plan((), messages([*others, *made]))
+    known = {entry.get("id") for entry in asked}
+    others = [entry for entry in entries if entry.get("id") not in known]
+    return Plan((), messages([*others, *made]), question)
 
 
-def _plan_by_end(entries: Sequence[Entry], new: NewInSession, now: float) -> Plan | None:
-    """The plan for a message that the end of the transcript has already; None if it has not."""
-    said = _messages_of(entries)
-    if _ends_with(said, new.texts):
-        return Plan((), messages(entries))
-    if said and _ends_with(said[:-1], new.texts) and _is_lost_answer(said[-1], new.seen, now):
-        return Plan((), [], _text(said[-1]))
-    return None
+def reply_id(question: str) -> str:
+    """The id of the entry that answers the message with that id."""
+    return f"re-{question}"
 
 
-def _ends_with(said: Sequence[Entry], texts: Sequence[str]) -> bool:
-    end = said[-len(texts) :]
-    return [(_role(entry), _text(entry)) for entry in end] == [("user", text) for text in texts]
+def _asked_lately(
+    entries: Sequence[Entry], new: NewInSession, now: float, lost: Container[str]
+) -> list[Entry]:
+    """The entries of the same texts, if they wait for an answer or only lately got it."""
+    said = [e for e in active_branch(entries) if _role(e) in ("user", "assistant")]
+    length = len(new.texts)
+    wanted = [("user", text) for text in new.texts]
+    for start in range(len(said) - length, -1, -1):
+        asked = said[start : start + length]
+        if [(_role(entry), _text(entry)) for entry in asked] == wanted:
+            is_known = asked[-1].get("id") in lost or _is_recent(said, asked, new.seen, now)
+            return asked if is_known else []
+    return []
 
 
-def _is_lost_answer(entry: Entry, seen: str | None, now: float) -> bool:
+def _is_recent(said: Sequence[Entry], asked: Sequence[Entry], seen: str | None, now: float) -> bool:
+    answer = _answer(said, str(asked[-1].get("id")))
+    if answer is None:
+        return _age(asked[-1], now) <= UNANSWERED_WINDOW
+    is_news = answer is said[-1] and _text(answer) != seen
+    return is_news and _age(answer, now) <= ANSWERED_WINDOW
+
+
+def _answer(entries: Sequence[Entry], question: str) -> Entry | None:
+    wanted = reply_id(question)
+    found = (e for e in entries if e.get("id") == wanted and _role(e) == "assistant")
+    return next(found, None)
+
+
+def _age(entry: Entry, now: float) -> float:
     written = parse_iso(entry.get("timestamp"))
-    recent = written is not None and abs(now - written) <= REPEAT_WINDOW
-    return _role(entry) == "assistant" and recent and _text(entry) != seen
-
-
-def _messages_of(entries: Sequence[Entry]) -> list[Entry]:
-    """The user's and the assistant's messages on the active branch."""
-    return [e for e in active_branch(entries) if _role(e) in ("user", "assistant")]
+    return math.inf if written is None else abs(now - written)
 
 
 def _role(entry: Entry) -> object:

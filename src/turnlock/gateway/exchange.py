@@ -41,18 +41,29 @@ class Phase(Enum):
 
 
 class Exchange:
-    """``identity`` is also the turn's id; ``session`` is None for a call that stores nothing."""
+    """``identity`` is also the turn's id; ``session`` is None for a call that stores nothing.
+
+    ``on_lost`` is told the message (its entry's id) whose client left without an answer.
+    """
 
     def __init__(
-        self, identity: str, session: str | None, explain: Explainer, *, hand_over: float
+        self,
+        identity: str,
+        session: str | None,
+        explain: Explainer,
+        *,
+        hand_over: float,
+        on_lost: Callable[[str], None] | None = None,
     ) -> None:
         self.identity = identity
         self.session = session
         self.phase = Phase.WAITING if session is not None else Phase.RUNNING
         self.stored = False
+        self.question: str | None = None
         self.outcome: asyncio.Future[Reply | Refusal] = asyncio.get_running_loop().create_future()
         self._explain = explain
         self._hand_over = hand_over
+        self._on_lost = on_lost
         self._pieces: asyncio.Queue[str | None] = asyncio.Queue()
         self._began = False
         self._cause: Exception | None = None
@@ -79,6 +90,8 @@ class Exchange:
 
     def client_left(self) -> None:
         """The client waits no more: what it asked for is cancelled."""
+        if self.question is not None and self._on_lost is not None:
+            self._on_lost(self.question)
         self.cancel(ClientLeft())
 
     # For who ends it

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections import deque
 from collections.abc import Collection, Coroutine, Mapping
 from typing import Any, NamedTuple
 
@@ -30,6 +31,8 @@ _NAME_SHOWN_MAX = 100
 _SETTLE_SHARE = 0.25
 _SETTLE_MAX = 2.0
 _CLOSE_MAX = 2.0
+# Of so many messages it is remembered that their clients left without an answer.
+_LOST_MAX = 1000
 
 
 class Where(NamedTuple):
@@ -63,6 +66,7 @@ class Gateway:
         self._store = store
         self._explain = Explainer(config.limits, lambda text: redact(text, known_secrets))
         self._exchanges = Exchanges()
+        self._lost: deque[str] = deque(maxlen=_LOST_MAX)
         self._unsubscribe = store.subscribe(self._exchanges.on_event)
 
     # Requests
@@ -85,7 +89,8 @@ class Gateway:
             return self._start(
                 exchange, answer_alone(agent, messages, exchange, self.config.limits)
             )
-        work = SessionWork(where.session, agent, request.in_session(), where.repeated)
+        new = request.in_session()
+        work = SessionWork(where.session, agent, new, where.repeated, self._lost)
         most = self.config.gateway.max_waiting
         if self._exchanges.waiting >= most:
             raise queue_full(most)
@@ -97,7 +102,11 @@ class Gateway:
 
     def _exchange(self, session: str | None) -> Exchange:
         return Exchange(
-            secrets.token_hex(16), session, self._explain, hand_over=self.pace.hand_over
+            secrets.token_hex(16),
+            session,
+            self._explain,
+            hand_over=self.pace.hand_over,
+            on_lost=self._lost.append,
         )
 
     def _start(self, exchange: Exchange, work: Coroutine[Any, Any, Reply]) -> Exchange:

@@ -87,13 +87,15 @@ class Answer:
 
 @asynccontextmanager
 async def _client(receive: Receive, exchange: Exchange) -> AsyncIterator[None]:
-    """Watch the client for as long as the block runs; however that ends, nobody waits after it."""
+    """Watch the client for as long as the block runs; an error of the block is a client lost."""
     watch = asyncio.create_task(_until_gone(receive, exchange), name="client watch")
     try:
         yield
+    except BaseException:
+        exchange.client_left()
+        raise
     finally:
         watch.cancel()
-        exchange.client_left()
 
 
 async def _until_gone(receive: Receive, exchange: Exchange) -> None:
