@@ -100,6 +100,19 @@ def test_a_live_owner_is_kept_at_any_age(store: Store, directory: Path, alive: i
     assert caught.value.holder_pid == alive
 
 
+def test_a_live_owner_is_not_robbed_within_its_limit(
+    store: Store, directory: Path, alive: int
+) -> None:
+    lock = plant(directory, pid=alive, starttime=start_time(alive), maxHoldMs=10**12)
+    with pytest.raises(turnlock.LockPathError) as caught:
+        store.revoke("main/a")
+    assert str(alive) in str(caught.value)
+    assert lock.exists()
+    plant(directory, pid=alive, starttime=start_time(alive), maxHoldMs=1)
+    assert store.revoke("main/a")
+    assert not lock.exists()
+
+
 def test_a_recycled_pid_is_not_the_owner(store: Store, directory: Path, alive: int) -> None:
     plant(directory, pid=alive, starttime=1, maxHoldMs=300_000)
     with store.turn("main/a", wait=0):

@@ -198,7 +198,7 @@ def test_a_fork_that_outlives_its_parent_keeps_no_lock(state: Path) -> None:
         assert "refused forked" in said
         (forked,) = (int(line.split()[1]) for line in said if line.startswith("forked"))
         process.kill()
-        assert process_state(forked) == "S"
+        assert process_state(forked) in ("S", "R"), "it has to outlive its parent"
         with turnlock.open_store(state).turn("main/a", wait=0) as turn:
             turn.append(turnlock.user("next"))
         os.kill(forked, signal.SIGKILL)

@@ -1,0 +1,93 @@
+"""Reading transcripts and listing what a layout has. Changes nothing, down to access times."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+
+from ...clock import iso
+from ...errors import TranscriptError
+from ...session import SessionKey, is_part
+from ...transcript.jsonl import Line, ReadAt, read_lines
+from ...transcript.tail import Tail, read_tail
+from .. import STALE_AFTER, LockRecord, SessionRecord
+from .fileops import FileOps, Handle
+from .inspect import Inspector
+from .layout import LOCK_SUFFIX, TRANSCRIPT_SUFFIX, Layout, is_transcript, list_names
+from .storage import Storage
+
+
+class Listing:
+    """The part of a files backend that only looks."""
+
+    def __init__(self, layout: Layout, files: FileOps, inspector: Inspector) -> None:
+        self.layout = layout
+        self._files = files
+        self._inspector = inspector
+
+    def read(self, session: SessionKey) -> Iterator[Line]:
+        path = self.layout.place(session).transcript
+        handle = self._open_to_read(path)
+        if handle is None:
+            return
+        try:
+            yield from read_lines(self._reader(handle))
+        except OSError as error:
+            raise TranscriptError(path, f"it cannot be read: {error.strerror}") from error
+        finally:
+            handle.close()
+
+    def end(self, session: SessionKey, *, turns: int) -> Tail:
+        path = self.layout.place(session).transcript
+        handle = self._open_to_read(path)
+        if handle is None:
+            return Tail()
+        with Storage("read", path):
+            size = self._files.stat_handle(handle).st_size
+            return read_tail(self._reader(handle), size, turns=turns)
+
+    def _open_to_read(self, path: str) -> Handle | None:
+        try:
+            handle = self._files.open_quietly(path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise TranscriptError(path, f"it cannot be read: {error.strerror}") from error
+        if not stat.S_ISREG(self._files.stat_handle(handle).st_mode):
+            raise TranscriptError(path, "it is not a regular file")
+        return handle
+
+    def _reader(self, handle: Handle) -> ReadAt:
+        return lambda offset, length: self._files.read_at(handle, offset, length)
+
+    def sessions(self) -> Iterator[SessionRecord]:
+        for agent, directory in self.layout.directories(self._files):
+            with Storage("list", directory):
+                names = list_names(self._files, directory)
+            for base in filter(is_transcript, names):
+                name = base[: -len(TRANSCRIPT_SUFFIX)]
+                path = f"{directory}/{base}"
+                status = self._status(path)
+                if status is None or not stat.S_ISREG(status.st_mode):
+                    continue
+                if agent is not None and is_part(name):
+                    modified = iso(status.st_mtime)
+                    yield SessionRecord(f"{agent}/{name}", path, status.st_size, modified)
+
+    def locks(self, *, stale_after: float = STALE_AFTER) -> Iterator[LockRecord]:
+        for _, directory in self.layout.directories(self._files):
+            with Storage("list", directory):
+                names = list_names(self._files, directory)
+            for base in names:
+                if base.endswith(LOCK_SUFFIX):
+                    place = self.layout.place_of_lock(f"{directory}/{base}")
+                    record = self._inspector.record(place, stale_after=stale_after)
+                    if record is not None:
+                        yield record
+
+    def _status(self, path: str) -> os.stat_result | None:
+        try:
+            return self._files.stat_path(path)
+        except FileNotFoundError:
+            return None

@@ -1,0 +1,181 @@
+"""Transcript files: opened, made, guarded, and their ends read."""
+
+from __future__ import annotations
+
+import errno
+import json
+import mmap
+import os
+import stat
+from collections.abc import Collection
+from typing import NamedTuple
+
+from ...clock import Clock
+from ...errors import TranscriptError
+from ...transcript.entries import header
+from ...transcript.jsonl import ReadAt, decode, encode
+from ...transcript.tail import Tail, ends_unanswered, read_tail
+from .birth import Nursery
+from .fileops import FileOps, Handle
+from .guard import Guard
+from .inspect import FileId
+from .layout import Place
+
+# Kept open between turns of this process: a busy session is not opened anew.
+_IDLE_MAX = 8
+_FLAGS = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
+_NO_FILE = frozenset({errno.ELOOP, errno.ENXIO, errno.EISDIR})
+_HEADER_BYTES_MAX = 4096
+
+# (device, inode, size, mtime): what changes when anybody writes or replaces the file.
+Fingerprint = tuple[int, int, int, int]
+
+
+class Idle(NamedTuple):
+    """A transcript that no lease uses, and what its end was when the last one was released."""
+
+    handle: Handle
+    fingerprint: Fingerprint
+    tail: Tail
+
+
+class Transcripts:
+    """The transcripts of one backend. Raises OSError as it comes, and `TranscriptError`."""
+
+    def __init__(
+        self,
+        files: FileOps,
+        clock: Clock,
+        nursery: Nursery,
+        *,
+        root: str,
+        durable: bool,
+        guard_timeout: float,
+    ) -> None:
+        self._files = files
+        self._clock = clock
+        self._nursery = nursery
+        self._root = root
+        self._durable = durable
+        self._guard_timeout = guard_timeout
+        self._idle: dict[str, Idle] = {}
+
+    def guard(self, place: Place, transcript: Handle) -> Guard:
+        return Guard(self._files, self._clock, transcript, place.transcript, self._guard_timeout)
+
+    def open(self, place: Place) -> Handle | None:
+        """Open for appending; None when there is no file."""
+        path = place.transcript
+        try:
+            return self._files.open(path, _FLAGS)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno in _NO_FILE:
+                raise TranscriptError(path, "it is not a regular file") from None
+            if error.errno in (errno.EACCES, errno.EPERM):
+                raise TranscriptError(path, "it cannot be opened: permission denied") from None
+            raise
+
+    def open_or_make(self, place: Place, *, with_header: bool) -> Handle:
+        """As `open`; makes the file, durable with its name, when there is none."""
+        while (transcript := self.open(place)) is None:
+            self._make(place, with_header=with_header)
+        return transcript
+
+    def open_to_guard(self, place: Place) -> Handle | None:
+        """The transcript, or None where nobody can write one: then there is nothing to guard."""
+        try:
+            return self.open(place)
+        except TranscriptError:
+            return None
+
+    def status(self, place: Place, transcript: Handle) -> os.stat_result:
+        """Of an open transcript. Raises `TranscriptError` unless it is a regular file."""
+        status = self._files.stat_handle(transcript)
+        if not stat.S_ISREG(status.st_mode):
+            transcript.close()
+            raise TranscriptError(place.transcript, "it is not a regular file")
+        return status
+
+    def size(self, transcript: Handle) -> int:
+        return self._files.stat_handle(transcript).st_size
+
+    def tail(self, transcript: Handle, size: int, *, turns: int) -> Tail:
+        return read_tail(self.reader(transcript), size, turns=turns) if size else Tail()
+
+    def ends_unanswered(self, transcript: Handle, size: int) -> bool:
+        return ends_unanswered(self.reader(transcript), size)
+
+    def reader(self, transcript: Handle) -> ReadAt:
+        return lambda offset, length: self._files.read_at(transcript, offset, length)
+
+    def header_line(self) -> bytes:
+        bits = os.urandom(16).hex()
+        identity = "-".join((bits[:8], bits[8:12], bits[12:16], bits[16:20], bits[20:]))
+        return encode(header(identity, cwd=self._root, wall=self._clock.wall()))
+
+    def header_id(self, transcript: Handle) -> str | None:
+        first = self._files.read_at(transcript, 0, _HEADER_BYTES_MAX).partition(b"\n")[0]
+        entry = decode(first)
+        identity = entry.get("id") if entry and entry.get("type") == "session" else None
+        return identity if isinstance(identity, str) else None
+
+    def known_ids(self, transcript: Handle, ids: Collection[str]) -> set[str]:
+        size = self.size(transcript)
+        if size == 0:
+            return set()
+        with mmap.mmap(transcript.fd, size, access=mmap.ACCESS_READ) as content:
+            return {wanted for wanted in ids if _has_entry(content, wanted)}
+
+    # Between turns
+
+    def fingerprint(self, path: str) -> Fingerprint | None:
+        try:
+            status = self._files.stat_path(path)
+        except FileNotFoundError:
+            return None
+        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+    def keep(self, path: str, idle: Idle) -> None:
+        self._idle[path] = idle
+        if len(self._idle) > _IDLE_MAX:
+            self._idle.pop(next(iter(self._idle)), None)
+
+    def kept(self, path: str) -> Idle | None:
+        """What was kept, for one taker."""
+        return self._idle.pop(path, None)
+
+    def _make(self, place: Place, *, with_header: bool) -> None:
+        content = self.header_line() if with_header else b""
+        newborn = self._nursery.make(place.directory, place.transcript, content, flocked=False)
+        try:
+            if self._durable:
+                self._files.fsync(newborn.handle)
+            newborn.link(place.transcript)
+        finally:
+            newborn.discard()
+        if self._durable:
+            directory = self._files.open(place.directory, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                self._files.fsync(directory)
+            finally:
+                directory.close()
+
+
+def file_of(fingerprint: Fingerprint) -> FileId:
+    return fingerprint[:2]
+
+
+def _has_entry(content: mmap.mmap, wanted: str) -> bool:
+    needle = json.dumps(wanted).encode()
+    found = content.find(needle)
+    while found >= 0:
+        start = content.rfind(b"\n", 0, found) + 1
+        stop = content.find(b"\n", found)
+        entry = decode(content[start : stop if stop >= 0 else len(content)])
+        # A fragment without newline is no entry: it was never acknowledged.
+        if stop >= 0 and entry is not None and entry.get("id") == wanted:
+            return True
+        found = content.find(needle, found + 1)
+    return False
