@@ -11,6 +11,7 @@ from typing import Any
 import openai
 import pytest
 
+from turnlock import open_store
 from turnlock.models import Delta, Finished, Message
 
 from .raw import chat, line, request
@@ -220,6 +221,26 @@ def test_a_blocked_event_loop_ends_the_turn_all_the_same(tmp_path: Path) -> None
             marker = gateway.markers()[0]
             assert marker["heldMs"] < 800  # fenced while the loop was blocked, not after it
             assert await ask(client, "hello") == "re: hello"
+
+    run(test())
+
+
+def test_a_turn_that_an_operator_takes_is_said_to_be_taken(tmp_path: Path) -> None:
+    async def test() -> None:
+        limits = "first_token = 5\nidle = 5\nturn = 6"
+        async with (
+            served(tmp_path, limits=limits) as gateway,
+            gateway.client() as client,
+        ):
+            turn = asyncio.create_task(failure(client, "/hang"))
+            await eventually(lambda: gateway.said())
+            with open_store(gateway.state) as operator:
+                assert await asyncio.to_thread(operator.revoke, "main/a")
+            error = await turn
+            assert isinstance(error, openai.InternalServerError)
+            assert (error.status_code, error.code) == (503, "operator")
+            assert [m["reason"] for m in gateway.markers()] == ["operator"]
+            assert await ask(client, "hello") == "practice reply 2 to: hello"
 
     run(test())
 

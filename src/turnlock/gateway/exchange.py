@@ -124,10 +124,20 @@ class Exchange:
 
     def fail(self, error: BaseException) -> None:
         """End with an error now."""
+        if self.outcome.done():
+            return
         refusal = self._explain.refusal(
             error, stored=self.stored, began=self._began, turn=self.identity
         )
         self._end(refusal)
+        logger.log(
+            logging.WARNING if refusal.status > 500 else logging.INFO,
+            "turn %s of %s ended without a reply: %s: %s",
+            self.identity,
+            self.session or "no session",
+            refusal.code,
+            refusal.message,
+        )
 
     def revoked(self, event: TurnRevoked) -> None:
         """The store has fenced, marked and freed this exchange's turn."""
