@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -132,10 +133,11 @@ def test_a_released_session_ends_the_whole_group(state: Path) -> None:
     assert story(state) == ["turnlock:turn", "operator"]
 
 
-def test_a_stopped_group_is_ended_as_well(state: Path) -> None:
-    script = "echo up; kill -STOP $$"
+def test_a_stopped_group_is_told_as_well(state: Path) -> None:
+    script = "trap 'echo told; exit' TERM; echo up; kill -STOP $$; sleep 60"
     with running(state, "exec", "main/a", "--max-hold", "0.4", "--", "sh", "-c", script) as process:
-        line_of(process)
+        assert line_of(process) == "up"
+        assert line_of(process) == "told"
         assert process.wait(15) == 124
     assert marker(state)["reason"] == "hold-limit"
 
@@ -172,20 +174,22 @@ def test_a_command_that_dies_of_the_signal_is_128_and_its_number(state: Path) ->
         assert process.wait(10) == 143
 
 
-def test_a_command_reads_its_terminal_from_a_session_of_its_own(state: Path) -> None:
-    ours, theirs = os.openpty()
-    process = subprocess.Popen(
-        [*PROGRAM, "exec", "main/a", "--", "sh", "-c", "read x; echo got $x"],
-        stdin=theirs,
-        stdout=subprocess.PIPE,
+ON_A_TERMINAL = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)"
+
+
+def test_a_command_can_read_its_terminal(state: Path) -> None:
+    """In a background group of the terminal's own session it would be stopped."""
+    command = [*PROGRAM, "exec", "main/a", "--", "sh", "-c", "read x; echo got $x"]
+    done = subprocess.run(
+        [sys.executable, "-c", ON_A_TERMINAL, *command],
+        input=b"input\n",
+        capture_output=True,
         env=environment(state),
-        start_new_session=True,
+        timeout=20,
+        check=False,
     )
-    os.close(theirs)
-    os.write(ours, b"input\n")
-    output, _ = process.communicate(timeout=10)
-    os.close(ours)
-    assert (process.returncode, output) == (0, b"got input\n")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"got input" in done.stdout
 
 
 def test_a_lock_file_removed_by_hand_ends_the_command(state: Path) -> None:

@@ -94,13 +94,14 @@ def test_a_session_that_is_not_there_is_a_mistake(state: Path, run_here: RunHere
 
 
 @contextmanager
-def openclaw_holder(state: Path) -> Iterator[subprocess.Popen[bytes]]:
+def openclaw_holder(state: Path, **more: int) -> Iterator[subprocess.Popen[bytes]]:
     """A live process that another program's lock names, with its true start time."""
     a_turn(state)
     with subprocess.Popen(["sleep", "60"]) as process:
         stat = Path(f"/proc/{process.pid}/stat").read_text()
         started = int(stat.rpartition(")")[2].split()[19])
-        claim = {"pid": process.pid, "createdAt": "2026-01-01T00:00:00.000Z", "starttime": started}
+        created = "2026-01-01T00:00:00.000Z"
+        claim = {"pid": process.pid, "createdAt": created, "starttime": started, **more}
         Path(f"{transcript(state)}.lock").write_text(json.dumps(claim))
         try:
             yield process
@@ -108,13 +109,25 @@ def openclaw_holder(state: Path) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
-def test_a_foreign_holder_cannot_be_fenced_and_it_says_so(state: Path, run_here: RunHere) -> None:
-    with openclaw_holder(state) as process:
+def test_a_foreign_holder_past_its_limit_cannot_be_fenced_and_it_says_so(
+    state: Path, run_here: RunHere
+) -> None:
+    with openclaw_holder(state, maxHoldMs=300_000) as process:
         done = run_here("release", "main/a", "--yes")
         assert done.code == 0
         assert f"process {process.pid} is no holder of Turnlock's and cannot be fenced" in done.out
         assert process.poll() is None
     assert turnlock.open_store(state).locks() == []
+
+
+def test_a_foreign_holder_within_its_limit_keeps_the_session(
+    state: Path, run_here: RunHere
+) -> None:
+    with openclaw_holder(state):
+        done = run_here("release", "main/a", "--yes", "--json")
+        assert done.code == 1
+        assert done.object["error"]["type"] == "LockPathError"
+        assert len(turnlock.open_store(state).locks()) == 1
 
 
 def test_what_is_no_lock_is_not_released(state: Path, run_here: RunHere) -> None:

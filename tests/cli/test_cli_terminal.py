@@ -10,12 +10,12 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import turnlock
 from tests.cli.conftest import RunHere
-from tests.cli.running import PROGRAM, environment, transcript
+from tests.cli.running import PROGRAM, a_turn, environment, run, transcript
 from turnlock.cli.jsonout import to_json
 from turnlock.cli.terminal import columns, printable
 
@@ -46,6 +46,7 @@ def test_what_people_write_stays_and_the_rest_is_escaped(text: str, shown: str) 
 
 
 @given(st.dictionaries(st.text(), st.text()))
+@example({"\x7f": "\x7f\x1b\u2028"})
 def test_json_is_ascii_without_controls_and_says_the_same(value: dict[str, str]) -> None:
     text = to_json(value)
     assert text.isascii()
@@ -83,6 +84,14 @@ def plant_evil(state: Path) -> None:
     claim = {"v": 99, "pid": 1, "turnId": EVIL, "session": EVIL, "host": EVIL}
     Path(f"{transcript(state)}.lock").write_text(json.dumps(claim))
     Path(f"{name}.lock").write_text(json.dumps(claim))
+
+
+@pytest.mark.processes
+def test_a_stream_that_knows_less_than_unicode_gets_escapes(state: Path) -> None:
+    a_turn(state, text="日本")
+    done = run(state, "sessions", "read", "main/a", PYTHONIOENCODING="latin-1")
+    assert done.code == 0
+    assert r"user       \u65e5\u672c" in done.out
 
 
 @pytest.mark.processes

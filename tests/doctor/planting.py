@@ -107,9 +107,24 @@ def reasons(state: Path, key: str = "main/a") -> list[str]:
     return [one["data"]["reason"] for one in entries if "reason" in one.get("data", {})]
 
 
-def tree(root: Path) -> dict[str, tuple[object, ...]]:
-    """Everything that a change could show in: bytes, modes, owners, inodes and time stamps."""
-    return {str(path): _facts(path) for path in (root, *sorted(root.rglob("*")))}
+Facts = dict[str, tuple[object, ...]]
+
+
+def everything(root: Path) -> list[Path]:
+    return [root, *sorted(root.rglob("*"))]
+
+
+def make_unread(paths: list[Path]) -> None:
+    """Give all of them access times that the next reading or listing would change."""
+    for path in paths:
+        status = path.lstat()
+        times = (status.st_mtime_ns - 10**12, status.st_mtime_ns)
+        os.utime(path, ns=times, follow_symlinks=False)
+
+
+def facts(paths: list[Path]) -> Facts:
+    """All that a change could show in: bytes, modes, owners, inodes, time stamps. Lists nothing."""
+    return {str(path): _facts(path) for path in paths}
 
 
 def _facts(path: Path) -> tuple[object, ...]:
@@ -124,6 +139,6 @@ def _facts(path: Path) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def bytes_of(root: Path) -> dict[str, tuple[object, ...]]:
-    """As `tree`, without what a repair that changes nothing may touch: times of directories."""
-    return {path: (facts[0], *facts[1:7]) for path, facts in tree(root).items()}
+def bytes_of(root: Path) -> Facts:
+    """As `facts` of everything, without the time stamps, which a take and a release change."""
+    return {path: found[:7] for path, found in facts(everything(root)).items()}

@@ -15,15 +15,17 @@ from tests.doctor.planting import (
     MESSAGE,
     bytes_of,
     claim_of,
+    everything,
+    facts,
     gone_pid,
     killed_holder,
     lock,
     make_old,
+    make_unread,
     names,
     sleeper,
     start_time,
     transcript,
-    tree,
 )
 from turnlock.doctor.examine import examine
 
@@ -37,7 +39,7 @@ REPAIRED = {"stale-lock", "torn-tail", "damaged-lines", "unfinished-turn", "stra
 
 
 def wreck(state: Path, live_pid: int) -> None:
-    """One of everything that can be found, with access times that reading would change."""
+    """One of everything that can be found."""
     killed_holder(state)
     lock(state, claim_of(gone_pid()), name="dead")
     lock(state, b"{", name="unreadable", age=60)
@@ -53,9 +55,6 @@ def wreck(state: Path, live_pid: int) -> None:
     os.mkfifo(transcript(state, "fifo", None))
     make_old(transcript(state, "a.jsonl.lock.0123456789abcdef", b"").rename(stray(state)), DAY)
     (state / "gateway.json").write_text(json.dumps({"pid": gone_pid(), "url": "http://x"}))
-    for path in (state, *state.rglob("*")):
-        status = path.lstat()
-        os.utime(path, ns=(status.st_mtime_ns - 10**12, status.st_mtime_ns), follow_symlinks=False)
 
 
 END = b'{"type":"custom","id":"e","customType":"turnlock:end","data":{},"epoch":4}\n'
@@ -69,18 +68,23 @@ def stray(state: Path) -> Path:
 def test_without_fix_not_a_byte_or_time_stamp_changes(state: Path) -> None:
     with sleeper() as process:
         wreck(state, process.pid)
-        before = tree(state)
+        paths = everything(state)
+        make_unread(paths)
+        before = facts(paths)
         report = examine(str(state))
         assert set(names(report)) > REPAIRED
-        assert tree(state) == before
+        assert facts(paths) == before
+        assert everything(state) == paths
 
 
-def test_reading_in_the_usual_way_would_have_been_seen(state: Path) -> None:
-    path = transcript(state)
-    os.utime(path, ns=(1, 2))
-    before = tree(state)
-    path.read_bytes()
-    assert tree(state) != before
+def test_reading_or_listing_in_the_usual_way_would_have_been_seen(state: Path) -> None:
+    transcript(state)
+    paths = everything(state)
+    for read in (lambda: transcript(state, content=None).read_bytes(), lambda: os.listdir(state)):
+        make_unread(paths)
+        before = facts(paths)
+        read()
+        assert facts(paths) != before
 
 
 @pytest.mark.processes

@@ -27,8 +27,10 @@ from tests.doctor.planting import (
     transcript,
 )
 from tests.helpers import holder
+from turnlock.backends.files.fileops import FileOps
 from turnlock.doctor.endings import SMALL_BYTES
 from turnlock.doctor.examine import examine
+from turnlock.doctor.fragments import TornCopy
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 OPENING = (
@@ -77,6 +79,13 @@ def test_the_same_bytes_are_never_copied_twice(state: Path) -> None:
         turn.append(turnlock.user("on a line of its own"))
     assert names(examine(str(state), fix=True)) == ["torn-copy"]
     assert bytes_of(state)[str(torn_copy(path))] == before[str(torn_copy(path))]
+
+
+def test_what_another_doctor_has_just_copied_is_not_copied_again(state: Path) -> None:
+    path = transcript(state)
+    for _ in range(2):
+        TornCopy(FileOps(), str(path)).keep([b"one", b"two", b"one"])
+    assert torn_copy(path).read_bytes() == b"one\ntwo\n"
 
 
 def test_other_bytes_are_added_to_the_copy(state: Path) -> None:
