@@ -1,4 +1,4 @@
-"""What the documentation has to mention: settings, exit codes, findings, events, errors, commands."""
+"""What the documentation has to mention: settings, exit codes, findings, events, commands."""
 
 from __future__ import annotations
 
