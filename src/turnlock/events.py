@@ -145,6 +145,17 @@ class Events:
             except Exception:
                 logger.exception("a subscriber failed on %r", event)
 
+    def tally(self, kind: type[Event]) -> bool:
+        """Count an event; whether anybody listens, so that it has to be made and emitted.
+
+        For events on the path of every take. `emit` counts by itself.
+        """
+        if self._subscribers:
+            return True
+        with self._lock:
+            self._counts[kind] = self._counts.get(kind, 0) + 1
+        return False
+
     def count(self, kind: type[Event]) -> int:
         with self._lock:
             return self._counts.get(kind, 0)

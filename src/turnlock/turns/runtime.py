@@ -92,13 +92,15 @@ class Runtime:
     def started(self, lease: Lease, waited: float) -> None:
         self._held[id(lease)] = lease
         self.watchdog.watch(lease)
-        self.events.emit(TurnStarted(lease.label, lease.turn_id, waited))
+        if self.events.tally(TurnStarted):
+            self.events.emit(TurnStarted(lease.label, lease.turn_id, waited))
 
     def ended(self, lease: Lease, *, failed: bool) -> None:
         """The holder has released its lease."""
         self._held.pop(id(lease), None)
-        held = self.clock.monotonic() - lease.taken
-        self.events.emit(TurnReleased(lease.label, lease.turn_id, held, failed))
+        if self.events.tally(TurnReleased):
+            held = self.clock.monotonic() - lease.taken
+            self.events.emit(TurnReleased(lease.label, lease.turn_id, held, failed))
 
     def left(self, lease: Lease) -> None:
         """The holder of a revoked lease has come to its end: it is no zombie any more."""

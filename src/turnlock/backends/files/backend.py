@@ -291,8 +291,8 @@ class FilesBackend(Listing):
         idle = self._transcripts.kept(lease.place.transcript)
         if idle is None:
             return False
+        # That the claim is still there need not be asked: the first append does, in its own step.
         with self._transcripts.guard(lease.place, idle.handle):
-            self._check_claim(lease)
             if self._transcripts.fingerprint(lease.place.transcript) != idle.fingerprint:
                 return False
         lease.transcript = idle.handle
