@@ -30,7 +30,7 @@ from .serving import (
     user,
 )
 
-SOON = 1.0  # what a session may take to go on after a limit, on a busy machine
+SOON = 2.0  # what a session may take to go on after a limit, on a busy machine
 
 # mode, marker's reason, status of an early failure, code, whether content comes first
 MODES = [
@@ -107,8 +107,8 @@ def test_the_session_goes_on_as_soon_as_the_limit_has_passed(tmp_path: Path) -> 
             error = await hung
             assert await reply == "practice reply 2 to: hello"
             took = time.monotonic() - began
-            assert 0.4 <= took < 0.4 + SOON
-            assert facts(error)["limit"] == 0.4
+            assert 0.5 <= took < 0.5 + SOON
+            assert facts(error)["limit"] == 0.5
 
     run(test())
 
@@ -157,8 +157,13 @@ async def stateless_failure(
 
 
 def test_a_call_without_session_is_bounded_as_well(tmp_path: Path) -> None:
+    limits = "first_token = 1.2\nidle = 0.8\nturn = 5.0"  # all at once: on a slow machine slowly
+
     async def test() -> None:
-        async with served(tmp_path) as gateway, gateway.client(max_retries=0) as client:
+        async with (
+            served(tmp_path, limits=limits) as gateway,
+            gateway.client(max_retries=0) as client,
+        ):
             errors = await asyncio.gather(
                 *(
                     stateless_failure(client, mode, stream=stream)
@@ -189,7 +194,7 @@ def test_code_that_ignores_its_cancellation_holds_up_nobody(tmp_path: Path) -> N
             errors = await asyncio.gather(
                 failure(client, "deaf"), stateless_failure(client, "deaf")
             )
-            assert time.monotonic() - began < 0.4 + SOON
+            assert time.monotonic() - began < 0.5 + SOON
             assert [error.code for error in errors] == ["model_limit", "model_limit"]
             assert await ask(client, "hello") == "re: hello"
             release.set()

@@ -21,7 +21,7 @@ RUNS = 8
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("text", ["hello", "/cut", "/hang"])
 def test_nothing_is_left_to_do_when_an_answer_ends(tmp_path: Path, text: str, stream: bool) -> None:
-    limits = "first_token = 0.05\nidle = 0.2\nturn = 2.0"
+    limits = f"first_token = {0.05 if text == '/hang' else 5.0}"
 
     async def test() -> None:
         async with served(tmp_path, limits=limits) as gateway:

@@ -103,8 +103,9 @@ def test_a_busy_session_is_said_to_be_busy_with_its_holder(tmp_path: Path) -> No
 def test_the_clients_own_retry_gets_through_a_busy_session(tmp_path: Path) -> None:
     async def test() -> None:
         gate = Gate()
+        limits = "wait = 0.1\nfirst_token = 1.5\nidle = 1.5\nturn = 1.5"  # told to retry in 1 s
         async with (
-            served(tmp_path, gate.model, limits=f"wait = 0.1\n{PATIENT}") as gateway,
+            served(tmp_path, gate.model, limits=limits) as gateway,
             gateway.client() as client,
         ):
             first = await held(gateway, client, gate)
