@@ -11,6 +11,7 @@ import pytest
 
 import turnlock
 from turnlock import LeaseRevoked, SessionBusy
+from turnlock.events import TurnRevoked
 from turnlock.store import Store
 from turnlock.transcript.entries import Entry
 
@@ -434,6 +435,23 @@ class TestWatch:
                 return [number async for number in turn.watch(numbers(), first=5, idle=5)]
 
         assert asyncio.run(main()) == [0, 1, 2]
+
+    def test_the_report_shows_where_in_a_stream_it_hangs(self, store: Store) -> None:
+        stacks: list[tuple[str, ...]] = []
+        store.subscribe(lambda e: stacks.append(e.stack) if isinstance(e, TurnRevoked) else None)
+
+        async def innermost() -> AsyncIterator[int]:
+            await asyncio.Event().wait()
+            yield 1
+
+        async def main() -> None:
+            with pytest.raises(LeaseRevoked):
+                async with store.turn("main/a") as turn:
+                    async for _ in turn.watch(innermost(), first=0.05):
+                        pass
+
+        asyncio.run(main())
+        assert any("innermost" in frame for frame in stacks[0]), stacks
 
     @pytest.mark.parametrize("items", [0, 2])
     def test_a_stream_that_goes_silent_is_a_model_limit(self, store: Store, items: int) -> None:

@@ -5,9 +5,10 @@ Read from another thread, without stopping the holder: a best effort that must n
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
-from types import CodeType, FrameType
+from types import AsyncGeneratorType, CodeType, FrameType
 from typing import Any
 
 _DEPTH_MAX = 100
@@ -30,6 +31,7 @@ def task_frames(task: Any, thread_id: int) -> Callable[[], list[str]]:
         awaited = task.get_coro()
         running = False
         while awaited is not None and len(chain) < _DEPTH_MAX:
+            awaited = _generator_behind(awaited)
             frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "ag_frame", None)
             if frame is None:
                 break
@@ -39,6 +41,14 @@ def task_frames(task: Any, thread_id: int) -> Callable[[], list[str]]:
         return _stack(sys._current_frames().get(thread_id)) if running else chain
 
     return frames
+
+
+def _generator_behind(awaited: Any) -> Any:
+    """The async generator that an ``async for`` waits in: its awaitable does not name it."""
+    if hasattr(awaited, "cr_frame") or hasattr(awaited, "ag_frame"):
+        return awaited
+    referred = gc.get_referents(awaited)
+    return next((one for one in referred if isinstance(one, AsyncGeneratorType)), awaited)
 
 
 def _stack(frame: FrameType | None) -> list[str]:
