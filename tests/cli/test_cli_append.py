@@ -120,7 +120,7 @@ def test_a_release_by_another_process_ends_the_wait_for_input(state: Path) -> No
         assert "operator" in errors_of(process)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_the_turn_with_a_marker(state: Path, number: signal.Signals) -> None:
     with running(state, "append", "main/a") as process:
         tell(process, a_message("one"))

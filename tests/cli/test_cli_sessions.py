@@ -33,7 +33,9 @@ def test_reading_gives_every_entry_with_kind_id_and_epoch(state: Path, run_here:
     with pytest.raises(ValueError), turnlock.open_store(state).turn("main/a") as turn:
         turn.append(turnlock.user("again"))
         raise ValueError("no")
-    lines = run_here("sessions", "read", "main/a", "--json").objects
+    done = run_here("sessions", "read", "main/a", "--json")
+    assert run_here("sessions", "--json", "read", "main/a") == done
+    lines = done.objects
     assert [(line["kind"], line["epoch"]) for line in lines] == [
         ("opening", 1),
         ("message", 1),

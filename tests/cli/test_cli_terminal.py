@@ -100,7 +100,6 @@ def test_a_stream_that_knows_less_than_unicode_gets_escapes(state: Path) -> None
     [
         ({"TERM": "xterm"}, True),
         ({"TERM": "xterm", "NO_COLOR": "1"}, False),
-        ({"TERM": "dumb"}, False),
     ],
 )
 def test_colour_is_for_terminals_that_want_it(

@@ -39,9 +39,9 @@ OPENING = (
 REPAIRS = ["stale-lock", "stray-file", "torn-tail", "unfinished-turn"]
 
 
-def wreck(state: Path) -> None:
+def wreck(state: Path, dead: int) -> None:
     """What --fix would repair."""
-    lock(state, claim_of(gone_pid()))
+    lock(state, claim_of(dead))
     transcript(state, "torn", HEADER + FRAGMENT)
     transcript(state, "unfinished", HEADER + OPENING)
     stray = transcript(state).parent / "a.jsonl.0123456789abcdef.tmp"
@@ -76,7 +76,7 @@ def fixed_on(files: FileOps, state: Path) -> Report:
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS], ids=errno.errorcode.get)
 def test_what_cannot_be_repaired_stays_a_finding_that_says_why(state: Path, number: int) -> None:
-    wreck(state)
+    wreck(state, gone_pid())
     report = fixed_on(NoRoom(number), state)
     assert sorted(names(report)) == REPAIRS
     for one in report.findings:
@@ -115,9 +115,10 @@ class FailAt(FileOps):
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_every_call_may_fail_and_the_next_run_repairs_all(tmp_path: Path) -> None:
+    dead = gone_pid()
     for fail_at in range(1, 1000):
         state = tmp_path / str(fail_at)
-        wreck(state)
+        wreck(state, dead)
         files = FailAt(fail_at)
         try:
             fixed_on(files, state)

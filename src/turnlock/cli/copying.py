@@ -19,8 +19,8 @@ _DRAIN_SECONDS = 1.0
 class Copiers:
     """Copies stdout and stderr of a process to ours, if they are pipes, one thread each.
 
-    ``progress`` is called with "output" for every piece. At the end of the block the rest is
-    copied, for a second at most.
+    ``progress`` is called with "output" for every piece. What `start` began goes on at the end of
+    the block until all is copied, for a second at most.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], progress: Callable[[str], None]) -> None:
@@ -32,13 +32,16 @@ class Copiers:
             if pipe is not None
         ]
 
-    def __enter__(self) -> None:
-        for thread in self._threads:
-            thread.start()
+    def __enter__(self) -> Copiers:
+        return self
 
     def __exit__(self, *exc: object) -> None:
-        for thread in self._threads:
+        for thread in filter(threading.Thread.is_alive, self._threads):
             thread.join(_DRAIN_SECONDS)
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
 
     def _copy(self, pipe: IO[bytes], fd: int) -> None:
         # Closed when the reader of ours is gone, so that the command learns it as it would alone.

@@ -107,14 +107,15 @@ def _run(
     passed_on: int | None = None
     with Wakeups() as wakeups, told_of_revocation(store, wakeups.notify):
         group = _started(arguments, environment, pipe_output=watched)
-        with Copiers(group.process, turn.progress):
+        with Copiers(group.process, turn.progress) as copiers, group:
+            copiers.start()
             while (code := group.poll()) is None:
                 for number in wakeups.wait():
                     if number in ENDING:
                         passed_on = number
                         group.signal(number)
                 if turn.revoked:
-                    group.end()
+                    # Leaving the block ends the group.
                     turn.check()
     if code == 0:
         return

@@ -19,8 +19,9 @@ _LOOK_SECONDS = 0.02
 
 
 class ProcessGroup:
-    """A running command. The group's number is its own for as long as `poll` has not reaped it.
+    """A running command; as a context it ends the group unless the command has ended by itself.
 
+    The group's number is its own for as long as `poll` has not reaped the command.
     ``pipe_output``: its stdout and stderr are pipes to be read, and not those of this process.
     Raises OSError when the command cannot be started.
     """
@@ -41,6 +42,13 @@ class ProcessGroup:
         )
         self._group = self.process.pid
 
+    def __enter__(self) -> ProcessGroup:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self.process.returncode is None:
+            self._end()
+
     def poll(self) -> int | None:
         """The exit code as a shell gives it (128+n for signal n); None while it runs."""
         code = self.process.poll()
@@ -53,7 +61,7 @@ class ProcessGroup:
         if self.process.returncode is None:
             self._send(number)
 
-    def end(self) -> None:
+    def _end(self) -> None:
         """TERM, and after a grace KILL, to every process of the group; returns when they are gone.
 
         A process that has made itself a session of its own is not of the group any more.

@@ -63,6 +63,7 @@ def read(ctx: click.Context, key: str, as_json: bool) -> None:
     end, error-marker, or the entry's own type), "id" and "epoch" (null where it has none).
     """
     session = parse_key(key)
+    as_json = as_json or bool(ctx.parent and ctx.parent.params.get("as_json"))
     with looking(ctx):
         store = existing_store(ctx)
         require_session(state_directory(ctx), session)

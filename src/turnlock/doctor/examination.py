@@ -16,6 +16,7 @@ from ..backends.files.fileops import FileOps
 from ..backends.files.inspect import Inspector
 from ..clock import Clock, SystemClock
 from ..config import default_state_directory
+from ..errors import LockPathError, StoreError, TranscriptError, TurnlockError
 from ..store import Store
 from .survey import Survey, SurveyedDirectory, take_survey
 
@@ -86,12 +87,14 @@ def command_line(line: str, root: str) -> str:
 
 @contextmanager
 def warnings_of_the_core() -> Iterator[list[str]]:
-    """What the core logs meanwhile: why a repair did not succeed."""
+    """What the core logs meanwhile: why a repair did not succeed, without the path again."""
     said: list[str] = []
 
     class Collector(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            said.append(record.getMessage())
+            given = record.args if isinstance(record.args, tuple) else ()
+            errors = [one for one in given if isinstance(one, TurnlockError)]
+            said.append(_why(errors[-1]) if errors else record.getMessage())
 
     collector = Collector(logging.WARNING)
     _logger.addHandler(collector)
@@ -99,3 +102,9 @@ def warnings_of_the_core() -> Iterator[list[str]]:
         yield said
     finally:
         _logger.removeHandler(collector)
+
+
+def _why(error: TurnlockError) -> str:
+    if not isinstance(error, (StoreError, LockPathError, TranscriptError)):
+        return str(error)
+    return f"{error.why}; {error.hint}" if error.hint else error.why

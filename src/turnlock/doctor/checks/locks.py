@@ -72,14 +72,13 @@ def _stale(examination: Examination, record: LockRecord, said: list[str]) -> Fin
             f"stale (too-old): held{_age(record)} by{_process(record)}, which names no start time"
         )
     if record.removed:
-        what = f"removed; it was {what}"
+        what = "; ".join((f"removed; it was {what}", *said))
     elif examination.fix:
-        what = f"it could not be removed; it is {what}"
-    said_too = "".join(f". {text}" for text in said)
+        what = f"{what}; it could not be removed: {'; '.join(said) or 'somebody is at it'}"
     return finding(
         "stale-lock",
         record.path,
-        what + said_too,
+        what,
         "nothing is left to do" if record.removed else examination.command("doctor --fix"),
         fixed=record.removed,
     )

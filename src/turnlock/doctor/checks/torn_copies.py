@@ -16,6 +16,8 @@ def check_torn_copies(examination: Examination) -> Iterator[Finding]:
             if not name.endswith(f".jsonl{SUFFIX}"):
                 continue
             path = f"{directory.path}/{name}"
+            if _is_empty(examination, path):
+                continue
             orphan = name.removesuffix(SUFFIX) not in directory.names
             if orphan:
                 message = "bytes that were copied aside from a transcript that is gone"
@@ -24,3 +26,11 @@ def check_torn_copies(examination: Examination) -> Iterator[Finding]:
                 message = "bytes of entries that were cut short, copied aside from the transcript"
                 hint = f"read it: less {shlex.quote(path)}; it goes when its transcript goes"
             yield finding("torn-copy", path, message, hint)
+
+
+def _is_empty(examination: Examination, path: str) -> bool:
+    """A full disk left it so, or it is gone by now."""
+    try:
+        return examination.files.stat_path(path).st_size == 0
+    except FileNotFoundError:
+        return True
