@@ -9,12 +9,14 @@ class Pace(NamedTuple):
     """Seconds.
 
     ``headers``: a stream that has no content yet sends its head after this; until then a failure
-    still has a status of its own. ``keepalive``: silence after which a stream sends a comment.
+    has a status of its own. ``queued``: for how long a queued stream keeps its status as well, so
+    that a busy session is a 409. ``keepalive``: silence after which a stream sends a comment.
     ``head`` and ``body``: the longest that a client may take to send them. ``hand_over``: how long
     the answer of a revoked turn waits for the turn's terminal entry, should the disk hang.
     """
 
     headers: float = 10.0
+    queued: float = 120.0
     keepalive: float = 15.0
     head: float = 10.0
     body: float = 30.0

@@ -2,8 +2,8 @@
 
 The last byte is sent when the exchange has its outcome, and so after the turn's terminal entry is
 durable and its lease is free. A stream sends its head with the first content, or after
-``Pace.headers``; what fails before has a status of its own, what fails later ends the stream with
-an error event and without ``[DONE]``.
+``Pace.headers`` once its turn has begun; what fails before has a status of its own, what fails
+later ends the stream with an error event and without ``[DONE]``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from .completion import KEEPALIVE, Paper, event
 from .errors import Refusal
-from .exchange import Exchange, Reply
+from .exchange import Exchange, Phase, Reply
 from .pace import Pace
 
 _STREAM = {
@@ -44,11 +44,21 @@ class Answer:
             if not self._stream:
                 await self._whole(scope, receive, send)
                 return
-            first = await self._exchange.next(self._pace.headers)
+            first = await self._first()
             if first is None:
                 await self._whole(scope, receive, send)
             else:
                 await self._events(first, send)
+
+    async def _first(self) -> str | None:
+        """What the stream begins with. While its turn is queued it may still become a 409."""
+        queued = 0.0
+        while True:
+            first = await self._exchange.next(self._pace.headers)
+            queued += self._pace.headers
+            waiting = self._exchange.phase is Phase.WAITING and queued < self._pace.queued
+            if first != "" or not waiting:
+                return first
 
     async def _whole(self, scope: Scope, receive: Receive, send: Send) -> None:
         outcome = await self._exchange.outcome
