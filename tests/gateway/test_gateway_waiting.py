@@ -15,6 +15,7 @@ from ..helpers import holder
 from .raw import get
 from .serving import (
     FAST,
+    QUICK,
     Scripted,
     Served,
     ask,
@@ -77,7 +78,13 @@ def test_a_busy_session_is_said_to_be_busy_with_its_holder(tmp_path: Path) -> No
     async def test() -> None:
         gate = Gate()
         async with (
-            served(tmp_path, gate.model, limits=f"wait = 0.2\n{PATIENT}") as gateway,
+            # The stream's head would be due in the middle of the wait: it has to hold that back.
+            served(
+                tmp_path,
+                gate.model,
+                limits=f"wait = 0.2\n{PATIENT}",
+                pace=QUICK._replace(headers=0.05),
+            ) as gateway,
             gateway.client(max_retries=0) as client,
         ):
             first = await held(gateway, client, gate)
