@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,11 @@ from turnlock.backends.files import FilesBackend, StateDirectory, portable
 from turnlock.backends.memory import MemoryBackend
 from turnlock.clock import Clock
 from turnlock.store import Store
+
+# A shell ignores SIGINT for what it starts in the background, and children inherit that; a test of
+# Ctrl-C has to mean the same there.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MakeBackend = Callable[..., Backend[Any]]
 

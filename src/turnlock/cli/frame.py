@@ -62,6 +62,7 @@ def _outcome(arguments: Sequence[str], as_json: bool) -> int:
     except OSError as error:
         named = f"{error.filename}: " if error.filename else ""
         _report(error, f"{named}{error.strerror or error}", as_json)
+        _flush_or_drop()
         return ExitCode.FAILED
     except Exception as error:  # noqa: BLE001 - a bug of ours, and no user wants its traceback
         if os.environ.get(_TRACEBACK_VARIABLE):
@@ -107,6 +108,14 @@ def _prepare_streams() -> None:
         if stream is not None and hasattr(stream, "reconfigure"):
             # A terminal that knows no UTF-8 gets escapes, not a traceback.
             stream.reconfigure(errors="backslashreplace")
+
+
+def _flush_or_drop() -> None:
+    """After an error that may have been stdout's own: it is told once, and not again at the end."""
+    try:
+        _finished(ExitCode.FAILED)
+    except OSError:
+        _drop_stdout()
 
 
 def _drop_stdout() -> None:
