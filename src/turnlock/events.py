@@ -126,6 +126,10 @@ class Events:
         self._counts: dict[type[Event], int] = {}
         self._reasons: Counter[str] = Counter()
 
+    def reset(self) -> None:
+        """A new lock; for a child process, where the old one may be held by nobody."""
+        self._lock = threading.Lock()
+
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """Call ``subscriber`` with every event from now on; returns what ends that."""
         with self._lock:

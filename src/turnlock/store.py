@@ -167,9 +167,12 @@ class Store:
         Raises `LockPathError` for a lock whose holder nobody here can fence or judge.
         """
         session = parse_key(key)
-        for lease in self._runtime.leases():
-            if lease.session == session:
-                return revoke(self._runtime, lease, reason)
+        # Also for another store of this process: its holder is told at once, and not by a look.
+        identity = self._backend.identity(session)
+        for runtime in Runtime.all():
+            for lease in runtime.leases():
+                if lease.ticket.identity == identity:
+                    return revoke(runtime, lease, reason)
         request = TakeRequest(None, REVOKER_MAX_HOLD, header=False)
         held = self._backend.supersede(session, request, lease=None, reason=reason)
         if held is None:
@@ -359,6 +362,8 @@ def open_store(
 
 def open_files(location: str, *, one_file: bool = False, durability: str = "fsync") -> Backend[Any]:
     """The files backend on a state directory, or on a single transcript."""
+    if "\0" in location:
+        raise StoreError(location, "open", "a path cannot have a NUL in it")
     try:
         from .backends.files import FilesBackend, OneFile, StateDirectory
     except ImportError as error:

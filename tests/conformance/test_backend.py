@@ -156,6 +156,12 @@ def test_an_id_inside_of_a_text_is_no_known_id(backend: Backend[Any]) -> None:
     assert backend.known_ids(lease, {"wanted"}) == set()
 
 
+def test_an_id_is_told_from_a_field_that_reads_like_it(backend: Backend[Any]) -> None:
+    lease = taken(backend)
+    append(backend, lease, encode({"type": "x", "id": "1", "epoch": 1, "nested": {"id": "2"}}))
+    assert backend.known_ids(lease, {"1", "2"}) == {"1"}
+
+
 def test_a_waiter_wakes_when_the_session_is_released(backend: Backend[Any]) -> None:
     lease = taken(backend, "T1")
     holder = backend.take(KEY, request("T2"))

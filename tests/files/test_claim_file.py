@@ -70,6 +70,27 @@ def test_a_lock_file_removed_by_hand_ends_the_lease(store: Store, state: Path) -
     assert found[2]["data"]["turnId"] == "T1"
 
 
+def test_a_holder_of_another_store_of_this_process_is_told_at_once(
+    store: Store, state: Path
+) -> None:
+    with pytest.raises(turnlock.LeaseRevoked) as caught, store.turn("main/a") as turn:
+        assert turnlock.open_store(state).revoke("main/a")
+        assert turn.revoked
+    assert caught.value.reason == "operator"
+
+
+def test_stores_share_one_waker(state: Path) -> None:
+    first, second = (FilesBackend(StateDirectory(str(state))) for _ in range(2))
+    assert first._platform.waker is second._platform.waker
+
+
+@pytest.mark.parametrize("path", ["a\0b", "\0"])
+def test_a_path_with_a_nul_is_refused(path: str) -> None:
+    for make in (turnlock.open_store, turnlock.SessionLock):
+        with pytest.raises(turnlock.StoreError):
+            make(path)
+
+
 def test_a_transcript_removed_under_a_turn_stays_removed(store: Store, state: Path) -> None:
     transcript = state / "agents/main/sessions/a.jsonl"
     with pytest.raises(turnlock.TranscriptError), store.turn("main/a") as turn:

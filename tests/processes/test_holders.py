@@ -226,6 +226,33 @@ def test_a_child_that_leaves_the_block_releases_nothing_of_its_parent(state: Pat
     assert summary(state) == [(1, "turnlock:turn"), (1, "parent goes on"), (1, "turnlock:end")]
 
 
+FORK_MEMORY = r"""
+    import os, threading, turnlock
+    store = turnlock.open_store("memory:")
+    over = threading.Event()
+    sys.setswitchinterval(1e-5)
+    def work(name):
+        while not over.is_set():
+            with store.turn(f"main/{name}") as turn:
+                turn.append(turnlock.user("x" * 1000))
+    threads = [threading.Thread(target=work, args=(name,)) for name in "abcd"]
+    for thread in threads: thread.start()
+    for number in range(40):
+        with store.turn(f"main/m{number}"):
+            pid = os.fork()
+            if pid == 0: os._exit(0)
+            os.waitpid(pid, 0)
+    over.set()
+    for thread in threads: thread.join()
+    print("done", flush=True)
+"""
+
+
+def test_a_fork_does_not_hang_on_locks_of_threads_that_it_has_not(state: Path) -> None:
+    with child(FORK_MEMORY) as process:
+        process.expect("done")
+
+
 EXEC = """
     import os, turnlock
     store = turnlock.open_store(sys.argv[1])

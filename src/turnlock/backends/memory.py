@@ -7,8 +7,10 @@ stale.
 
 from __future__ import annotations
 
+import os
 import threading
 import uuid
+import weakref
 from collections.abc import Collection, Hashable, Iterator, Sequence
 
 from ..clock import Clock, SystemClock, iso
@@ -50,6 +52,7 @@ class MemoryBackend:
         self._clock = clock or SystemClock()
         self._pid = pid
         self._lock = threading.Lock()
+        _backends.add(self)
         self._claims: dict[SessionKey, MemoryLease] = {}
         self._transcripts: dict[SessionKey, bytearray] = {}
         self._modified: dict[SessionKey, float] = {}
@@ -144,7 +147,8 @@ class MemoryBackend:
                 self._wake(lease.session)
 
     def abandon(self, lease: MemoryLease) -> None:
-        self.release(lease)
+        # In a child, where the lock may be held by a thread that does not exist.
+        self._claims.pop(lease.session, None)
 
     def read(self, session: SessionKey) -> Iterator[Line]:
         with self._lock:
@@ -213,6 +217,15 @@ class MemoryBackend:
     def _wake(self, session: SessionKey) -> None:
         for wake in self._waiting.get(session, ()):
             wake.set()
+
+
+def _reset_locks_in_child() -> None:
+    for backend in list(_backends):
+        backend._lock = threading.Lock()
+
+
+_backends: weakref.WeakSet[MemoryBackend] = weakref.WeakSet()
+os.register_at_fork(after_in_child=_reset_locks_in_child)
 
 
 def _reader(content: bytes) -> ReadAt:

@@ -213,6 +213,8 @@ class Runtime:
         leases = list(self._held.values()) + [lease for lease, _ in self._zombies.values()]
         self._lock = threading.Lock()
         self._verifying = threading.Lock()
+        self.watchdog.reset()
+        self.events.reset()
         self._held = {}
         self._zombies = {}
         for lease in leases:

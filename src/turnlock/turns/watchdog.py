@@ -19,7 +19,6 @@ machine that is always late would never see a deadline pass.
 from __future__ import annotations
 
 import math
-import os
 import threading
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -91,10 +90,10 @@ class Watchdog:
         self._revoke = revoke
         self._verify = verify
         self._on_gap = on_gap
-        self._reset()
-        os.register_at_fork(after_in_child=self._reset)
+        self.reset()
 
-    def _reset(self) -> None:
+    def reset(self) -> None:
+        """As new; for a child process, which has no thread of its parent."""
         self._lock = threading.Lock()
         self._nudge = threading.Event()
         self._wakes_at = -math.inf
@@ -122,30 +121,40 @@ class Watchdog:
         idle = 0
         verified = self._clock.monotonic()
         while True:
-            leases = self._leases()
             looked = self._clock.monotonic()
-            for due in overdue(leases, looked):
-                self._revoke(due)
-            if leases and looked - verified >= TICK:
-                verified = looked
-                self._verify(leases)
-            idle = 0 if leases else idle + 1
+            verify = looked - verified >= TICK
+            verified = looked if verify else verified
+            idle = 0 if self._look(looked, verify=verify) else idle + 1
             self._sleep(looked, forever=idle > _LINGER_TICKS)
+
+    def _look(self, now: float, *, verify: bool) -> bool:
+        """Revoke what is overdue; whether there is any lease.
+
+        In a frame of its own: what the thread still named while it sleeps would not be freed.
+        """
+        leases = self._leases()
+        for due in overdue(leases, now):
+            self._revoke(due)
+        if leases and verify:
+            self._verify(leases)
+        return bool(leases)
 
     def _sleep(self, looked: float, *, forever: bool) -> None:
         self._nudge.clear()
         # Announced before the deadlines are read: a lease that comes later sees it, and nudges.
         self._wakes_at = math.inf
-        leases = [lease for lease in self._leases() if lease.state in WRITABLE]
-        if forever and not leases:
+        earliest = min((deadline_of(lease)[0] for lease in self._writable()), default=None)
+        if earliest is None and forever:
             self._clock.wait(self._nudge, None)
             return
-        earliest = min((deadline_of(lease)[0] for lease in leases), default=math.inf)
-        self._wakes_at = wakes_at = min(looked + TICK, earliest)
+        self._wakes_at = wakes_at = min(looked + TICK, earliest or math.inf)
         if self._clock.wait(self._nudge, max(0.0, wakes_at - self._clock.monotonic())):
             return
         late = self._clock.monotonic() - wakes_at
         if late > GAP:
-            for lease in leases:
+            for lease in self._writable():
                 give_back(lease, gap=late, slept=max(0.0, wakes_at - looked))
             self._on_gap(late)
+
+    def _writable(self) -> list[Lease]:
+        return [lease for lease in self._leases() if lease.state in WRITABLE]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from functools import cache
 from typing import NamedTuple
 
 from .process import LinuxProcesses, PortableProcesses, Processes
@@ -24,7 +25,9 @@ class Platform(NamedTuple):
     processes: Processes
 
 
+@cache
 def native() -> Platform:
+    """This system's. One for the process: its waker has an inotify instance and a thread."""
     has_proc = os.path.exists("/proc/self/fd") and os.path.exists("/proc/self/stat")
     linux = has_proc and sys.platform == "linux"
     return Platform(

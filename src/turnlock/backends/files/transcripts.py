@@ -168,14 +168,20 @@ def file_of(fingerprint: Fingerprint) -> FileId:
 
 
 def _has_entry(content: mmap.mmap, wanted: str) -> bool:
-    needle = json.dumps(wanted).encode()
+    text = json.dumps(wanted).encode()
+    return any(_has_line(content, needle + text, wanted) for needle in (b'"id":', b'"id": '))
+
+
+def _has_line(content: mmap.mmap, needle: bytes, wanted: str) -> bool:
     found = content.find(needle)
     while found >= 0:
         start = content.rfind(b"\n", 0, found) + 1
         stop = content.find(b"\n", found)
-        entry = decode(content[start : stop if stop >= 0 else len(content)])
-        # A fragment without newline is no entry: it was never acknowledged.
-        if stop >= 0 and entry is not None and entry.get("id") == wanted:
+        if stop < 0:
+            # A fragment without newline is no entry: it was never acknowledged.
+            return False
+        entry = decode(content[start:stop])
+        if entry is not None and entry.get("id") == wanted:
             return True
-        found = content.find(needle, found + 1)
+        found = content.find(needle, stop)
     return False
