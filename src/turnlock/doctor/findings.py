@@ -12,11 +12,13 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 
 
 class Kind(NamedTuple):
-    """``fixable``: whether ``--fix`` repairs it."""
+    """``fixable``: whether ``--fix`` repairs it. ``kept``: a lock that lives, or may live: worth a
+    warning, but neither stale nor broken."""
 
     severity: Severity
     meaning: str
     fixable: bool = False
+    kept: bool = False
 
 
 KINDS: dict[str, Kind] = {
@@ -31,8 +33,8 @@ KINDS: dict[str, Kind] = {
     "stale-lock": Kind(
         "warning", "the holder is gone; the lock is removed, its markers written", fixable=True
     ),
-    "over-limit": Kind("warning", "a live holder is past its hold limit"),
-    "unknown-holder": Kind("warning", "nobody here can tell whether the holder lives"),
+    "over-limit": Kind("warning", "a live holder is past its hold limit", kept=True),
+    "unknown-holder": Kind("warning", "nobody here can tell whether the holder lives", kept=True),
     "young-lock": Kind("info", "the lock cannot be read, but may be half written: it is too young"),
     "lock-object": Kind("error", "what lies at a lock path is no file, or cannot be read"),
     "foreign-holder": Kind("info", "another program holds the session, and cannot be fenced"),
@@ -75,7 +77,7 @@ class Finding(NamedTuple):
 
     @property
     def is_trouble(self) -> bool:
-        return self.severity != "info" and not self.fixed
+        return self.severity != "info" and not self.fixed and not KINDS[self.check].kept
 
 
 def finding(
