@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from ..clock import iso
 
@@ -44,15 +44,7 @@ Reason = Literal[
     "operator",
     "interrupted",
 ]
-REASONS: tuple[Reason, ...] = (
-    "error",
-    "hold-limit",
-    "stall-limit",
-    "model-limit",
-    "cancelled",
-    "operator",
-    "interrupted",
-)
+REASONS: tuple[Reason, ...] = get_args(Reason)
 
 
 class Failure(NamedTuple):

@@ -23,11 +23,12 @@ from typing import Any, TypeVar
 
 from ..backends import Backend
 from ..transcript.history import Message
+from .face import TurnFace
 from .frames import task_frames
 from .lease import State
 from .queue import queues
 from .runtime import Runtime
-from .sync import cause, describe_model, passes_as_revoked
+from .sync import cause, passes_as_revoked
 from .taking import Attempt, Wanted, begin, busy_here, enter_queue
 from .turn import TurnCore, _current
 from .watching import AsyncWatch, Budget, IsContent
@@ -99,25 +100,8 @@ class _Done:
 _DONE = _Done()
 
 
-class AsyncTurn:
+class AsyncTurn(TurnFace):
     """One exclusive piece of work on a session, in a task. As `Turn`, but awaited."""
-
-    def __init__(self, core: TurnCore, default: Budget) -> None:
-        self._core = core
-        self._default = default
-
-    @property
-    def turn_id(self) -> str:
-        return self._core.lease.turn_id
-
-    @property
-    def session(self) -> str:
-        return self._core.lease.label
-
-    @property
-    def revoked(self) -> bool:
-        """Whether the session was taken from this turn, as far as this process knows."""
-        return self._core.lease.is_revoked
 
     @property
     def epoch(self) -> AwaitableEpoch:
@@ -166,17 +150,8 @@ class AsyncTurn:
         budget = self._default.with_limits(first, idle, content, what)
         return AsyncWatch(self._core, source, budget)
 
-    def describe_model(
-        self, *, provider: str | None = None, model: str | None = None, api: str | None = None
-    ) -> None:
-        """What an error marker says about the model, should the turn fail."""
-        describe_model(self._core, provider, model, api)
-
     async def _run(self, job: Callable[[], T]) -> T:
         return await learn_outcome(on_worker(job), lambda: self._core.lease.is_revoked)
-
-    def __repr__(self) -> str:
-        return f"<AsyncTurn {self.turn_id} of {self.session}: {self._core.lease.state.value}>"
 
 
 async def learn_outcome(future: asyncio.Future[T], hopeless: Callable[[], bool]) -> T:

@@ -10,6 +10,7 @@ from typing import Any
 from ..backends import Backend
 from ..errors import LeaseRevoked
 from ..transcript.history import Message
+from .face import TurnFace
 from .frames import thread_frames
 from .runtime import Runtime
 from .taking import Wanted, take_blocking
@@ -17,30 +18,13 @@ from .turn import TurnCore, _current
 from .watching import Budget, IsContent, watch_call, watch_stream
 
 
-class Turn:
+class Turn(TurnFace):
     """One exclusive piece of work on a session, in a thread.
 
     Every method raises `LeaseRevoked` once the session was taken from the turn, and nothing is
     written then. ``append`` raises `StoreError` when the storage fails and `TranscriptError` for
     what is no entry; in both cases nothing was acknowledged.
     """
-
-    def __init__(self, core: TurnCore, default: Budget) -> None:
-        self._core = core
-        self._default = default
-
-    @property
-    def turn_id(self) -> str:
-        return self._core.lease.turn_id
-
-    @property
-    def session(self) -> str:
-        return self._core.lease.label
-
-    @property
-    def revoked(self) -> bool:
-        """Whether the session was taken from this turn, as far as this process knows."""
-        return self._core.lease.is_revoked
 
     @property
     def epoch(self) -> int:
@@ -94,15 +78,6 @@ class Turn:
             return watch_call(self._core, stream, budget)
         return watch_stream(self._core, stream, budget)
 
-    def describe_model(
-        self, *, provider: str | None = None, model: str | None = None, api: str | None = None
-    ) -> None:
-        """What an error marker says about the model, should the turn fail."""
-        describe_model(self._core, provider, model, api)
-
-    def __repr__(self) -> str:
-        return f"<Turn {self.turn_id} of {self.session}: {self._core.lease.state.value}>"
-
 
 class OpenTurn:
     """The block of a `Turn`: takes, runs, ends."""
@@ -134,13 +109,6 @@ class OpenTurn:
             self.core.succeed()
         else:
             self.core.fail(*cause(error))
-
-
-def describe_model(
-    core: TurnCore, provider: str | None, model: str | None, api: str | None
-) -> None:
-    lease = core.lease
-    lease.provider, lease.model, lease.api = provider, model, api
 
 
 def cause(error: BaseException) -> tuple[str, str]:
