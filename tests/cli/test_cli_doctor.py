@@ -67,6 +67,18 @@ def test_the_report_can_be_read_at_night(state: Path, run_here: RunHere) -> None
     ]
 
 
+def test_a_live_lock_over_its_limit_is_no_trouble_but_is_not_passed_over(
+    state: Path, run_here: RunHere
+) -> None:
+    with sleeper() as process:
+        limits = {"starttime": start_time(process.pid), "maxHoldMs": 300_000}
+        lock(state, claim_of(process.pid, age=3600, **limits))
+        done = run_here("doctor", "--fix")
+    assert done.code == 0
+    assert "→ turnlock release main/a" in done.out
+    assert done.out.endswith("Nothing stale or broken is left; 1 warning to judge, see above.\n")
+
+
 @pytest.mark.processes
 def test_a_killed_command_is_found_and_repaired(state: Path) -> None:
     killed_holder(state, "T1")

@@ -78,6 +78,13 @@ def _summary(report: Report) -> list[str]:
     ]
     found = ", ".join(by_severity + ([f"{fixed} fixed"] if fixed else [])) or "none"
     lines = [f"{counted(len(report.locks), 'lock')}{stale}{removed}; findings: {found}"]
+    warnings = _number_left(report, "warning")
+    if report.is_sound and warnings:
+        # Locks that live, or may: doctor leaves them, and a person may have to decide.
+        text = (
+            f"Nothing stale or broken is left; {counted(warnings, 'warning')} to judge, see above."
+        )
+        return [*lines, paint(text, "warning")]
     if report.is_sound:
         return [*lines, paint("Nothing stale or broken is left.", "good")]
     return [*lines, paint("Something is stale or broken: see the findings above.", "warning")]
