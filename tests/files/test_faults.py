@@ -153,6 +153,23 @@ def test_a_full_disk_is_a_typed_error_and_the_session_goes_on(state: Path, room:
     assert texts == ["1", "4"]
 
 
+class RemovedByHand(FileOps):
+    """Removes the lock file by hand in the moment before it is released."""
+
+    def unlink(self, path: str) -> None:  # type: ignore[override]
+        if path.endswith(".jsonl.lock"):
+            os.unlink(path)
+        os.unlink(path)
+
+
+def test_a_lock_file_removed_in_the_moment_of_its_release_is_released(state: Path) -> None:
+    store = a_store(state, RemovedByHand())
+    for _ in range(2):
+        with store.turn("main/a", wait=0) as turn:
+            turn.append(turnlock.user("1"))
+    assert_turns_are_whole(store)
+
+
 class NoRoomForClaims(FileOps):
     full = False
 

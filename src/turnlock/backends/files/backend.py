@@ -453,7 +453,11 @@ class FilesBackend(Listing):
 
     def _unlink_if_named(self, lease: FileLease) -> None:
         if self._named(lease.place.lock) == lease.claim_id:
-            self._files.unlink(lease.place.lock)
+            try:
+                self._files.unlink(lease.place.lock)
+            except FileNotFoundError:
+                # Somebody removed it by hand in this very moment, which is what was wanted.
+                pass
 
     def abandon(self, lease: FileLease) -> None:
         lease.released = True
