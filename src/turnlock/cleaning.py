@@ -27,6 +27,9 @@ def clean_lock(
     if held is None:
         return record
     settle_and_release(runtime, backend, held, record.session or record.path)
+    if not backend.is_gone(record):
+        # Its marker cannot be written now; a dead claim of ours stands for it.
+        return record
     reason = record.reasons[0] if record.reasons else "stale"
     runtime.events.emit(
         LockReclaimed(record.session or record.path, record.pid, record.turn_id, reason)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import turnlock
+from tests.helpers import child
 from turnlock.backends.files import FilesBackend, StateDirectory, portable
 from turnlock.backends.files.fileops import FileOps, Handle
 from turnlock.store import Store
@@ -151,6 +152,32 @@ def test_a_full_disk_is_a_typed_error_and_the_session_goes_on(state: Path, room:
     assert_turns_are_whole(store)
     texts = [e["message"]["content"][0]["text"] for e in store.read("main/a") if "message" in e]
     assert texts == ["1", "4"]
+
+
+def test_a_marker_that_clean_up_cannot_write_is_written_by_the_next_turn(state: Path) -> None:
+    """Of a turn that wrote nothing, the dead claim is the only record: it must not be removed."""
+    with child(DIES_UNWRITTEN, state) as process:
+        process.expect("holding")
+        process.kill()
+    files = FullDisk()
+    store = a_store(state, files)
+    files.room = 0
+    (record,) = store.clean_stale()
+    assert not record.removed
+    files.room = 10**9
+    with store.turn("main/a", wait=0) as turn:
+        turn.append(turnlock.user("next"))
+    marked = [e["data"]["turnId"] for e in store.read("main/a") if "reason" in e.get("data", {})]
+    assert marked == ["T1"]
+    assert_turns_are_whole(store)
+
+
+DIES_UNWRITTEN = """
+    import turnlock
+    with turnlock.open_store(sys.argv[1]).turn("main/a", turn_id="T1"):
+        print("holding", flush=True)
+        sys.stdin.readline()
+"""
 
 
 class RemovedByHand(FileOps):

@@ -88,6 +88,16 @@ def test_clean_up_keeps_what_it_cannot_judge_and_goes_on(
     assert not dead.with_name("b.jsonl").exists()
 
 
+def test_one_agent_directory_that_cannot_be_listed_hides_no_other(store: Store, lock: Path) -> None:
+    dead = '{"pid": 2147483646, "createdAt": "2026-01-01T00:00:00Z"}'
+    lock.write_text(dead)
+    loop = lock.parent.parent.parent / "aaa"
+    loop.mkdir()
+    (loop / "sessions").symlink_to("sessions")
+    assert [record.removed for record in store.clean_stale()] == [True]
+    assert list(store.sessions()) == []
+
+
 class Unreadable(FileOps):
     """Fails the reads of one path, as a disk with a bad block does."""
 

@@ -177,6 +177,14 @@ class Backend(Protocol[L]):
         """Give the session back. Does nothing for a lease that has it no more."""
         ...
 
+    def is_gone(self, record: LockRecord) -> bool:
+        """Whether nothing is at the lock's path any more."""
+        ...
+
+    def leave_owing(self, lease: L) -> None:
+        """Give the session back with its claim left behind, dead: the next taker pays."""
+        ...
+
     def abandon(self, lease: L) -> None:
         """Drop what this process keeps of a lease that belongs to its parent (after a fork)."""
         ...

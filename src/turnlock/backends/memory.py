@@ -146,6 +146,12 @@ class MemoryBackend:
                 del self._claims[lease.session]
                 self._wake(lease.session)
 
+    def is_gone(self, record: LockRecord) -> bool:
+        return all(record.path != other.path for other in self.locks())
+
+    def leave_owing(self, lease: MemoryLease) -> None:
+        self.release(lease)
+
     def abandon(self, lease: MemoryLease) -> None:
         # In a child, where the lock may be held by a thread that does not exist.
         self._claims.pop(lease.session, None)

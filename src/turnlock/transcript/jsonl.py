@@ -55,7 +55,7 @@ def encode(entry: Mapping[str, Any]) -> bytes:
 def decode(line: bytes) -> Entry | None:
     """The entry of a line, or None when the line is damaged."""
     try:
-        value = json.loads(line, parse_constant=_refuse)
+        value = _decoder.decode(line.decode("utf-8-sig"))
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
@@ -86,3 +86,6 @@ def read_lines(read_at: ReadAt) -> Iterator[Line]:
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
+
+
+_decoder = json.JSONDecoder(parse_constant=_refuse)

@@ -63,7 +63,8 @@ def read_tail(read_at: ReadAt, size: int, *, turns: int = 1) -> Tail:
             continue
         if last_id is not None and b'"epoch"' not in raw:
             continue
-        entry = decode(raw)
+        # What has no quote is no entry: a file full of blank lines must not cost a take its time.
+        entry = decode(raw) if b'"' in raw else None
         if entry is None:
             continue
         if last_id is None and entry.get("type") != "session":
@@ -98,7 +99,7 @@ def ends_unanswered(read_at: ReadAt, size: int) -> bool:
     it was killed in mid-turn is told from one that it left in peace.
     """
     for _, raw, complete in _lines_backwards(read_at, size):
-        entry = decode(raw) if complete else None
+        entry = decode(raw) if complete and b'"' in raw else None
         if entry is None:
             continue
         if custom_type(entry) in TERMINAL:

@@ -148,7 +148,8 @@ def settle_and_release(
 ) -> None:
     """Write what was owed to a lease that was taken for nothing else, and release it.
 
-    Returns after a second when the disk hangs; the job goes on without its caller.
+    What cannot be written stays owed by a dead claim. Returns after a second when the disk hangs;
+    the job goes on without its caller.
     """
     done = threading.Event()
 
@@ -179,15 +180,18 @@ def _settle_and_release(
         on_marked=lambda failure: runtime.marked(label, failure),
         details={details.turn_id: details} if details else None,
     )
+    give_back = backend.release
     try:
         writer.settle()
     except Lost:
         logger.warning("session %s: somebody else took it before its marker was written", label)
     except _STORAGE_ERRORS as error:
-        owed = details.turn_id if details else next((t.turn_id for t in held.owed if t.turn_id), "")
-        runtime.marker_owed(label, owed or "", error)
+        owed = next((turn.turn_id for turn in held.owed if turn.turn_id), None)
+        runtime.marker_owed(label, details.turn_id if details else owed or "", error)
+        # Of a turn that wrote nothing, our claim is the only record: it stays, for the next taker.
+        give_back = backend.leave_owing if owed else backend.release
     try:
-        backend.release(held)
+        give_back(held)
     except _STORAGE_ERRORS as error:
         logger.error("session %s: the lock could not be released: %s", label, error)
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..backends import Backend, BackendLease, Holder, TakeRequest
-from ..errors import AlreadyHeld, SessionBusy
+from ..errors import AlreadyHeld, LimitsError, SessionBusy
 from ..events import TurnQueued
 from ..limits import check_limit, check_wait
 from ..session import SessionKey
@@ -22,6 +22,8 @@ from .queue import Ticket, queues
 from .runtime import Runtime
 
 _FOREVER = 3600.0
+# What a claim gives back as it was, and a marker has room for.
+_TURN_ID_MAX = 100
 
 
 class Wanted(NamedTuple):
@@ -55,6 +57,8 @@ def wanted(
     is_turn: bool = True,
 ) -> Wanted:
     """Check what a caller asks for. Raises `LimitsError`."""
+    if turn_id is not None and not (isinstance(turn_id, str) and 0 < len(turn_id) <= _TURN_ID_MAX):
+        raise LimitsError("turn_id", turn_id, f"it is text of 1 to {_TURN_ID_MAX} characters")
     hold = check_limit("max_hold", max_hold)
     assert hold is not None
     return Wanted(

@@ -459,6 +459,15 @@ class FilesBackend(Listing):
                 # Somebody removed it by hand in this very moment, which is what was wanted.
                 pass
 
+    def is_gone(self, record: LockRecord) -> bool:
+        with Storage("look", record.path):
+            return self._named(record.path) is None
+
+    def leave_owing(self, lease: FileLease) -> None:
+        with lease.mutex, Storage("release", lease.place.lock):
+            lease.released = True
+            self._files.flock(lease.claim, fcntl.LOCK_UN)
+
     def abandon(self, lease: FileLease) -> None:
         lease.released = True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from .fileops import FileOps, Handle
 from .inspect import Inspector
 from .layout import LOCK_SUFFIX, TRANSCRIPT_SUFFIX, Layout, is_transcript, list_names
 from .storage import Storage
+
+logger = logging.getLogger("turnlock")
 
 
 class Listing:
@@ -63,9 +66,7 @@ class Listing:
 
     def sessions(self) -> Iterator[SessionRecord]:
         for agent, directory in self.layout.directories(self._files):
-            with Storage("list", directory):
-                names = list_names(self._files, directory)
-            for base in filter(is_transcript, names):
+            for base in filter(is_transcript, self._names(directory)):
                 name = base[: -len(TRANSCRIPT_SUFFIX)]
                 path = f"{directory}/{base}"
                 status = self._status(path)
@@ -77,14 +78,20 @@ class Listing:
 
     def locks(self, *, stale_after: float = STALE_AFTER) -> Iterator[LockRecord]:
         for _, directory in self.layout.directories(self._files):
-            with Storage("list", directory):
-                names = list_names(self._files, directory)
-            for base in names:
+            for base in self._names(directory):
                 if base.endswith(LOCK_SUFFIX):
                     place = self.layout.place_of_lock(f"{directory}/{base}")
                     record = self._inspector.record(place, stale_after=stale_after)
                     if record is not None:
                         yield record
+
+    def _names(self, directory: str) -> list[str]:
+        """One directory that cannot be listed hides no other."""
+        try:
+            return list_names(self._files, directory)
+        except OSError as error:
+            logger.warning("directory left out: path=%s: %s", directory, error.strerror)
+            return []
 
     def _status(self, path: str) -> os.stat_result | None:
         try:
