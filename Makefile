@@ -21,7 +21,7 @@ $(READY): pyproject.toml requirements/dev.txt
 	@touch $@
 
 run: setup
-	$(BIN)/turnlock gateway --state-dir "$${TURNLOCK_STATE_DIR:-.state}"
+	@$(BIN)/turnlock gateway --state-dir "$${TURNLOCK_STATE_DIR:-.state}"
 
 test: setup
 	$(BIN)/python -m pytest $(ARGS)
