@@ -169,10 +169,12 @@ def test_a_waiter_wakes_when_the_session_is_released(backend: Backend[Any]) -> N
     wake = threading.Event()
     releasing = threading.Thread(target=backend.release, args=(lease,))
     releasing.start()
+    standing = backend.line_up(KEY)
     # Returning at all is the point: the fallback poll would not be a failure, a hang would.
-    while isinstance(got := backend.take(KEY, request("T2")), Holder):
-        backend.wait(KEY, got, 30.0, wake)
+    while isinstance(got := backend.take(KEY, request("T2"), standing=standing), Holder):
+        backend.wait(KEY, got, standing, 30.0, wake)
         got.close()
+    standing.close()
     releasing.join()
     holder.close()
     assert backend.holds(got)
@@ -184,7 +186,7 @@ def test_a_waiter_can_be_called_off(backend: Backend[Any]) -> None:
     assert isinstance(holder, Holder)
     wake = threading.Event()
     wake.set()
-    backend.wait(KEY, holder, 3600.0, wake)
+    backend.wait(KEY, holder, backend.line_up(KEY), 3600.0, wake)
     holder.close()
     assert backend.holds(lease)
 

@@ -23,6 +23,7 @@ from turnlock.transcript.jsonl import encode
 CALLS = (
     *("open", "read_at", "write", "stat_handle", "stat_path", "link", "link_unnamed", "rename"),
     *("unlink", "flock", "fsync", "fdatasync", "make_directory", "names"),
+    *("lock_byte", "locked_byte"),
 )
 
 

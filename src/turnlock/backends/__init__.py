@@ -57,7 +57,8 @@ class Superseded(NamedTuple):
 class Holder(NamedTuple):
     """Who holds a session, as far as its claim says. Seconds; None where it is unknown.
 
-    ``token`` is the backend's own, for waiting; `close` gives it back.
+    ``token`` is the backend's own, for waiting; `close` gives it back. Nothing is known of a
+    holder that does not hold yet: a waiter that comes first.
     """
 
     pid: int | None
@@ -68,6 +69,12 @@ class Holder(NamedTuple):
 
     def close(self) -> None:
         self.token.close()
+
+
+class Standing(Protocol):
+    """A waiter's place in line. Who came first tries first; it says nothing of who holds."""
+
+    def close(self) -> None: ...
 
 
 class BackendLease(Protocol):
@@ -128,16 +135,26 @@ class Backend(Protocol[L]):
         ...
 
     def take(
-        self, session: SessionKey, request: TakeRequest, *, waited: bool = False
+        self, session: SessionKey, request: TakeRequest, *, standing: Any = None
     ) -> L | Holder:
         """Take the session if it is free or its claim is stale; else say who holds it.
 
-        ``waited``: the caller comes from a wait, so a stale claim is likelier than none.
+        ``standing`` is what `line_up` gave, for a caller that waits. Who stands further
+        behind, and who released a moment ago, is told of a `Holder` that names nobody.
         """
         ...
 
+    def line_up(self, session: SessionKey) -> Standing:
+        """A place in the line of the waiters of all processes, until it is closed."""
+        ...
+
     def wait(
-        self, session: SessionKey, holder: Holder, timeout: float, wake: threading.Event
+        self,
+        session: SessionKey,
+        holder: Holder,
+        standing: Any,
+        timeout: float,
+        wake: threading.Event,
     ) -> None:
         """Block until it is worth taking again: release, death, time-out, or ``wake`` set."""
         ...

@@ -25,6 +25,7 @@ from . import (
     LockRecord,
     Lost,
     SessionRecord,
+    Standing,
     Superseded,
     TailMoved,
     TakeRequest,
@@ -45,6 +46,13 @@ class MemoryLease:
         """A holder's token has nothing to give back here."""
 
 
+class NoLine:
+    """One process has a queue already."""
+
+    def close(self) -> None:
+        pass
+
+
 class MemoryBackend:
     """What ``open_store("memory:")`` opens. Each instance has sessions of its own."""
 
@@ -62,7 +70,7 @@ class MemoryBackend:
         return id(self), session
 
     def take(
-        self, session: SessionKey, request: TakeRequest, *, waited: bool = False
+        self, session: SessionKey, request: TakeRequest, *, standing: object = None
     ) -> MemoryLease | Holder:
         with self._lock:
             held = self._claims.get(session)
@@ -74,8 +82,16 @@ class MemoryBackend:
                 return self._take_from(held, request, "hold-limit")
             return Holder(self._pid, held.request.turn_id, age, limit, held)
 
+    def line_up(self, session: SessionKey) -> Standing:
+        return NoLine()
+
     def wait(
-        self, session: SessionKey, holder: Holder, timeout: float, wake: threading.Event
+        self,
+        session: SessionKey,
+        holder: Holder,
+        standing: object,
+        timeout: float,
+        wake: threading.Event,
     ) -> None:
         with self._lock:
             if self._claims.get(session) is not holder.token:

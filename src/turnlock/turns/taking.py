@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..backends import Backend, BackendLease, Holder, TakeRequest
+from ..backends import Backend, BackendLease, Holder, Standing, TakeRequest
 from ..errors import AlreadyHeld, LimitsError, SessionBusy
 from ..events import TurnQueued
 from ..limits import check_limit, check_wait
@@ -100,25 +100,32 @@ class Attempt:
         ``found`` is what a first take gave, if there was one.
         """
         want = self._want
-        waited = False
-        while True:
-            if found is None:
-                found = self._backend.take(want.session, want.request(), waited=waited)
-            if not isinstance(found, Holder):
-                return self._found(found)
-            try:
-                left = want.wait - self.waited()
-                if left <= 0:
-                    raise self._busy(found)
-                self._runtime.watchdog.start()
-                # Before the flag is read, so that giving up is seen there or wakes the wait.
-                wake = self._wake = threading.Event()
-                if self._given_up:
-                    return None
-                self._backend.wait(want.session, found, min(left, _FOREVER), wake)
-            finally:
-                found.close()
-            found, waited = None, True
+        standing: Standing | None = None
+        try:
+            while True:
+                if found is None:
+                    found = self._backend.take(want.session, want.request(), standing=standing)
+                if not isinstance(found, Holder):
+                    return self._found(found)
+                try:
+                    left = want.wait - self.waited()
+                    if left <= 0:
+                        raise self._busy(found)
+                    # Before the flag is read, so that giving up is seen there or wakes the wait.
+                    wake = self._wake = threading.Event()
+                    if self._given_up:
+                        return None
+                    if standing is None:
+                        self._runtime.watchdog.start()
+                        standing = self._backend.line_up(want.session)
+                    self._backend.wait(want.session, found, standing, min(left, _FOREVER), wake)
+                finally:
+                    found.close()
+                found = None
+        finally:
+            # Not before the session is taken: it is then that the next in line comes first.
+            if standing is not None:
+                standing.close()
 
     def waited(self) -> float:
         return self._runtime.clock.monotonic() - self._started

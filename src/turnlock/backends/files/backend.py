@@ -12,7 +12,6 @@ from ...errors import LockPathError, StoreError, TranscriptError
 from ...session import SessionKey
 from ...transcript.tail import Tail
 from .. import (
-    OVER_LIMIT_GRACE,
     STALE_AFTER,
     Holder,
     LockRecord,
@@ -29,19 +28,18 @@ from .inspect import FileId, Inspector, Judged, file_id
 from .judgement import State
 from .layout import Layout, Place
 from .lease import FileLease
+from .line import Line, Standing
 from .listing import Listing
 from .platform import Platform, native
 from .storage import Storage, storage_error
 from .transcripts import Idle, Transcripts, file_of
+from .waiting import Waiting, held, is_past_grace, vacant
 
 # A claim that is unreadable may be one that a foreign writer is just making.
 _BIRTH_PATIENCE = 0.5
 _BIRTH_PAUSE = 0.02
 # How often a take starts again because the lock changed hands under it; far above what races give.
 _TAKE_ATTEMPTS_MAX = 1000
-# The event of a holder's death can come a moment before the kernel drops its flock.
-_AFTER_EVENT_TRIES = 24
-_AFTER_EVENT_PAUSE = 50e-6
 # The turn of another program's claim, which names none. It is owed a marker all the same.
 _FOREIGN = "foreign-pid-"
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
@@ -75,6 +73,8 @@ class FilesBackend(Listing):
         self._durable = durability == "fsync"
         self._nursery = Nursery(files, unnamed=self._platform.unnamed_files)
         self._scribe = Scribe(self._platform.processes)
+        self._line = Line(files, self._clock)
+        self._waiting = Waiting(files, self._clock, self._platform.waker, self._inspector)
         self._transcripts = Transcripts(
             files,
             self._clock,
@@ -90,43 +90,54 @@ class FilesBackend(Listing):
     # Taking
 
     def take(
-        self, session: SessionKey, request: TakeRequest, *, waited: bool = False
+        self, session: SessionKey, request: TakeRequest, *, standing: Standing | None = None
     ) -> FileLease | Holder:
         place = self.layout.place(session)
         try:
-            # Most locks are free: trying is cheaper than looking first.
-            lease = None if waited else self._claim_free(place, request)
-            if lease is not None:
-                lease = self._begun(lease, request)
-            return lease or self._take_contended(place, request)
+            if standing is None:
+                if self._line.has_to_give_way(place):
+                    return vacant(place)
+                # Most locks are free: trying is cheaper than looking first.
+                lease = self._claim_free(place, request)
+                if lease is not None and self._begun(lease, request) is not None:
+                    return lease
+            return self._take_contended(place, request, standing)
         except OSError as error:
             raise storage_error("take", place.lock, error) from error
 
-    def _take_contended(self, place: Place, request: TakeRequest) -> FileLease | Holder:
+    def _take_contended(
+        self, place: Place, request: TakeRequest, standing: Standing | None
+    ) -> FileLease | Holder:
         patience = self._clock.monotonic() + _BIRTH_PATIENCE
         for _ in range(_TAKE_ATTEMPTS_MAX):
-            found = self._take_once(place, request, patience)
+            found = self._take_once(place, request, patience, standing)
             if found is not None:
                 return found
         raise StoreError(place.lock, "take", f"it changed hands {_TAKE_ATTEMPTS_MAX} times")
 
     def _take_once(
-        self, place: Place, request: TakeRequest, patience: float
+        self, place: Place, request: TakeRequest, patience: float, standing: Standing | None
     ) -> FileLease | Holder | None:
-        judged = self._inspector.look(place, to_take=True, stale_after=STALE_AFTER)
+        # Who stands further behind probes lightly, or whoever comes first would be refused.
+        may_try = standing is None or standing.may_try()
+        judged = self._inspector.look(place, to_take=may_try, stale_after=STALE_AFTER)
+        reason = None if judged is None else _reason_to_supersede(judged)
+        if (judged is None or reason is not None) and not may_try:
+            return vacant(place, judged)
         if judged is None:
             lease = self._claim_free(place, request)
-        elif judged.verdict.state is State.STALE:
-            lease = self._supersede(place, request, judged, "interrupted")
-        elif _is_past_grace(judged):
-            lease = self._supersede(place, request, judged, "hold-limit")
+        elif reason is not None:
+            lease = self._supersede(place, request, judged, reason)
         elif judged.verdict.state is State.YOUNG:
             judged.close()
             self._wait_for_birth(place, patience)
             return None
         else:
-            claim = judged.claim
-            return Holder(claim.pid, claim.turn_id, judged.age, claim.max_hold, judged)
+            if standing is not None:
+                standing.sees_holder()
+            return held(judged)
+        if lease is not None and standing is not None:
+            standing.took()
         return lease and self._begun(lease, request)
 
     def _wait_for_birth(self, place: Place, patience: float) -> None:
@@ -432,6 +443,7 @@ class FilesBackend(Listing):
         if transcript is None:
             self._unlink_under(self._transcripts.open_to_guard(place), lease)
             return
+        self._line.give_way(place, transcript)
         with self._transcripts.guard(place, transcript):
             fingerprint = self._transcripts.fingerprint(place.transcript)
             same = fingerprint is not None and file_of(fingerprint) == lease.transcript_id
@@ -484,33 +496,25 @@ class FilesBackend(Listing):
 
     # Waiting
 
+    def line_up(self, session: SessionKey) -> Standing:
+        return self._line.join(self.layout.place(session))
+
     def wait(
-        self, session: SessionKey, holder: Holder, timeout: float, wake: threading.Event
+        self,
+        session: SessionKey,
+        holder: Holder,
+        standing: Standing,
+        timeout: float,
+        wake: threading.Event,
     ) -> None:
-        judged: Judged = holder.token
-        watch = self._platform.waker.watch(judged.handle, wake)
-        try:
-            # After the watch began, or what happened in between would be slept through.
-            if self._changed_hands(judged):
-                return
-            if _is_ours_and_live(judged) and judged.limit is not None and judged.age is not None:
-                timeout = min(timeout, max(0.0, judged.limit + OVER_LIMIT_GRACE - judged.age))
-            if self._clock.wait(wake, min(timeout, watch.interval)):
-                for _ in range(_AFTER_EVENT_TRIES):
-                    if self._changed_hands(judged):
-                        return
-                    self._clock.sleep(_AFTER_EVENT_PAUSE)
-        finally:
-            watch.close()
-
-    def _changed_hands(self, judged: Judged) -> bool:
-        if self._named(judged.place.lock) != judged.id:
-            return True
-        return _is_ours_and_live(judged) and self._inspector.is_free(judged.handle)
+        self._waiting.wait(holder.token, standing, timeout, wake)
 
 
-def _is_ours_and_live(judged: Judged) -> bool:
-    return judged.claim.is_ours and judged.verdict.state is State.LIVE
+def _reason_to_supersede(judged: Judged) -> str | None:
+    """Why a waiter may take the session from this claim; None when it may not."""
+    if judged.verdict.state is State.STALE:
+        return "interrupted"
+    return "hold-limit" if is_past_grace(judged) else None
 
 
 def _may_be_revoked(judged: Judged) -> bool:
@@ -527,14 +531,6 @@ def _foreign_turn(judged: Judged) -> str | None:
 def _owes_for_sure(turn: Superseded) -> bool:
     """A turn of ours owes its marker; a foreign one only if the transcript shows it cut off."""
     return turn.turn_id is not None and not turn.turn_id.startswith(_FOREIGN)
-
-
-def _is_past_grace(judged: Judged) -> bool:
-    if not judged.claim.is_ours or not judged.verdict.over_limit:
-        return False
-    assert judged.age is not None
-    assert judged.limit is not None
-    return judged.age > judged.limit + OVER_LIMIT_GRACE
 
 
 def _why_unknown(judged: Judged) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import struct
 import threading
 import weakref
 
@@ -52,6 +53,17 @@ os.register_at_fork(
     after_in_parent=_fork_lock.release,
     after_in_child=_close_in_child,
 )
+
+
+# Linux has locks of an open file description since 3.15; -1 makes the call fail elsewhere.
+_OFD_GETLK = getattr(fcntl, "F_OFD_GETLK", -1)
+_OFD_SETLK = getattr(fcntl, "F_OFD_SETLK", -1)
+# struct flock of Linux with 64-bit offsets: type, whence, start, length, pid.
+_FLOCK = struct.Struct("hhqqi4x")
+
+
+def _byte_lock(kind: int, start: int, length: int) -> bytes:
+    return _FLOCK.pack(kind, os.SEEK_SET, start, length, 0)
 
 
 class FileOps:
@@ -105,6 +117,16 @@ class FileOps:
 
     def flock(self, handle: Handle, operation: int) -> None:
         fcntl.flock(handle.fd, operation)
+
+    def lock_byte(self, handle: Handle, offset: int) -> None:
+        """A shared lock of the open file on one byte. OSError where the system has none."""
+        fcntl.fcntl(handle.fd, _OFD_SETLK, _byte_lock(fcntl.F_RDLCK, offset, 1))
+
+    def locked_byte(self, handle: Handle, start: int, stop: int) -> int | None:
+        """A byte of the range that another open file has locked; None when there is none."""
+        asked = _byte_lock(fcntl.F_WRLCK, start, stop - start)
+        kind, _, found, _, _ = _FLOCK.unpack(fcntl.fcntl(handle.fd, _OFD_GETLK, asked))
+        return None if kind == fcntl.F_UNLCK else found
 
     def fsync(self, handle: Handle) -> None:
         os.fsync(handle.fd)
