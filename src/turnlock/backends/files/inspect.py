@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import stat
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from ...clock import Clock
@@ -15,7 +16,7 @@ from .claim import CLAIM_BYTES_MAX, Claim, parse_claim
 from .fileops import FileOps, Handle
 from .judgement import Evidence, Here, State, Verdict, judge
 from .layout import Place
-from .process import PidStatus, Processes
+from .process import ClaimVersion, PidStatus, Processes
 
 FileId = tuple[int, int]
 
@@ -91,6 +92,12 @@ class Inspector:
             handle.close()
             raise
 
+    def prepare_sweep(self, paths: Iterable[str]) -> None:
+        """Look once what would otherwise be looked up for each of these locks."""
+        self._processes.look_elsewhere(
+            _version(status) for path in paths if (status := self._status(path)) is not None
+        )
+
     def record(self, place: Place, *, stale_after: float) -> LockRecord | None:
         """The lock as a record for people, also when it cannot be judged; None if there is none."""
         try:
@@ -146,7 +153,9 @@ class Inspector:
         elsewhere = False
         if claim is not None and not claim.is_ours and claim.pid is not None:
             process = self._processes.look_up(claim.pid)
-            elsewhere = not process.alive and self._processes.is_pid_elsewhere(claim.pid)
+            elsewhere = not process.alive and self._processes.is_pid_elsewhere(
+                claim.pid, _version(status)
+            )
         file_age = max(0.0, self._clock.wall() - status.st_mtime)
         return Evidence(self.here, held, age, file_age, process, elsewhere)
 
@@ -160,6 +169,12 @@ class Inspector:
         age = self._clock.wall() - claim.created
         # A clock that was wrong wrote a time to come; the file's own time is the better guess.
         return age if age >= 0 else max(0.0, self._clock.wall() - status.st_mtime)
+
+    def _status(self, path: str) -> os.stat_result | None:
+        try:
+            return self._files.stat_path(path)
+        except OSError:
+            return None
 
     def _open(self, path: str) -> Handle | None:
         try:
@@ -192,6 +207,10 @@ class Inspector:
         if not exclusive:
             self._files.flock(handle, fcntl.LOCK_UN)
         return False
+
+
+def _version(status: os.stat_result) -> ClaimVersion:
+    return status.st_dev, status.st_ino, status.st_ctime_ns
 
 
 def _kind(status: os.stat_result) -> str:

@@ -77,13 +77,18 @@ class Listing:
                     yield SessionRecord(f"{agent}/{name}", path, status.st_size, modified)
 
     def locks(self, *, stale_after: float = STALE_AFTER) -> Iterator[LockRecord]:
-        for _, directory in self.layout.directories(self._files):
-            for base in self._names(directory):
-                if base.endswith(LOCK_SUFFIX):
-                    place = self.layout.place_of_lock(f"{directory}/{base}")
-                    record = self._inspector.record(place, stale_after=stale_after)
-                    if record is not None:
-                        yield record
+        paths = [
+            f"{directory}/{base}"
+            for _, directory in self.layout.directories(self._files)
+            for base in self._names(directory)
+            if base.endswith(LOCK_SUFFIX)
+        ]
+        self._inspector.prepare_sweep(paths)
+        for path in paths:
+            place = self.layout.place_of_lock(path)
+            record = self._inspector.record(place, stale_after=stale_after)
+            if record is not None:
+                yield record
 
     def _names(self, directory: str) -> list[str]:
         """One directory that cannot be listed hides no other."""

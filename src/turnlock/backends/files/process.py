@@ -9,6 +9,7 @@ NSpid, so on Linux /proc is read here; elsewhere psutil answers, without start t
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from enum import Enum
 from functools import cached_property
 from typing import NamedTuple, Protocol
@@ -28,6 +29,9 @@ class ProcessFacts(NamedTuple):
     start_time: int | None
 
 
+# (device, inode, ctime): equal for two looks at a lock file that nobody wrote in between.
+ClaimVersion = tuple[int, int, int]
+
 GONE = ProcessFacts(alive=False, start_time=None)
 
 
@@ -45,13 +49,28 @@ class Processes(Protocol):
         """A process in state Z or X is not alive: it runs nothing and holds nothing."""
         ...
 
-    def is_pid_elsewhere(self, pid: int) -> bool:
-        """Whether a process of another pid namespace has this number there."""
+    def is_pid_elsewhere(self, pid: int, claim: ClaimVersion) -> bool:
+        """Whether a process of another pid namespace has this number there.
+
+        ``claim`` is the one that names the pid: see `look_elsewhere`.
+        """
+        ...
+
+    def look_elsewhere(self, claims: Iterable[ClaimVersion]) -> None:
+        """Look once for a sweep over these claims.
+
+        They were written before, so the processes that they name ran before: one that is not there
+        now is dead, and stays dead. A claim that is changed later is another version, and is looked
+        up by itself.
+        """
         ...
 
 
 class LinuxProcesses:
     """From /proc."""
+
+    def __init__(self) -> None:
+        self._sweep: tuple[frozenset[ClaimVersion], frozenset[int]] = (frozenset(), frozenset())
 
     @cached_property
     def host(self) -> str:
@@ -79,12 +98,13 @@ class LinuxProcesses:
             return GONE
         return ProcessFacts(alive=True, start_time=int(fields[19]))
 
-    def is_pid_elsewhere(self, pid: int) -> bool:
-        return any(
-            len(numbers) > 1 and numbers[-1] == str(pid)
-            for name in os.listdir("/proc")
-            if name.isdecimal() and (numbers := _namespace_pids(name))
-        )
+    def is_pid_elsewhere(self, pid: int, claim: ClaimVersion) -> bool:
+        swept, elsewhere = self._sweep
+        return pid in (elsewhere if claim in swept else _pids_elsewhere())
+
+    def look_elsewhere(self, claims: Iterable[ClaimVersion]) -> None:
+        swept = frozenset(claims)
+        self._sweep = (swept, _pids_elsewhere() if swept else frozenset())
 
 
 class PortableProcesses:
@@ -115,8 +135,11 @@ class PortableProcesses:
             dead = False
         return GONE if dead else ProcessFacts(alive=True, start_time=None)
 
-    def is_pid_elsewhere(self, pid: int) -> bool:
+    def is_pid_elsewhere(self, pid: int, claim: ClaimVersion) -> bool:
         return False
+
+    def look_elsewhere(self, claims: Iterable[ClaimVersion]) -> None:
+        pass
 
 
 def _exists(pid: int) -> bool:
@@ -127,6 +150,11 @@ def _exists(pid: int) -> bool:
     except OSError:
         return True
     return True
+
+
+def _pids_elsewhere() -> frozenset[int]:
+    found = (_namespace_pids(name) for name in os.listdir("/proc") if name.isdecimal())
+    return frozenset(int(numbers[-1]) for numbers in found if len(numbers) > 1)
 
 
 def _namespace_pids(name: str) -> list[str]:
