@@ -16,6 +16,7 @@ from .entries import Entry
 
 LINE_BYTES_MAX = 64 * 1024 * 1024
 _CHUNK_BYTES = 256 * 1024
+_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _LINE_BREAKS = re.compile("[\u0085\u2028\u2029]")
 
 # (offset, length) -> at most that many bytes from there; empty at the end.
@@ -37,7 +38,7 @@ def encode(entry: Mapping[str, Any]) -> bytes:
     TypeError when the entry is not JSON.
     """
     try:
-        text = json.dumps(entry, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = _encoder.encode(entry)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if not text.isascii():

@@ -168,7 +168,10 @@ class Writer:
         last_id = self._held.tail.last_id
         wall = self._clock.wall()
         for number, entry in numbered:
-            lines.append(_line(entry, last_id, number, wall))
+            try:
+                lines.append(_line(entry, last_id, number, wall))
+            except (TypeError, ValueError) as error:
+                raise TranscriptError(self._label, f"the entry is not JSON: {error}") from None
             last_id = entry["id"]
         ended = bool(numbered) and custom_type(numbered[-1][1]) in TERMINAL
         last = TurnSeen(epoch, self._turn_id, ended, None)
@@ -247,8 +250,4 @@ def _checked(entry: Mapping[str, Any], label: str) -> Entry:
     for name in ("parentId", "timestamp"):
         if not isinstance(made.get(name), str):
             made.pop(name, None)
-    try:
-        encode(made)
-    except (TypeError, ValueError) as error:
-        raise TranscriptError(label, f"the entry is not JSON: {error}") from None
     return made

@@ -32,7 +32,7 @@ from .line import Line, Standing
 from .listing import Listing
 from .platform import Platform, native
 from .storage import Storage, storage_error
-from .transcripts import Idle, Transcripts, file_of
+from .transcripts import Idle, Transcripts, file_of, size_of
 from .waiting import Waiting, held, is_past_grace, vacant
 
 # A claim that is unreadable may be one that a foreign writer is just making.
@@ -380,11 +380,12 @@ class FilesBackend(Listing):
         place = lease.place
         with self._transcripts.guard(place, transcript):
             self._check_claim(lease)
-            if self._named(place.transcript) != lease.transcript_id:
+            found = self._transcripts.fingerprint(place.transcript)
+            if found is None or file_of(found) != lease.transcript_id:
                 raise TranscriptError(
                     place.transcript, "it was removed or replaced while a turn was writing it"
                 )
-            size = self._transcripts.size(transcript)
+            size = size_of(found)
             moved = size != lease.tail.size
             if not moved:
                 if lease.tail.fragment is not None:
@@ -451,7 +452,7 @@ class FilesBackend(Listing):
                 self._unlink_if_named(lease)
         if not same:
             self._unlink_under(self._transcripts.open_to_guard(place), lease)
-        elif fingerprint is not None and fingerprint[2] == lease.tail.size:
+        elif fingerprint is not None and size_of(fingerprint) == lease.tail.size:
             self._transcripts.keep(place.transcript, Idle(transcript, fingerprint, lease.tail))
         lease.released = True
 

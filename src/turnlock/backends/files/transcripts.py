@@ -167,6 +167,10 @@ def file_of(fingerprint: Fingerprint) -> FileId:
     return fingerprint[:2]
 
 
+def size_of(fingerprint: Fingerprint) -> int:
+    return fingerprint[2]
+
+
 def _has_entry(content: mmap.mmap, wanted: str) -> bool:
     text = json.dumps(wanted).encode()
     return any(_has_line(content, needle + text, wanted) for needle in (b'"id":', b'"id": '))
