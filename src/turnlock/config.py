@@ -188,10 +188,13 @@ def _read_gateway(reader: _Reader, table: Mapping[str, Any]) -> GatewaySettings:
 
 
 def default_state_directory() -> str:
-    """``$TURNLOCK_STATE_DIR``, else the platform's data directory for turnlock."""
+    """``$TURNLOCK_STATE_DIR``, else the platform's data directory for turnlock.
+
+    A leading ``~`` of the variable is expanded: files of settings leave it as it is.
+    """
     named = os.environ.get("TURNLOCK_STATE_DIR")
     if named:
-        return named
+        return os.path.expanduser(named)
     import platformdirs
 
     return platformdirs.user_data_dir("turnlock", appauthor=False)

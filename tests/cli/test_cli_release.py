@@ -24,7 +24,11 @@ def test_without_a_terminal_it_refuses_and_names_the_command(state: Path) -> Non
     with holder(state, "T1") as process:
         done = run(Path("elsewhere"), "release", "main/a", "--state-dir", str(state))
         assert done.code == 2
-        assert f"turn T1 of process {process.pid} (alive), held for" in done.out
+        shown = done.out.splitlines()
+        assert shown[0] == "session main/a is held"
+        assert shown[1].split() == ["holder", "process", str(process.pid), "(-c,", "alive)"]
+        assert shown[2].split() == ["turn", "T1"]
+        assert "within its limit of 5 min 0 s" in shown[3]
         assert f"turnlock release main/a --yes --state-dir {state}" in done.err
         process.tell("still mine")
         process.expect("appended")
@@ -123,10 +127,11 @@ def test_a_foreign_holder_past_its_limit_cannot_be_fenced_and_it_says_so(
 def test_a_foreign_holder_within_its_limit_keeps_the_session(
     state: Path, run_here: RunHere
 ) -> None:
-    with openclaw_holder(state):
+    with openclaw_holder(state, maxHoldMs=10**12):
         done = run_here("release", "main/a", "--yes", "--json")
         assert done.code == 1
-        assert done.object["error"]["type"] == "LockPathError"
+        error = done.object["error"]
+        assert (error["type"], error["assumed"]) == ("HolderWithinLimit", False)
         assert len(turnlock.open_store(state).locks()) == 1
 
 

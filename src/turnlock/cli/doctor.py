@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+
 import click
 
 from ..doctor.examine import examine
 from ..doctor.findings import SEVERITIES, Finding, Report
 from .exits import ExitCode
 from .jsonout import say_json
+from .knowledge import knowledge_of, locks_as_json, notes
 from .lock_table import lock_lines
 from .options import common_options, json_option, state_directory
-from .terminal import counted, paint, printable, say
+from .terminal import counted, paint, printable, say, wrapped
+
+# Of findings that are alike, so many paths are shown.
+_PATHS_MAX = 5
 
 
 @click.command()
@@ -30,37 +36,55 @@ def command(ctx: click.Context, fix: bool, as_json: bool) -> int:
 
     Exit code 0: nothing stale or broken is left; 1: something is; 2: it could not look.
     """
-    report = examine(state_directory(ctx), fix=fix)
+    root = state_directory(ctx)
+    report = examine(root, fix=fix)
+    known = knowledge_of(root, report.locks)
     if as_json:
-        say_json(report.as_json(), indent=2)
+        say_json(report.as_json() | {"locks": locks_as_json(report.locks, known)}, indent=2)
     else:
-        for line in report_lines(report):
+        for line in report_lines(report, notes(known)):
             say(line)
     return ExitCode.OK if report.is_sound else ExitCode.FAILED
 
 
-def report_lines(report: Report) -> list[str]:
-    """The report for people: locks, findings, and last what it comes to."""
+def report_lines(report: Report, known: Mapping[str, Sequence[str]] | None = None) -> list[str]:
+    """The report for people: locks, findings, and last what it comes to.
+
+    ``known``: what else is known of a lock, by its path.
+    """
     lines = [f"state directory  {printable(report.root)}", ""]
     lines.append(paint(f"Locks ({len(report.locks)})", "strong"))
-    lines += lock_lines(report.locks) or ["  none"]
+    lines += lock_lines(report.locks, known) or ["  none"]
     lines += ["", paint(f"Findings ({len(report.findings)})", "strong")]
     width = max((len(found.check) for found in report.findings), default=0)
-    for found in report.findings:
-        lines += _finding_lines(found, report.root, width)
+    for alike in _alike(report.findings):
+        lines += _finding_lines(alike, report.root, width)
     if not report.findings:
         lines.append("  none")
     return [*lines, "", *_summary(report)]
 
 
-def _finding_lines(found: Finding, root: str, width: int) -> list[str]:
+def _alike(findings: Iterable[Finding]) -> Iterable[list[Finding]]:
+    """Findings that differ in nothing but their path, together: a person reads them once."""
+    groups: dict[Finding, list[Finding]] = {}
+    for found in findings:
+        groups.setdefault(found._replace(path=None), []).append(found)
+    return groups.values()
+
+
+def _finding_lines(alike: list[Finding], root: str, width: int) -> list[str]:
+    found = alike[0]
     label = "fixed" if found.fixed else found.severity
     color = "good" if found.fixed else found.severity
     check = found.check.ljust(width)
     gap = " " * (13 + width)
-    lines = [f"  {paint(label.ljust(7), color)}  {check}  {printable(found.message)}"]
-    if found.path is not None and found.path != root:
-        lines.append(gap + paint(printable(found.path), "faint"))
+    message, *more = wrapped(printable(found.message), indent=len(gap))
+    lines = [f"  {paint(label.ljust(7), color)}  {check}  {message}"]
+    lines += [gap + line for line in more]
+    paths = [one.path for one in alike if one.path is not None and one.path != root]
+    lines += [gap + paint(printable(path), "faint") for path in paths[:_PATHS_MAX]]
+    if len(paths) > _PATHS_MAX:
+        lines.append(gap + paint(f"and {len(paths) - _PATHS_MAX} more (--json)", "faint"))
     if not found.fixed:
         lines.append(f"{gap}→ {printable(found.hint)}")
     return lines

@@ -6,11 +6,11 @@ from typing import Any, Literal, NamedTuple
 
 from ..backends import LockRecord
 from ..backends.files import native
-from ..doctor.claims import ClaimFile
 from ..doctor.findings import lock_as_json
-from ..session import SessionKey
 from ..turns.runtime import Statistics
-from .terminal import paint
+from .held import Held
+from .naming import Target
+from .terminal import paint, printable
 
 Running = Literal["alive", "dead", "unknown"]
 Marker = Literal["written", "owed"]
@@ -20,29 +20,36 @@ class Fate(NamedTuple):
     """``holder`` is None when nobody held the session. ``fenced``: it can write no more.
 
     ``process``: whether the holder's process still runs. ``marker``: of the holder's turn, None
-    when it owed none.
+    when it owed none. ``moved_to``: where another program's lock is now, if it was moved aside.
     """
 
     holder: LockRecord | None
     fenced: bool | None
     process: Running | None
     marker: Marker | None
+    moved_to: str | None = None
 
-    def as_json(self, session: SessionKey) -> dict[str, Any]:
+    def as_json(self, target: Target) -> dict[str, Any]:
         holder = self.holder
-        return {
-            "session": str(session),
+        shown = {
+            "session": target.key,
             "released": holder is not None,
             "holder": lock_as_json(holder) if holder is not None else None,
             "fenced": self.fenced,
             "process": self.process,
             "marker": self.marker,
         }
+        if target.openclaw_key is not None:
+            shown["openclaw_key"] = target.openclaw_key
+        return shown | ({"moved_to": self.moved_to} if self.moved_to is not None else {})
 
-    def lines(self, session: SessionKey) -> list[str]:
+    def lines(self, target: Target) -> list[str]:
+        title = printable(target.title)
         if self.holder is None:
-            return [f"session {session} is free: nobody holds it"]
-        released = paint(f"released {session}", "good")
+            return [f"session {title} is free: nobody holds it"]
+        released = paint(f"released {title}", "good")
+        if self.moved_to is not None:
+            return [released, *self._moved_lines(), *self._holder_lines(self.holder.pid)]
         return [released, *self._holder_lines(self.holder.pid), self._marker_line()]
 
     def _holder_lines(self, pid: int | None) -> list[str]:
@@ -57,8 +64,15 @@ class Fate(NamedTuple):
         if self.fenced:
             return ["  its holder is fenced: whatever it still writes is refused"]
         return [
-            f"  process {pid} is no holder of Turnlock's and cannot be fenced: it may write on;",
-            f"  see what it is: ps -fp {pid}; end it: kill {pid}",
+            paint(f"  process {pid} is no holder of Turnlock's and cannot be fenced:", "warning"),
+            paint("  it still runs, and may still write this transcript", "warning"),
+            f"  end it before it does: openclaw gateway restart, or: kill {pid}",
+        ]
+
+    def _moved_lines(self) -> list[str]:
+        return [
+            "  the transcript was not touched; the history is kept",
+            f"  its lock was moved aside, to {printable(self.moved_to)}",
         ]
 
     def _marker_line(self) -> str:
@@ -72,17 +86,22 @@ class Fate(NamedTuple):
 FREE = Fate(None, None, None, None)
 
 
-def fate_of(holder: LockRecord, file: ClaimFile | None, counted: Statistics) -> Fate:
-    """After the session was taken: what is known of the one that held it.
-
-    ``file`` is its claim as it was before, ``counted`` of the store that took the session.
-    """
-    process = _process(holder)
-    ours = file is not None and file.claim.is_ours
+def fate_of(held: Held, counted: Statistics) -> Fate:
+    """After the session was taken; ``counted`` of the store that took it."""
+    process = _process(held.record)
     marker: Marker | None = "written" if counted.markers else None
     return Fate(
-        holder, ours or process == "dead", process, "owed" if counted.markers_owed else marker
+        held.record,
+        held.is_ours or process == "dead",
+        process,
+        "owed" if counted.markers_owed else marker,
     )
+
+
+def fate_of_moved(held: Held, moved_to: str) -> Fate:
+    """After another program's lock was moved aside: its holder may write on if it lives."""
+    process = _process(held.record)
+    return Fate(held.record, process == "dead", process, None, moved_to)
 
 
 def _process(holder: LockRecord) -> Running:

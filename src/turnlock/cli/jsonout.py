@@ -14,7 +14,8 @@ from typing import Any
 from ..errors import TurnlockError
 from .terminal import say
 
-_PLAIN = (str, int, float, bool, type(None))
+# Facts that are JSON as they are; any other is told as text.
+_PLAIN = (str, int, float, bool, dict, type(None))
 
 
 def to_json(value: object, *, indent: int | None = None) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..backends import LockRecord
 from ..errors import seconds
-from .terminal import columns, paint, printable
+from .terminal import columns, paint, printable, width
 
 _TURN_LENGTH = 20
 _STATE_KINDS = {
@@ -16,15 +16,21 @@ _STATE_KINDS = {
     "stale": "warning",
     "unknown": "warning",
 }
+_STATE_LENGTH = max(map(len, _STATE_KINDS))
 
 
-def lock_lines(locks: Sequence[LockRecord]) -> list[str]:
-    """One aligned line a lock, the state coloured."""
-    rows = [
-        (state_of(lock), _name(lock), _process(lock), _turn(lock), _age(lock), _reasons(lock))
-        for lock in locks
-    ]
+def lock_lines(
+    locks: Sequence[LockRecord], notes: Mapping[str, Sequence[str]] | None = None
+) -> list[str]:
+    """One aligned line a lock, the state coloured; two on a terminal where one does not fit.
+
+    ``notes``: what else is known of a lock, by its path; printable already.
+    """
+    rows = [(state_of(lock), *_cells(lock), *_note(lock, notes)) for lock in locks]
     lines = columns(rows, indent="  ")
+    room = width()
+    if room is not None and max(map(len, lines), default=0) > room:
+        return [line for row in rows for line in _folded(row)]
     return [_colored(line, row[0]) for line, row in zip(lines, rows, strict=True)]
 
 
@@ -39,14 +45,20 @@ def state_of(lock: LockRecord) -> str:
     return "over limit" if "over-limit" in lock.reasons else "held"
 
 
-def holder_text(lock: LockRecord) -> str:
-    """Who holds it, in a sentence: turn, process, age, limit."""
-    turn = f"turn {printable(lock.turn_id)}" if lock.turn_id else "a holder that names no turn"
-    process = f" of process {lock.pid} ({lock.pid_status})" if lock.pid is not None else ""
-    age = f", held for {seconds(lock.age_seconds)}" if lock.age_seconds is not None else ""
-    limit = lock.max_hold_seconds
-    bound = f" with a limit of {seconds(limit)}" if limit is not None else ""
-    return f"{turn}{process}{age}{bound}"
+def _folded(row: Sequence[str]) -> list[str]:
+    state, name, *rest = row
+    first = _colored(f"  {state:<{_STATE_LENGTH}}  {name}", state)
+    return [first, " " * (_STATE_LENGTH + 4) + paint(" · ".join(filter(None, rest)), "faint")]
+
+
+def _cells(lock: LockRecord) -> tuple[str, ...]:
+    return _name(lock), _process(lock), _turn(lock), _age(lock), _reasons(lock)
+
+
+def _note(lock: LockRecord, notes: Mapping[str, Sequence[str]] | None) -> tuple[str, ...]:
+    if not notes:
+        return ()
+    return (", ".join(notes.get(lock.path, ())),)
 
 
 def _colored(line: str, state: str) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from ..doctor.findings import lock_as_json
 from .jsonout import say_json
+from .knowledge import knowledge_of, locks_as_json, notes
 from .lock_table import lock_lines
 from .looking import looking
-from .options import common_options, existing_store, json_option
+from .options import common_options, existing_store, json_option, state_directory
 from .terminal import say
 
 
@@ -23,9 +23,10 @@ def command(ctx: click.Context, as_json: bool) -> None:
     """
     with looking(ctx):
         locks = existing_store(ctx).locks()
+        known = knowledge_of(state_directory(ctx), locks)
     if as_json:
-        say_json({"locks": [lock_as_json(lock) for lock in locks]}, indent=2)
+        say_json({"locks": locks_as_json(locks, known)}, indent=2)
     elif not locks:
         say("no session is held")
-    for line in () if as_json else lock_lines(locks):
+    for line in () if as_json else lock_lines(locks, notes(known)):
         say(line)

@@ -11,7 +11,7 @@ import click
 
 from .. import __version__
 from ..config import default_state_directory
-from ..doctor.looking import require_directory
+from ..doctor.looking import require_directory, require_whole
 from ..limits import DEFAULT_MAX_HOLD, DEFAULT_WAIT
 
 if TYPE_CHECKING:
@@ -92,6 +92,12 @@ def state_directory(ctx: click.Context) -> str:
     return os.path.realpath(named.get(_STATE_DIRECTORY) or default_state_directory())
 
 
+def is_state_directory_named(ctx: click.Context) -> bool:
+    """Whether somebody said where it is; else it is the platform's place."""
+    named = ctx.find_object(dict) or {}
+    return bool(named.get(_STATE_DIRECTORY) or os.environ.get("TURNLOCK_STATE_DIR"))
+
+
 def existing_store(ctx: click.Context) -> Store:
     """The store, to look at. Raises `CannotLook` when there is no state directory to look at."""
     root = state_directory(ctx)
@@ -100,8 +106,13 @@ def existing_store(ctx: click.Context) -> Store:
 
 
 def store_to_write(ctx: click.Context) -> Store:
-    """The store; its directory is made when it is written."""
-    return _open(state_directory(ctx))
+    """The store; its directory is made when it is written.
+
+    Raises `CannotLook` for a directory inside of a state directory: nothing may be made there.
+    """
+    root = state_directory(ctx)
+    require_whole(root)
+    return _open(root)
 
 
 def _open(root: str) -> Store:
@@ -125,4 +136,5 @@ def _remember_state_directory(
         return
     if not value:
         raise click.BadParameter("it is empty", ctx, param)
-    ctx.ensure_object(dict)[_STATE_DIRECTORY] = value
+    # A shell leaves the ~ of --state-dir=~/x alone.
+    ctx.ensure_object(dict)[_STATE_DIRECTORY] = os.path.expanduser(value)

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 
 import click
 
-from ..backends import LockRecord
-from ..backends.files.fileops import FileOps
-from ..doctor.claims import read_claim
+from ..backends.files import FilesBackend
 from ..doctor.examination import command_line
+from ..doctor.findings import lock_as_json
 from ..errors import TurnlockError
-from ..session import SessionKey, parse_key
 from ..store import Store
 from .exits import WrongInput
-from .fate import FREE, Fate, fate_of
+from .fate import FREE, Fate, fate_of, fate_of_moved
+from .held import Held, Way, look_at
+from .holder import holder_lines, holder_text
 from .jsonout import say_json
-from .lock_table import holder_text
-from .options import common_options, existing_store, json_option, state_directory
-from .sessions import require_session
+from .looking import looking
+from .naming import Target, resolve
+from .options import common_options, is_state_directory_named, json_option, state_directory
 from .terminal import say
 
 
@@ -29,6 +30,18 @@ class NotReleased(TurnlockError):
         self.session = session
         self.why = why
         super().__init__(f"session {session!r} was not released: {why}")
+
+
+class NotAsked(WrongInput):
+    """There is nobody to ask. Attributes: ``session``, ``holder``: the lock as doctor has it."""
+
+    def __init__(self, held: Held, command: str) -> None:
+        self.session = held.target.key
+        self.holder = lock_as_json(held.record)
+        super().__init__(
+            f"session {held.target.name!r} was not released: there is no terminal to ask on",
+            hint=f"say that you mean it: {command}",
+        )
 
 
 @click.command()
@@ -42,50 +55,85 @@ def command(ctx: click.Context, key: str, yes: bool, as_json: bool) -> None:
 
     The holder is fenced: whatever it writes from then on is refused. Its turn gets an error
     marker; nothing of the transcript is removed. Says what became of the holder.
+
+    KEY may also be a file, FILE.jsonl or FILE.jsonl.lock, with or without its path; in a state
+    directory of OpenClaw (2026.2 to 2026.7) also a session id or one of its session keys, such as
+    agent:main:main. OpenClaw cannot be fenced: its lock is left alone until its limit has passed,
+    and then moved aside, under a name that is printed. The transcript is not touched.
     """
-    session = parse_key(key)
-    store = existing_store(ctx)
-    root = state_directory(ctx)
-    holder = find_lock(store, session)
-    if holder is None:
-        require_session(root, session)
-        _report(FREE, session, as_json)
+    with looking(ctx):
+        target = resolve(key, state_directory(ctx), named=is_state_directory_named(ctx))
+    held = look_at(target)
+    if held is None:
+        _report(FREE, target, as_json)
         return
-    if not as_json:
-        say(f"session {session} is held by {holder_text(holder)}")
+    try:
+        _report(_released(held, yes, as_json), target, as_json)
+    finally:
+        held.close()
+
+
+def _released(held: Held, yes: bool, as_json: bool) -> Fate:
+    """What became of it, once it was shown, asked about, and done."""
+    for line in () if as_json else holder_lines(held):
+        say(line)
+    way = held.way()
     if not yes:
-        _ask(session, root, as_json)
-        _require_same(holder, find_lock(store, session), session)
-    claim = read_claim(FileOps(), holder.path)
-    released = store.revoke(str(session), "operator")
-    fate = fate_of(holder, claim, store.statistics()) if released else FREE
-    _report(fate, session, as_json)
+        _ask(held, as_json)
+        _require_same(held)
+    if way is Way.MOVE_ASIDE:
+        moved_to = held.move_aside()
+        if moved_to is None:
+            raise _changed_hands(held)
+        return fate_of_moved(held, moved_to)
+    return _superseded(held)
 
 
-def find_lock(store: Store, session: SessionKey) -> LockRecord | None:
-    return next((lock for lock in store.locks() if lock.session == str(session)), None)
+def _superseded(held: Held) -> Fate:
+    target = held.target
+    with Store(
+        FilesBackend(target.layout), location=target.root or target.place.directory
+    ) as store:
+        released = store.revoke(_key(target), "operator")
+        return fate_of(held, store.statistics()) if released else FREE
 
 
-def _report(fate: Fate, session: SessionKey, as_json: bool) -> None:
+def _key(target: Target) -> str:
+    # The layout of one file answers every key with it.
+    return target.key if target.key != target.place.transcript else "any/any"
+
+
+def _report(fate: Fate, target: Target, as_json: bool) -> None:
     if as_json:
-        say_json(fate.as_json(session), indent=2)
-    for line in () if as_json else fate.lines(session):
+        say_json(fate.as_json(target), indent=2)
+    for line in () if as_json else fate.lines(target):
         say(line)
 
 
-def _ask(session: SessionKey, root: str, as_json: bool) -> None:
+def _ask(held: Held, as_json: bool) -> None:
     if as_json or sys.stdin is None or not sys.stdin.isatty():
-        raise WrongInput(
-            f"session {str(session)!r} was not released: there is no terminal to ask on",
-            hint=f"say that you mean it: {command_line(f'release {session} --yes', root)}",
-        )
+        raise NotAsked(held, _with_yes(held.target))
     if not click.confirm("Take the session from it?", err=True):
-        raise NotReleased(str(session), "you said no")
+        raise NotReleased(held.target.name, "you said no")
 
 
-def _require_same(shown: LockRecord, now: LockRecord | None, session: SessionKey) -> None:
-    """The answer was about that holder, and nobody else."""
-    if now is None or (now.pid, now.turn_id) != (shown.pid, shown.turn_id):
-        who = f"held by {holder_text(now)}" if now is not None else "free"
-        why = f"while you were asked its holder ended, and it is {who} now"
-        raise NotReleased(str(session), why)
+def _with_yes(target: Target) -> str:
+    line = f"release {shlex.quote(target.name)} --yes"
+    return command_line(line, target.root) if target.root else f"turnlock {line}"
+
+
+def _require_same(held: Held) -> None:
+    """The answer was about that lock, and no other."""
+    now = look_at(held.target)
+    try:
+        if not held.is_same(now):
+            raise _changed_hands(held, now)
+    finally:
+        if now is not None:
+            now.close()
+
+
+def _changed_hands(held: Held, now: Held | None = None) -> NotReleased:
+    who = f"held by {holder_text(now.record)}" if now is not None else "free"
+    why = f"while you were asked its holder ended, and it is {who} now"
+    return NotReleased(held.target.name, why)

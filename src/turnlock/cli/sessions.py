@@ -11,24 +11,12 @@ from ..backends import SessionRecord
 from ..backends.files import StateDirectory
 from ..session import SessionKey, parse_key
 from ..transcript.jsonl import Line
-from .exits import WrongInput
 from .jsonout import say_json, to_json
 from .looking import looking
+from .naming import NoSuchSession
 from .options import common_options, existing_store, json_option, state_directory
 from .reading import Reader, entry_object
 from .terminal import columns, counted, printable, say
-
-
-class NoSuchSession(WrongInput):
-    """Attributes: ``session``, ``path`` of the transcript that is not there."""
-
-    def __init__(self, session: str, path: str) -> None:
-        self.session = session
-        self.path = path
-        super().__init__(
-            f"there is no session {session!r}: {path} is missing",
-            hint="turnlock sessions lists those that are there",
-        )
 
 
 @click.group(invoke_without_command=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 
 import click
@@ -15,6 +17,8 @@ _UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e007f]"
 )
+# Lines that are wrapped narrower than this cannot be read.
+_NARROWEST = 20
 _COLORS = {"error": "red", "warning": "yellow", "info": "cyan", "good": "green"}
 
 
@@ -46,6 +50,24 @@ def has_color() -> bool:
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
     return sys.stdout is not None and sys.stdout.isatty()
+
+
+def width() -> int | None:
+    """The columns of the terminal on stdout; None when it is none, and lines stay whole."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        return None
+    return shutil.get_terminal_size().columns
+
+
+def wrapped(text: str, *, indent: int) -> list[str]:
+    """The text as lines that fit the terminal behind ``indent`` columns; one line elsewhere."""
+    room = width()
+    if room is None:
+        return [text]
+    lines = textwrap.wrap(
+        text, max(room - indent, _NARROWEST), break_long_words=False, break_on_hyphens=False
+    )
+    return lines or [""]
 
 
 def columns(rows: Sequence[Sequence[str]], *, indent: str = "") -> list[str]:

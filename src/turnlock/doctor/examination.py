@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
+from functools import cached_property
 
 from ..backends import LockRecord
 from ..backends.files import FilesBackend, Platform, native
@@ -18,6 +19,7 @@ from ..clock import Clock, SystemClock
 from ..config import default_state_directory
 from ..errors import LockPathError, StoreError, TranscriptError, TurnlockError
 from ..store import Store
+from .openclaw import named_sessions
 from .survey import Survey, SurveyedDirectory, take_survey
 
 _logger = logging.getLogger("turnlock")
@@ -61,6 +63,15 @@ class Examination:
         self.inspector = Inspector(self.files, self.clock, self.platform.processes)
         self.locks: dict[str, LockRecord] = {}
         self.ours: list[tuple[str, int]] = []
+
+    @cached_property
+    def openclaw_keys(self) -> dict[str, str]:
+        """What OpenClaw calls its sessions: session key by path of the lock."""
+        return {f"{one.transcript}.lock": one.key for one in named_sessions(self.files, self.root)}
+
+    def name_of(self, record: LockRecord) -> str:
+        """What to type for a locked session; its path, when it has no other name."""
+        return self.openclaw_keys.get(record.path) or record.session or record.path
 
     def command(self, line: str) -> str:
         """A command line of ours for this state directory, to be copied into a shell."""

@@ -59,6 +59,11 @@ KINDS: dict[str, Kind] = {
         "warning", "a temporary file whose maker is gone; it is removed", fixable=True
     ),
     "file-mode": Kind("info", "other users may read or write files of ours"),
+    "no-sessions": Kind("info", "nothing of Turnlock's or OpenClaw's is here: another directory?"),
+    "released-lock": Kind("info", "a lock of another program that 'release' moved aside"),
+    "openclaw-database": Kind(
+        "info", "OpenClaw's database, where its newer releases keep sessions: not looked into"
+    ),
     "gateway-running": Kind("info", "a gateway serves this directory"),
     "gateway-gone": Kind("info", "gateway.json was left by a gateway that is gone"),
     "gateway-file": Kind("info", "gateway.json cannot be read"),

@@ -20,6 +20,7 @@ from .. import (
     TailMoved,
     TakeRequest,
 )
+from .aside import move_aside, name_aside
 from .birth import Newborn, Nursery, make_directories, temporary_name
 from .claim import Scribe
 from .fileops import FileOps, Handle, write_all
@@ -240,6 +241,24 @@ class FilesBackend(Listing):
                 return None
             taken = self._supersede(place, request, judged, "interrupted")
             return taken and self._begun(taken, request, cleaning=True)
+
+    def move_aside(self, judged: Judged) -> str | None:
+        """Rename the lock of another program to a name that is no lock's; the new path.
+
+        None when the path does not name the judged file any more. See ``aside`` for what this can
+        do, and what not. Raises `StoreError`, `LockPathError`.
+        """
+        place = judged.place
+        with Storage("move aside", place.lock):
+            aside = name_aside(place.lock, self._clock.wall())
+            transcript = self._transcripts.open_to_guard(place)
+            if transcript is None:
+                moved = move_aside(self._files, place.lock, judged.id, aside)
+            else:
+                with self._transcripts.guard(place, transcript):
+                    moved = move_aside(self._files, place.lock, judged.id, aside)
+                transcript.close()
+        return aside if moved else None
 
     def _supersede(
         self, place: Place, request: TakeRequest, judged: Judged, reason: str

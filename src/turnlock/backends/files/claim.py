@@ -42,6 +42,7 @@ class Claim(NamedTuple):
     boot_id: str | None = None
     pid_namespace: int | None = None
     monotonic: float | None = None
+    program: str | None = None
     owed: tuple[Superseded, ...] = ()
 
     @property
@@ -133,6 +134,7 @@ def parse_claim(raw: bytes) -> Claim | None:
         boot_id=_text(payload.get("bootId")),
         pid_namespace=_integer(payload.get("pidNamespace"), 0, 2**63),
         monotonic=_number(payload.get("monotonic")),
+        program=_text(payload.get("program")),
         owed=tuple(_decode_owed(turn) for turn in owed if isinstance(turn, dict))[-_OWED_MAX:]
         if isinstance(owed, list)
         else (),

@@ -109,18 +109,7 @@ class Inspector:
         if judged is None:
             return None
         judged.close()
-        claim = judged.claim
-        return LockRecord(
-            path=place.lock,
-            session=place.label if place.label != place.transcript else None,
-            pid=claim.pid,
-            pid_status=judged.verdict.pid_status.value,
-            turn_id=claim.turn_id,
-            age_seconds=judged.age,
-            max_hold_seconds=claim.max_hold,
-            stale=judged.verdict.state is State.STALE,
-            reasons=judged.verdict.reasons,
-        )
+        return record_of(judged)
 
     def is_free(self, handle: Handle) -> bool:
         """Whether nobody holds the flock on a claim: its holder has died."""
@@ -213,6 +202,26 @@ def _version(status: os.stat_result) -> ClaimVersion:
     return status.st_dev, status.st_ino, status.st_ctime_ns
 
 
+def record_of(judged: Judged) -> LockRecord:
+    """What was judged, as a record for people."""
+    claim = judged.claim
+    return LockRecord(
+        path=judged.place.lock,
+        session=_session(judged.place),
+        pid=claim.pid,
+        pid_status=judged.verdict.pid_status.value,
+        turn_id=claim.turn_id,
+        age_seconds=judged.age,
+        max_hold_seconds=claim.max_hold,
+        stale=judged.verdict.state is State.STALE,
+        reasons=judged.verdict.reasons,
+    )
+
+
+def _session(place: Place) -> str | None:
+    return place.label if place.label != place.transcript else None
+
+
 def _kind(status: os.stat_result) -> str:
     return _KINDS.get(stat.S_IFMT(status.st_mode), "no regular file")
 
@@ -220,7 +229,7 @@ def _kind(status: os.stat_result) -> str:
 def _unjudged(place: Place, reason: str, error: LockPathError | StoreError) -> LockRecord:
     return LockRecord(
         path=place.lock,
-        session=place.label if place.label != place.transcript else None,
+        session=_session(place),
         pid=None,
         pid_status=PidStatus.UNKNOWN.value,
         turn_id=None,

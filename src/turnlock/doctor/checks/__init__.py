@@ -15,6 +15,7 @@ from .file_system import check_file_system
 from .gateway import check_gateway
 from .locks import check_locks
 from .modes import check_modes
+from .openclaw import check_openclaw
 from .strays import check_strays
 from .torn_copies import check_torn_copies
 from .transcripts import check_transcripts
@@ -30,6 +31,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("strays", check_strays),
     ("torn-copies", check_torn_copies),
     ("modes", check_modes),
+    ("openclaw", check_openclaw),
 )
 
 __all__ = ["CHECKS", "Check"]

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator
 
 from ...backends import LockRecord
+from ...backends.files.aside import ASSUMED_LIMIT
 from ...errors import seconds
 from ..claims import read_claim
 from ..examination import Examination, warnings_of_the_core
@@ -107,16 +108,28 @@ def _live(examination: Examination, record: LockRecord) -> Iterator[Finding]:
             " running OpenClaw, and a directory shared with one is not supported",
             f"see what it is: ps -fp {record.pid}; stop it before Turnlock uses this directory",
         )
-    if "over-limit" in record.reasons:
-        limit = record.max_hold_seconds
-        allowed = f" and may be held for {seconds(limit)}" if limit is not None else ""
-        name = record.session
+    is_foreign = file is not None and not file.claim.is_ours
+    if "over-limit" in record.reasons or (is_foreign and _is_past_default(record)):
         yield finding(
             "over-limit",
             record.path,
-            f"held{_age(record)}{allowed} by{_turn(record)}{_process(record)}, which is alive",
-            examination.command(f"release {name}") if name else f"kill {record.pid}",
+            f"held{_age(record)}{_allowed(record)} by{_turn(record)}{_process(record)},"
+            " which is alive",
+            examination.command(f"release {shlex.quote(examination.name_of(record))}"),
         )
+
+
+def _is_past_default(record: LockRecord) -> bool:
+    """Past what OpenClaw allows when its lock does not say: then ``release`` takes it as well."""
+    unsaid = record.max_hold_seconds is None and record.age_seconds is not None
+    return unsaid and (record.age_seconds or 0.0) > ASSUMED_LIMIT
+
+
+def _allowed(record: LockRecord) -> str:
+    limit = record.max_hold_seconds
+    if limit is not None:
+        return f" and may be held for {seconds(limit)}"
+    return f" and may be held for {seconds(ASSUMED_LIMIT)}, OpenClaw's default,"
 
 
 def _process(record: LockRecord) -> str:
