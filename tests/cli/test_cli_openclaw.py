@@ -360,14 +360,17 @@ def test_locks_and_doctor_show_what_openclaw_calls_the_session(
     assert f"→ turnlock release {KEY}" in report.out
 
 
-def test_doctor_warns_of_an_old_lock_past_its_default_and_keeps_it(
+def test_doctor_names_the_release_of_an_old_lock_past_its_default_and_keeps_it(
     home: Home, live: int, run_here: RunHere
 ) -> None:
-    path = home.old(live, 800)
+    path = home.old(live, 700)
+    assert "ps -fp" in run_here("doctor", "--json").object["findings"][0]["hint"]
+    home.old(live, 800)
     done = run_here("doctor", "--fix", "--json")
     assert done.code == 0
-    checks = [found["check"] for found in done.object["findings"]]
-    assert checks == ["over-limit", "foreign-holder"]
+    (found,) = done.object["findings"]
+    assert (found["check"], found["hint"]) == ("foreign-holder", f"turnlock release {KEY}")
+    assert "longer than OpenClaw's default of 12 min 0 s" in found["message"]
     assert path.exists()
 
 

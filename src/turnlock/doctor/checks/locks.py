@@ -101,22 +101,31 @@ def _live(examination: Examination, record: LockRecord) -> Iterator[Finding]:
     if file is not None and file.claim.is_ours:
         examination.ours.append((file.path, file.mode))
     elif file is not None:
-        yield finding(
-            "foreign-holder",
-            record.path,
-            f"held by{_process(record)}, which is no holder of Turnlock's: Turnlock cannot fence a"
-            " running OpenClaw, and a directory shared with one is not supported",
-            f"see what it is: ps -fp {record.pid}; stop it before Turnlock uses this directory",
-        )
-    is_foreign = file is not None and not file.claim.is_ours
-    if "over-limit" in record.reasons or (is_foreign and _is_past_default(record)):
+        yield _foreign(examination, record)
+    if "over-limit" in record.reasons:
+        limit = record.max_hold_seconds
+        allowed = f" and may be held for {seconds(limit)}" if limit is not None else ""
         yield finding(
             "over-limit",
             record.path,
-            f"held{_age(record)}{_allowed(record)} by{_turn(record)}{_process(record)},"
-            " which is alive",
-            examination.command(f"release {shlex.quote(examination.name_of(record))}"),
+            f"held{_age(record)}{allowed} by{_turn(record)}{_process(record)}, which is alive",
+            _release(examination, record),
         )
+
+
+def _foreign(examination: Examination, record: LockRecord) -> Finding:
+    message = (
+        f"held by{_process(record)}, which is no holder of Turnlock's: Turnlock cannot fence a"
+        " running OpenClaw, and a directory shared with one is not supported"
+    )
+    hint = f"see what it is: ps -fp {record.pid}; stop it before Turnlock uses this directory"
+    if _is_past_default(record):
+        message += (
+            f"; it has been held{_age(record)}, longer than OpenClaw's default of"
+            f" {seconds(ASSUMED_LIMIT)}"
+        )
+        hint = _release(examination, record)
+    return finding("foreign-holder", record.path, message, hint)
 
 
 def _is_past_default(record: LockRecord) -> bool:
@@ -125,11 +134,8 @@ def _is_past_default(record: LockRecord) -> bool:
     return unsaid and (record.age_seconds or 0.0) > ASSUMED_LIMIT
 
 
-def _allowed(record: LockRecord) -> str:
-    limit = record.max_hold_seconds
-    if limit is not None:
-        return f" and may be held for {seconds(limit)}"
-    return f" and may be held for {seconds(ASSUMED_LIMIT)}, OpenClaw's default,"
+def _release(examination: Examination, record: LockRecord) -> str:
+    return examination.command(f"release {shlex.quote(examination.name_of(record))}")
 
 
 def _process(record: LockRecord) -> str:
