@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import RunHere
-from tests.cli.running import Done
+from tests.cli.running import PROGRAM, Done, environment
 from tests.doctor.planting import bytes_of, claim_of, everything, facts, gone_pid, start_time
 
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -324,6 +324,18 @@ def test_a_directory_above_is_told_from_a_sound_one(
     )
 
 
+def test_a_directory_that_is_empty_or_only_a_gateways_is_a_new_one(
+    state: Path, run_here: RunHere
+) -> None:
+    state.mkdir()
+    assert run_here("doctor", "--json").object["findings"] == []
+    (state / "token").write_text("x")
+    (state / "gateway.lock").write_text("")
+    assert run_here("doctor", "--json").object["findings"] == []
+    (state / "holiday.jpg").write_text("")
+    assert run_here("doctor", "--json").object["findings"][0]["check"] == "no-sessions"
+
+
 @pytest.mark.parametrize("variable", ["OPENCLAW_STATE_DIR", "HOME"])
 def test_without_a_state_directory_it_names_openclaws_own(
     home: Home,
@@ -469,3 +481,51 @@ def test_a_lock_outside_of_any_state_directory_is_released_by_its_path(
     done = run_here("release", str(path), "--yes", "--json")
     assert (done.code, done.object["session"]) == (0, str(tmp_path / "chat.jsonl"))
     assert os.path.exists(done.object["moved_to"])
+
+
+@contextmanager
+def asked(home: Home, name: str = KEY) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """``release`` on a terminal, once it has asked; what is written to the second is typed."""
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [*PROGRAM, "release", name],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment(home.path, TERM="dumb"),
+        start_new_session=True,
+    )
+    os.close(theirs)
+    shown = b""
+    while b"[y/N]" not in shown:
+        shown += os.read(ours, 4096)
+    try:
+        yield process, ours
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(("answer", "code", "moved"), [(b"n\n", 1, 0), (b"y\n", 0, 1)])
+def test_on_a_terminal_it_asks(home: Home, live: int, answer: bytes, code: int, moved: int) -> None:
+    path = home.new(live, 400)
+    with asked(home) as (process, terminal):
+        assert path.exists()
+        os.write(terminal, answer)
+        assert process.wait(10) == code
+    assert (len(home.aside()), path.exists()) == (moved, not moved)
+
+
+@pytest.mark.processes
+def test_a_yes_is_for_the_lock_that_was_shown(home: Home, live: int) -> None:
+    path = home.new(live, 400)
+    with asked(home) as (process, terminal), openclaw() as other:
+        # The same holder let go and took it again, or another did: to the eye it is the same lock.
+        path.unlink()
+        home.new(other, 401)
+        os.write(terminal, b"y\n")
+        assert process.wait(10) == 1
+    assert home.aside() == []
+    assert json.loads(path.read_text())["pid"] == other

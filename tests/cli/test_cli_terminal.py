@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import turnlock
 from tests.cli.conftest import RunHere
 from tests.cli.running import PROGRAM, a_turn, environment, run, transcript
+from tests.doctor.planting import claim_of, gone_pid, lock
 from turnlock.cli.jsonout import to_json
 from turnlock.cli.terminal import columns, printable
 
@@ -108,6 +109,30 @@ def test_colour_is_for_terminals_that_want_it(
     state.mkdir()
     shown = on_a_terminal(state, ["doctor"], variables)
     assert (b"\x1b[" in shown) == colored
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("command", ["doctor", "locks"])
+def test_a_table_too_wide_for_the_terminal_is_folded_and_a_pipe_gets_whole_lines(
+    state: Path, command: str
+) -> None:
+    a_turn(state)
+    name = "n" * 60
+    lock(state, claim_of(gone_pid(), turnId="T1"), name=name)
+    narrow = on_a_terminal(state, [command], {"TERM": "dumb", "COLUMNS": "80"}).decode()
+    lines = narrow.replace("\r", "").splitlines()
+    folded = lines.index(f"  stale       main/{name}")
+    assert lines[folded + 1].split()[:3] == ["pid", str(dead_pid(narrow)), "dead"]
+    assert "turn T1" in lines[folded + 1]
+    assert not [line for line in lines if len(line) > 80 and "/" not in line]
+    whole = run(state, command, COLUMNS="80").out
+    assert any(
+        "stale" in line and name in line and "turn T1" in line for line in whole.splitlines()
+    )
+
+
+def dead_pid(shown: str) -> int:
+    return int(shown.partition("pid ")[2].split()[0])
 
 
 def on_a_terminal(state: Path, arguments: list[str], variables: dict[str, str]) -> bytes:

@@ -25,7 +25,7 @@ def check_openclaw(examination: Examination) -> Iterator[Finding]:
 def _check_meant(examination: Examination) -> Iterator[Finding]:
     """A directory that has something, but no agents: every check finds it sound."""
     root, names = examination.root, examination.survey.names
-    if not names or _AGENTS in names or any(name.startswith("gateway") for name in names):
+    if _AGENTS in names or all(map(_is_ours, names)):
         return
     inside = (f"{root}/{name}" for name in sorted(names))
     found = [path for path in inside if os.path.isdir(f"{path}/{_AGENTS}")]
@@ -34,6 +34,11 @@ def _check_meant(examination: Examination) -> Iterator[Finding]:
     hint = command_line("doctor", meant[0]) if meant else "name another with --state-dir"
     message = f"there is no directory {_AGENTS!r} here, so no session of Turnlock or OpenClaw"
     yield finding("no-sessions", root, message, hint)
+
+
+def _is_ours(name: str) -> bool:
+    """What a gateway keeps in its state directory before there is a session."""
+    return name == "token" or name.startswith(("gateway", ".gateway"))
 
 
 def _check_database(examination: Examination) -> Iterator[Finding]:
