@@ -115,6 +115,23 @@ def test_a_session_is_found_by_any_of_its_names(
     assert not path.exists()
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_transcript_is_read_by_any_of_its_names(home: Home, run_here: RunHere, name: str) -> None:
+    lines = run_here("sessions", "read", name.format(state=home.path), "--json").objects
+    assert len(lines) == (home.sessions / f"{ID}.jsonl").read_bytes().count(b"\n") - 1
+
+
+def test_a_transcript_whose_name_is_no_key_is_read_and_released_by_its_path(
+    home: Home, live: int, run_here: RunHere
+) -> None:
+    home.plant("a b", NEW)
+    path = home.new(live, 400, name="a b")
+    for name in ("a b", str(path)):
+        assert run_here("sessions", "read", name).code == 0
+    assert run_here("release", "a b.jsonl", "--yes").code == 0
+    assert not path.exists()
+
+
 def test_a_path_needs_no_state_directory_and_a_relative_one_is_from_here(
     home: Home, live: int, run_here: RunHere, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

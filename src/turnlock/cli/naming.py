@@ -19,9 +19,9 @@ import itertools
 import os
 import shlex
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from ..backends.files import OneFile, StateDirectory
+from ..backends.files import FilesBackend, OneFile, StateDirectory
 from ..backends.files.fileops import FileOps
 from ..backends.files.layout import LOCK_SUFFIX, TRANSCRIPT_SUFFIX, Layout, Place, list_names
 from ..doctor.examination import command_line
@@ -31,6 +31,10 @@ from ..errors import InvalidSessionKey
 from ..session import is_part, parse_key
 from .exits import WrongInput
 
+if TYPE_CHECKING:
+    from ..store import Store
+
+_ANY_KEY = "any/any"
 _NEAR_MAX = 5
 # Comparing is slow, and nobody reads a longer list.
 _COMPARED_MAX = 5000
@@ -53,6 +57,19 @@ class Target(NamedTuple):
     def name(self) -> str:
         """What to type for it."""
         return self.openclaw_key or self.key
+
+    @property
+    def store_key(self) -> str:
+        """The key to give to `store`."""
+        # The layout of one file answers every key with it.
+        return self.key if self.key != self.place.transcript else _ANY_KEY
+
+    def store(self) -> Store:
+        """A store that has this session, also where its name can be no session key."""
+        from ..store import Store
+
+        where = self.root or self.place.directory
+        return Store(FilesBackend(self.layout), location=where)
 
     @property
     def title(self) -> str:

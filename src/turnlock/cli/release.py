@@ -7,11 +7,9 @@ import sys
 
 import click
 
-from ..backends.files import FilesBackend
 from ..doctor.examination import command_line
 from ..doctor.findings import lock_as_json
 from ..errors import TurnlockError
-from ..store import Store
 from .exits import WrongInput
 from .fate import FREE, Fate, fate_of, fate_of_moved
 from .held import Held, Way, look_at
@@ -90,17 +88,9 @@ def _released(held: Held, yes: bool, as_json: bool) -> Fate:
 
 
 def _superseded(held: Held) -> Fate:
-    target = held.target
-    with Store(
-        FilesBackend(target.layout), location=target.root or target.place.directory
-    ) as store:
-        released = store.revoke(_key(target), "operator")
+    with held.target.store() as store:
+        released = store.revoke(held.target.store_key, "operator")
         return fate_of(held, store.statistics()) if released else FREE
-
-
-def _key(target: Target) -> str:
-    # The layout of one file answers every key with it.
-    return target.key if target.key != target.place.transcript else "any/any"
 
 
 def _report(fate: Fate, target: Target, as_json: bool) -> None:

@@ -8,13 +8,17 @@ from collections.abc import Iterable
 import click
 
 from ..backends import SessionRecord
-from ..backends.files import StateDirectory
-from ..session import SessionKey, parse_key
 from ..transcript.jsonl import Line
 from .jsonout import say_json, to_json
 from .looking import looking
-from .naming import NoSuchSession
-from .options import common_options, existing_store, json_option, state_directory
+from .naming import NoSuchSession, resolve
+from .options import (
+    common_options,
+    existing_store,
+    is_state_directory_named,
+    json_option,
+    state_directory,
+)
 from .reading import Reader, entry_object
 from .terminal import columns, counted, printable, say
 
@@ -47,26 +51,21 @@ def command(ctx: click.Context, as_json: bool) -> None:
 def read(ctx: click.Context, key: str, as_json: bool) -> None:
     """Show the transcript of session KEY, with its error markers.
 
+    KEY may also be a file or a name that OpenClaw has for it, as for 'turnlock release'.
+
     With --json one entry a line: the entry as it is stored, and with it "kind" (message, opening,
     end, error-marker, or the entry's own type), "id" and "epoch" (null where it has none).
     """
-    session = parse_key(key)
     as_json = as_json or bool(ctx.parent and ctx.parent.params.get("as_json"))
     with looking(ctx):
-        store = existing_store(ctx)
-        require_session(state_directory(ctx), session)
-        lines = store.read_lines(str(session))
-        damaged = _show_json(lines) if as_json else _show(str(session), lines)
+        target = resolve(key, state_directory(ctx), named=is_state_directory_named(ctx))
+        if not os.path.lexists(target.place.transcript):
+            raise NoSuchSession(key, target.place.transcript)
+        lines = target.store().read_lines(target.store_key)
+        damaged = _show_json(lines) if as_json else _show(target.key, lines)
     if damaged:
         text = f"turnlock: {counted(damaged, 'damaged line')} skipped (turnlock doctor)"
         say(text, to_stderr=True)
-
-
-def require_session(root: str, session: SessionKey) -> None:
-    """Raises `NoSuchSession` unless the session has a transcript, of whatever kind."""
-    path = StateDirectory(root).place(session).transcript
-    if not os.path.lexists(path):
-        raise NoSuchSession(str(session), path)
 
 
 def _session_lines(sessions: Iterable[SessionRecord]) -> list[str]:
