@@ -127,7 +127,8 @@ def test_without_the_fence_the_stopped_holder_would_write(state: Path) -> None:
 HOLD_UNFENCED = """
     import turnlock
     from turnlock.backends.files import FilesBackend
-    FilesBackend._check_claim = lambda self, lease: None
+    from turnlock.backends.files.claims import Claims
+    Claims.check = lambda self, lease: None
     FilesBackend._make_durable = lambda self, lease, transcript: None
     def write(self, lease, transcript, data, after):
         self._files.write(transcript, data)
@@ -369,15 +370,15 @@ def test_a_process_stopped_inside_the_guard_is_named(state: Path) -> None:
         store = turnlock.open_store(sys.argv[1])
         with store.turn("main/a", turn_id="T1") as turn:
             turn.append(turnlock.user("1"))
-            real = store._backend._check_claim
+            real = store._backend._claims.check
             def stop_here(lease):
                 print("inside", flush=True)
                 sys.stdin.readline()
                 real(lease)
-            store._backend._check_claim = stop_here
+            store._backend._claims.check = stop_here
             turn.append(turnlock.user("2"))
             print("went on", flush=True)
-            store._backend._check_claim = real
+            store._backend._claims.check = real
     """
     store = turnlock.open_store(state)
     with child(code, state) as process:

@@ -16,16 +16,16 @@ from .. import (
     Holder,
     LockRecord,
     Lost,
-    Superseded,
     TailMoved,
     TakeRequest,
 )
-from .aside import move_aside, name_aside
-from .birth import Newborn, Nursery, make_directories, temporary_name
+from .beginning import Beginning
+from .birth import Nursery
 from .claim import Scribe
+from .claims import Claims
 from .fileops import FileOps, Handle, write_all
 from .guard import GUARD_TIMEOUT
-from .inspect import FileId, Inspector, Judged, file_id
+from .inspect import Inspector, Judged, named_file
 from .judgement import State
 from .layout import Layout, Place
 from .lease import FileLease
@@ -41,8 +41,6 @@ _BIRTH_PATIENCE = 0.5
 _BIRTH_PAUSE = 0.02
 # How often a take starts again because the lock changed hands under it; far above what races give.
 _TAKE_ATTEMPTS_MAX = 1000
-# The turn of another program's claim, which names none. It is owed a marker all the same.
-_FOREIGN = "foreign-pid-"
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
 _DURABILITIES = ("fsync", "none")
 
@@ -72,18 +70,24 @@ class FilesBackend(Listing):
         self._platform = platform or native()
         super().__init__(layout, files, Inspector(files, self._clock, self._platform.processes))
         self._durable = durability == "fsync"
-        self._nursery = Nursery(files, unnamed=self._platform.unnamed_files)
-        self._scribe = Scribe(self._platform.processes)
+        nursery = Nursery(files, unnamed=self._platform.unnamed_files)
         self._line = Line(files, self._clock)
         self._waiting = Waiting(files, self._clock, self._platform.waker, self._inspector)
         self._transcripts = Transcripts(
             files,
             self._clock,
-            self._nursery,
+            nursery,
             root=layout.root,
             durable=self._durable,
             guard_timeout=guard_timeout,
         )
+        scribe = Scribe(self._platform.processes)
+        self._claims = Claims(files, self._clock, nursery, scribe, self._transcripts)
+        self._beginning = Beginning(files, self._transcripts, self._claims)
+
+    def move_aside(self, judged: Judged) -> str | None:
+        """See `Claims.move_aside`."""
+        return self._claims.move_aside(judged)
 
     def identity(self, session: SessionKey) -> Hashable:
         return self.layout.place(session).lock
@@ -99,7 +103,7 @@ class FilesBackend(Listing):
                 if self._line.has_to_give_way(place):
                     return vacant(place)
                 # Most locks are free: trying is cheaper than looking first.
-                lease = self._claim_free(place, request)
+                lease = self._claims.put(place, request)
                 if lease is not None and self._begun(lease, request) is not None:
                     return lease
             return self._take_contended(place, request, standing)
@@ -126,9 +130,9 @@ class FilesBackend(Listing):
         if (judged is None or reason is not None) and not may_try:
             return vacant(place, judged)
         if judged is None:
-            lease = self._claim_free(place, request)
+            lease = self._claims.put(place, request)
         elif reason is not None:
-            lease = self._supersede(place, request, judged, reason)
+            lease = self._claims.supersede(place, request, judged, reason)
         elif judged.verdict.state is State.YOUNG:
             judged.close()
             self._wait_for_birth(place, patience)
@@ -149,37 +153,6 @@ class FilesBackend(Listing):
                 "it counts as stale 30 s after its last change; then anyone who needs it takes it",
             )
         self._clock.sleep(_BIRTH_PAUSE)
-
-    def _claim_free(self, place: Place, request: TakeRequest) -> FileLease | None:
-        try:
-            newborn = self._new_claim(place, request, ())
-        except FileNotFoundError:
-            make_directories(self._files, place.directory)
-            newborn = self._new_claim(place, request, ())
-        try:
-            linked = newborn.link(place.lock)
-        except BaseException:
-            newborn.discard()
-            raise
-        if not linked:
-            newborn.discard()
-            return None
-        return self._lease(place, newborn, ())
-
-    def _new_claim(self, place: Place, request: TakeRequest, owed: Sequence[Superseded]) -> Newborn:
-        content = self._scribe.write(
-            turn_id=request.turn_id,
-            session=place.label,
-            max_hold=request.max_hold,
-            wall=self._clock.wall(),
-            monotonic=self._clock.monotonic(),
-            owed=owed,
-        )
-        return self._nursery.make(place.directory, place.lock, content, flocked=True)
-
-    def _lease(self, place: Place, newborn: Newborn, owed: tuple[Superseded, ...]) -> FileLease:
-        claim_id = file_id(self._files.stat_handle(newborn.handle))
-        return FileLease(place, newborn.handle, claim_id, owed)
 
     # Superseding
 
@@ -213,20 +186,14 @@ class FilesBackend(Listing):
             if judged.verdict.state is State.STALE:
                 reason = "interrupted"
             try:
-                taken = self._supersede(place, request, judged, reason)
+                taken = self._claims.supersede(place, request, judged, reason)
             except OSError as error:
                 if lease is None or error.errno not in _NO_ROOM:
                     raise
-                self._free_on_behalf(lease)
+                # Fenced where there is no room for a claim: its lock path is freed.
+                self._claims.remove_guarded(lease)
                 return None
             return taken and self._begun(taken, request)
-
-    def _free_on_behalf(self, lease: FileLease) -> None:
-        """Fence a lease of this process where there is no room for a claim: free its lock path.
-
-        Not through the lease's own descriptor: a call that hangs may be using it.
-        """
-        self._unlink_under(self._transcripts.open_to_guard(lease.place), lease)
 
     def reclaim(
         self, record: LockRecord, request: TakeRequest, *, stale_after: float = STALE_AFTER
@@ -239,76 +206,15 @@ class FilesBackend(Listing):
             if judged.verdict.state is not State.STALE:
                 judged.close()
                 return None
-            taken = self._supersede(place, request, judged, "interrupted")
+            taken = self._claims.supersede(place, request, judged, "interrupted")
             return taken and self._begun(taken, request, cleaning=True)
-
-    def move_aside(self, judged: Judged) -> str | None:
-        """Rename the lock of another program to a name that is no lock's; the new path.
-
-        None when the path does not name the judged file any more. See ``aside`` for what this can
-        do, and what not. Raises `StoreError`, `LockPathError`.
-        """
-        place = judged.place
-        with Storage("move aside", place.lock):
-            aside = name_aside(place.lock, self._clock.wall())
-            transcript = self._transcripts.open_to_guard(place)
-            if transcript is None:
-                moved = move_aside(self._files, place.lock, judged.id, aside)
-            else:
-                with self._transcripts.guard(place, transcript):
-                    moved = move_aside(self._files, place.lock, judged.id, aside)
-                transcript.close()
-        return aside if moved else None
-
-    def _supersede(
-        self, place: Place, request: TakeRequest, judged: Judged, reason: str
-    ) -> FileLease | None:
-        """Rename a claim of ours over the judged one, if the path still names that one."""
-        claim = judged.claim
-        turn_id = claim.turn_id if claim.is_ours else _foreign_turn(judged)
-        owed = (*claim.owed, Superseded(turn_id, claim.pid, reason, judged.age))
-        fence = judged.verdict.state is State.LIVE and claim.is_ours
-        newborn: Newborn | None = None
-        try:
-            newborn = self._new_claim(place, request, owed)
-            newborn.name(temporary_name(place.lock))
-            transcript = self._transcripts.open(place)
-            if transcript is None and fence:
-                transcript = self._transcripts.open_or_make(place, with_header=False)
-            if transcript is None:
-                renamed = self._rename_if_named(place, newborn, judged.id)
-            else:
-                with self._transcripts.guard(place, transcript):
-                    renamed = self._rename_if_named(place, newborn, judged.id)
-                transcript.close()
-            if not renamed:
-                newborn.discard()
-                return None
-            return self._lease(place, newborn, owed)
-        except BaseException:
-            if newborn is not None:
-                newborn.discard()
-            raise
-        finally:
-            # The flock on a judged file lasts until here; a copy in a child must not prolong it.
-            self._files.flock(judged.handle, fcntl.LOCK_UN)
-            judged.close()
-
-    def _rename_if_named(self, place: Place, newborn: Newborn, wanted: FileId) -> bool:
-        if self._named(place.lock) != wanted:
-            return False
-        newborn.rename_over(place.lock)
-        return True
-
-    # Beginning: the transcript's end
 
     def _begun(
         self, lease: FileLease, request: TakeRequest, *, cleaning: bool = False
     ) -> FileLease | None:
         """Open the transcript and read its end; None when the claim was gone before that."""
         try:
-            if lease.owed or not self._resume(lease):
-                self._begin(lease, request, cleaning=cleaning)
+            self._beginning.begin(lease, request, cleaning=cleaning)
         except Lost:
             return None
         except BaseException:
@@ -316,68 +222,10 @@ class FilesBackend(Listing):
             raise
         return lease
 
-    def _resume(self, lease: FileLease) -> bool:
-        """Go on with the transcript that this process had last, if nobody touched it since."""
-        idle = self._transcripts.kept(lease.place.transcript)
-        if idle is None:
-            return False
-        # That the claim is still there need not be asked: the first append does, in its own step.
-        with self._transcripts.guard(lease.place, idle.handle):
-            if self._transcripts.fingerprint(lease.place.transcript) != idle.fingerprint:
-                return False
-        lease.transcript = idle.handle
-        lease.transcript_id = file_of(idle.fingerprint)
-        lease.tail = idle.tail
-        return True
-
-    def _begin(self, lease: FileLease, request: TakeRequest, *, cleaning: bool) -> None:
-        create = not cleaning or any(map(_owes_for_sure, lease.owed))
-        while not self._read_end(lease, request, create=create):
-            pass
-        self._forgive_foreign(lease)
-
-    def _read_end(self, lease: FileLease, request: TakeRequest, *, create: bool) -> bool:
-        place = lease.place
-        header = request.header or any(map(_owes_for_sure, lease.owed))
-        if create:
-            transcript = self._transcripts.open_or_make(place, with_header=header)
-        elif (found := self._transcripts.open(place)) is not None:
-            transcript = found
-        else:
-            return True
-        status = self._transcripts.status(place, transcript)
-        lease.transcript = transcript
-        lease.transcript_id = file_id(status)
-        tail = self._tail(lease, transcript, status.st_size)
-        with self._transcripts.guard(place, transcript):
-            self._check_claim(lease)
-            if self._named(place.transcript) != lease.transcript_id:
-                return False
-            if self._transcripts.size(transcript) != tail.size:
-                return False
-            if tail.size == 0 and header:
-                line = self._transcripts.header_line()
-                write_all(self._files, transcript, line)
-                tail = tail._replace(size=len(line))
-        lease.tail = tail
-        return True
-
-    def _forgive_foreign(self, lease: FileLease) -> None:
-        """Drop what a foreign holder owes unless the transcript shows that it was cut off."""
-        transcript = lease.transcript
-        last = lease.owed[-1] if lease.owed else None
-        if last is None or last.turn_id is None or _owes_for_sure(last):
-            return
-        if transcript is None or not self._transcripts.ends_unanswered(transcript, lease.tail.size):
-            lease.owed = lease.owed[:-1]
-
-    def _tail(self, lease: FileLease, transcript: Handle, size: int) -> Tail:
-        return self._transcripts.tail(transcript, size, turns=1 + len(lease.owed))
-
     # The lease at work
 
     def holds(self, lease: FileLease) -> bool:
-        return not lease.released and self._named(lease.place.lock) == lease.claim_id
+        return not lease.released and self._claims.is_held(lease)
 
     def append(self, lease: FileLease, lines: Sequence[bytes], after: Tail) -> None:
         place = lease.place
@@ -398,7 +246,7 @@ class FilesBackend(Listing):
     def _write(self, lease: FileLease, transcript: Handle, data: bytes, after: Tail) -> None:
         place = lease.place
         with self._transcripts.guard(place, transcript):
-            self._check_claim(lease)
+            self._claims.check(lease)
             found = self._transcripts.fingerprint(place.transcript)
             if found is None or file_of(found) != lease.transcript_id:
                 raise TranscriptError(
@@ -412,7 +260,7 @@ class FilesBackend(Listing):
                 write_all(self._files, transcript, data)
                 lease.tail = after._replace(size=size + len(data), fragment=None)
         if moved:
-            lease.tail = self._tail(lease, transcript, size)
+            lease.tail = self._transcripts.tail(transcript, size, turns=1 + len(lease.owed))
             raise TailMoved
 
     def _make_durable(self, lease: FileLease, transcript: Handle) -> None:
@@ -461,39 +309,23 @@ class FilesBackend(Listing):
         place = lease.place
         transcript = lease.transcript
         if transcript is None:
-            self._unlink_under(self._transcripts.open_to_guard(place), lease)
+            self._claims.remove_guarded(lease)
             return
         self._line.give_way(place, transcript)
         with self._transcripts.guard(place, transcript):
             fingerprint = self._transcripts.fingerprint(place.transcript)
             same = fingerprint is not None and file_of(fingerprint) == lease.transcript_id
             if same:
-                self._unlink_if_named(lease)
+                self._claims.remove(lease)
         if not same:
-            self._unlink_under(self._transcripts.open_to_guard(place), lease)
+            self._claims.remove_guarded(lease)
         elif fingerprint is not None and size_of(fingerprint) == lease.tail.size:
             self._transcripts.keep(place.transcript, Idle(transcript, fingerprint, lease.tail))
         lease.released = True
 
-    def _unlink_under(self, transcript: Handle | None, lease: FileLease) -> None:
-        if transcript is None:
-            self._unlink_if_named(lease)
-        else:
-            with self._transcripts.guard(lease.place, transcript):
-                self._unlink_if_named(lease)
-        lease.released = True
-
-    def _unlink_if_named(self, lease: FileLease) -> None:
-        if self._named(lease.place.lock) == lease.claim_id:
-            try:
-                self._files.unlink(lease.place.lock)
-            except FileNotFoundError:
-                # Somebody removed it by hand in this very moment, which is what was wanted.
-                pass
-
     def is_gone(self, record: LockRecord) -> bool:
         with Storage("look", record.path):
-            return self._named(record.path) is None
+            return named_file(self._files, record.path) is None
 
     def leave_owing(self, lease: FileLease) -> None:
         with lease.mutex, Storage("release", lease.place.lock):
@@ -502,17 +334,6 @@ class FilesBackend(Listing):
 
     def abandon(self, lease: FileLease) -> None:
         lease.released = True
-
-    def _check_claim(self, lease: FileLease) -> None:
-        if self._named(lease.place.lock) != lease.claim_id:
-            raise Lost
-
-    def _named(self, path: str) -> FileId | None:
-        try:
-            status = self._files.stat_path(path)
-        except FileNotFoundError:
-            return None
-        return status.st_dev, status.st_ino
 
     # Waiting
 
@@ -541,16 +362,6 @@ def _may_be_revoked(judged: Judged) -> bool:
     """A live foreign holder only past its limit: nothing stops it from writing on."""
     is_foreign = judged.verdict.state is State.LIVE and not judged.claim.is_ours
     return not is_foreign or judged.verdict.over_limit
-
-
-def _foreign_turn(judged: Judged) -> str | None:
-    pid = judged.claim.pid
-    return None if pid is None else f"{_FOREIGN}{pid}"
-
-
-def _owes_for_sure(turn: Superseded) -> bool:
-    """A turn of ours owes its marker; a foreign one only if the transcript shows it cut off."""
-    return turn.turn_id is not None and not turn.turn_id.startswith(_FOREIGN)
 
 
 def _why_unknown(judged: Judged) -> str:

@@ -34,6 +34,15 @@ def file_id(status: os.stat_result) -> FileId:
     return status.st_dev, status.st_ino
 
 
+def named_file(files: FileOps, path: str) -> FileId | None:
+    """What a path names now; None when it names nothing."""
+    try:
+        status = files.stat_path(path)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 class Judged(NamedTuple):
     """A lock file that was looked at. The handle pins its inode; close it when done."""
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ...clock import Clock
 from .. import OVER_LIMIT_GRACE, Holder
 from .fileops import FileOps
-from .inspect import FileId, Inspector, Judged, file_id
+from .inspect import FileId, Inspector, Judged, named_file
 from .judgement import State
 from .layout import Place
 from .line import Standing
@@ -97,22 +97,18 @@ class Waiting:
             return
         standing.sees_vacancy()
         pause = _OTHERS_PAUSE
-        while self._named(place.lock) in (None, seen) and self._clock.monotonic() < until:
+        while (
+            named_file(self._files, place.lock) in (None, seen) and self._clock.monotonic() < until
+        ):
             self._clock.sleep(pause)
             if standing.may_try():
                 return
             pause = min(pause * 1.5, _OTHERS_PAUSE_MOST)
 
     def _changed_hands(self, judged: Judged) -> bool:
-        if self._named(judged.place.lock) != judged.id:
+        if named_file(self._files, judged.place.lock) != judged.id:
             return True
         return is_ours_and_live(judged) and self._inspector.is_free(judged.handle)
-
-    def _named(self, path: str) -> FileId | None:
-        try:
-            return file_id(self._files.stat_path(path))
-        except FileNotFoundError:
-            return None
 
 
 def is_ours_and_live(judged: Judged) -> bool:

@@ -1,0 +1,85 @@
+"""From a claim to a lease: the transcript is there, and its end is known.
+
+Read without the guard, then compared under it: reading may be slow, and nobody has to wait for it.
+Under the guard, because a holder whose lock file was removed by hand may be in its last write.
+"""
+
+from __future__ import annotations
+
+from .. import TakeRequest
+from .claims import Claims, owes_for_sure
+from .fileops import FileOps, write_all
+from .inspect import file_id, named_file
+from .lease import FileLease
+from .transcripts import Transcripts, file_of
+
+
+class Beginning:
+    """How the leases of one backend begin. Raises OSError as it comes, and `Lost`."""
+
+    def __init__(self, files: FileOps, transcripts: Transcripts, claims: Claims) -> None:
+        self._files = files
+        self._transcripts = transcripts
+        self._claims = claims
+
+    def begin(self, lease: FileLease, request: TakeRequest, *, cleaning: bool) -> None:
+        """Fill in the lease's transcript and tail.
+
+        ``cleaning``: the lock is taken only to be removed, so a transcript is made only if a marker
+        has to be written. Raises `Lost` when the claim was gone before it had begun.
+        """
+        if not lease.owed and self._resume(lease):
+            return
+        create = not cleaning or any(map(owes_for_sure, lease.owed))
+        while not self._read_end(lease, request, create=create):
+            pass
+        self._forgive_foreign(lease)
+
+    def _resume(self, lease: FileLease) -> bool:
+        """Go on with the transcript that this process had last, if nobody touched it since."""
+        idle = self._transcripts.kept(lease.place.transcript)
+        if idle is None:
+            return False
+        # That the claim is still there need not be asked: the first append does, in its own step.
+        with self._transcripts.guard(lease.place, idle.handle):
+            if self._transcripts.fingerprint(lease.place.transcript) != idle.fingerprint:
+                return False
+        lease.transcript = idle.handle
+        lease.transcript_id = file_of(idle.fingerprint)
+        lease.tail = idle.tail
+        return True
+
+    def _read_end(self, lease: FileLease, request: TakeRequest, *, create: bool) -> bool:
+        place = lease.place
+        header = request.header or any(map(owes_for_sure, lease.owed))
+        if create:
+            transcript = self._transcripts.open_or_make(place, with_header=header)
+        elif (found := self._transcripts.open(place)) is not None:
+            transcript = found
+        else:
+            return True
+        status = self._transcripts.status(place, transcript)
+        lease.transcript = transcript
+        lease.transcript_id = file_id(status)
+        tail = self._transcripts.tail(transcript, status.st_size, turns=1 + len(lease.owed))
+        with self._transcripts.guard(place, transcript):
+            self._claims.check(lease)
+            if named_file(self._files, place.transcript) != lease.transcript_id:
+                return False
+            if self._transcripts.size(transcript) != tail.size:
+                return False
+            if tail.size == 0 and header:
+                line = self._transcripts.header_line()
+                write_all(self._files, transcript, line)
+                tail = tail._replace(size=len(line))
+        lease.tail = tail
+        return True
+
+    def _forgive_foreign(self, lease: FileLease) -> None:
+        """Drop what a foreign holder owes unless the transcript shows that it was cut off."""
+        transcript = lease.transcript
+        last = lease.owed[-1] if lease.owed else None
+        if last is None or last.turn_id is None or owes_for_sure(last):
+            return
+        if transcript is None or not self._transcripts.ends_unanswered(transcript, lease.tail.size):
+            lease.owed = lease.owed[:-1]

@@ -1,0 +1,174 @@
+"""Claims at their paths: put down, put in the place of another, taken away.
+
+Every change of what a lock path names happens here, and each but the first under the guard, after a
+look at whether the path still names the file that was judged, or the lease's own.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Sequence
+
+from ...clock import Clock
+from .. import Lost, Superseded, TakeRequest
+from .aside import move_aside, name_aside
+from .birth import Newborn, Nursery, make_directories, temporary_name
+from .claim import Scribe
+from .fileops import FileOps, Handle
+from .inspect import FileId, Judged, file_id, named_file
+from .judgement import State
+from .layout import Place
+from .lease import FileLease
+from .storage import Storage
+from .transcripts import Transcripts
+
+# The turn of another program's claim, which names none. It is owed a marker all the same.
+_FOREIGN = "foreign-pid-"
+
+
+class Claims:
+    """The claims of one backend. Raises OSError as it comes."""
+
+    def __init__(
+        self,
+        files: FileOps,
+        clock: Clock,
+        nursery: Nursery,
+        scribe: Scribe,
+        transcripts: Transcripts,
+    ) -> None:
+        self._files = files
+        self._clock = clock
+        self._nursery = nursery
+        self._scribe = scribe
+        self._transcripts = transcripts
+
+    def put(self, place: Place, request: TakeRequest) -> FileLease | None:
+        """Put a claim where there is none; None where there is one."""
+        try:
+            newborn = self._new(place, request, ())
+        except FileNotFoundError:
+            make_directories(self._files, place.directory)
+            newborn = self._new(place, request, ())
+        try:
+            linked = newborn.link(place.lock)
+        except BaseException:
+            newborn.discard()
+            raise
+        if not linked:
+            newborn.discard()
+            return None
+        return self._lease(place, newborn, ())
+
+    def supersede(
+        self, place: Place, request: TakeRequest, judged: Judged, reason: str
+    ) -> FileLease | None:
+        """Rename a claim of ours over the judged one, if the path still names that one."""
+        claim = judged.claim
+        turn_id = claim.turn_id if claim.is_ours else _foreign_turn(judged)
+        owed = (*claim.owed, Superseded(turn_id, claim.pid, reason, judged.age))
+        fence = judged.verdict.state is State.LIVE and claim.is_ours
+        newborn: Newborn | None = None
+        try:
+            newborn = self._new(place, request, owed)
+            newborn.name(temporary_name(place.lock))
+            transcript = self._transcripts.open(place)
+            if transcript is None and fence:
+                transcript = self._transcripts.open_or_make(place, with_header=False)
+            if transcript is None:
+                renamed = self._rename_if_named(place, newborn, judged.id)
+            else:
+                with self._transcripts.guard(place, transcript):
+                    renamed = self._rename_if_named(place, newborn, judged.id)
+                transcript.close()
+            if not renamed:
+                newborn.discard()
+                return None
+            return self._lease(place, newborn, owed)
+        except BaseException:
+            if newborn is not None:
+                newborn.discard()
+            raise
+        finally:
+            # The flock on a judged file lasts until here; a copy in a child must not prolong it.
+            self._files.flock(judged.handle, fcntl.LOCK_UN)
+            judged.close()
+
+    def move_aside(self, judged: Judged) -> str | None:
+        """Rename the lock of another program to a name that is no lock's; the new path.
+
+        None when the path does not name the judged file any more. See ``aside`` for what this can
+        do, and what not. Raises `StoreError`, `LockPathError`.
+        """
+        place = judged.place
+        with Storage("move aside", place.lock):
+            aside = name_aside(place.lock, self._clock.wall())
+            transcript = self._transcripts.open_to_guard(place)
+            if transcript is None:
+                moved = move_aside(self._files, place.lock, judged.id, aside)
+            else:
+                with self._transcripts.guard(place, transcript):
+                    moved = move_aside(self._files, place.lock, judged.id, aside)
+                transcript.close()
+        return aside if moved else None
+
+    def is_held(self, lease: FileLease) -> bool:
+        return named_file(self._files, lease.place.lock) == lease.claim_id
+
+    def check(self, lease: FileLease) -> None:
+        """The fence. Call it under the guard, in one step with what it is to protect."""
+        if not self.is_held(lease):
+            raise Lost
+
+    def remove(self, lease: FileLease) -> None:
+        """Free the lock path if it still names this lease's claim. Under the guard."""
+        if self.is_held(lease):
+            try:
+                self._files.unlink(lease.place.lock)
+            except FileNotFoundError:
+                # Somebody removed it by hand in this very moment, which is what was wanted.
+                pass
+
+    def remove_guarded(self, lease: FileLease) -> None:
+        """The same under a guard of its own, and not through the lease's own descriptor.
+
+        A call that hangs may be using that one.
+        """
+        transcript: Handle | None = self._transcripts.open_to_guard(lease.place)
+        if transcript is None:
+            self.remove(lease)
+        else:
+            with self._transcripts.guard(lease.place, transcript):
+                self.remove(lease)
+        lease.released = True
+
+    def _new(self, place: Place, request: TakeRequest, owed: Sequence[Superseded]) -> Newborn:
+        content = self._scribe.write(
+            turn_id=request.turn_id,
+            session=place.label,
+            max_hold=request.max_hold,
+            wall=self._clock.wall(),
+            monotonic=self._clock.monotonic(),
+            owed=owed,
+        )
+        return self._nursery.make(place.directory, place.lock, content, flocked=True)
+
+    def _lease(self, place: Place, newborn: Newborn, owed: tuple[Superseded, ...]) -> FileLease:
+        claim_id = file_id(self._files.stat_handle(newborn.handle))
+        return FileLease(place, newborn.handle, claim_id, owed)
+
+    def _rename_if_named(self, place: Place, newborn: Newborn, wanted: FileId) -> bool:
+        if named_file(self._files, place.lock) != wanted:
+            return False
+        newborn.rename_over(place.lock)
+        return True
+
+
+def owes_for_sure(turn: Superseded) -> bool:
+    """A turn of ours owes its marker; a foreign one only if the transcript shows it cut off."""
+    return turn.turn_id is not None and not turn.turn_id.startswith(_FOREIGN)
+
+
+def _foreign_turn(judged: Judged) -> str | None:
+    pid = judged.claim.pid
+    return None if pid is None else f"{_FOREIGN}{pid}"
