@@ -11,6 +11,7 @@ from ..doctor.findings import SEVERITIES, Finding, Report
 from .exits import ExitCode
 from .jsonout import say_json
 from .knowledge import knowledge_of, locks_as_json, notes
+from .live import gateway_of
 from .lock_table import lock_lines
 from .options import common_options, json_option, state_directory
 from .terminal import counted, paint, printable, say, wrapped
@@ -38,7 +39,7 @@ def command(ctx: click.Context, fix: bool, as_json: bool) -> int:
     """
     root = state_directory(ctx)
     report = examine(root, fix=fix)
-    known = knowledge_of(root, report.locks)
+    known = knowledge_of(root, report.locks, gateway_of(root))
     if as_json:
         say_json(report.as_json() | {"locks": locks_as_json(report.locks, known)}, indent=2)
     else:

@@ -7,6 +7,7 @@ code     meaning
 1        the operation failed; for ``doctor``: something stale or broken is left
 2        the command line or its input is wrong, or the command could not look at what it was to
          report on (no such state directory, session or permission)
+69       the gateway that holds the session does not answer; nothing was changed
 75       the session is busy: another holder has it and the wait limit passed
 124      revoked: the session was taken from the command's turn
 126 127  ``exec``: the command could not be started; was not found
@@ -30,12 +31,14 @@ from ..errors import (
     SessionBusy,
     TurnlockError,
 )
+from .live import GatewayUnreachable
 
 
 class ExitCode(IntEnum):
     OK = 0
     FAILED = 1
     USAGE = 2
+    UNAVAILABLE = 69
     BUSY = 75
     REVOKED = 124
     NOT_STARTED = 126
@@ -58,6 +61,7 @@ class WrongInput(TurnlockError):
 # The first match counts; every other error of ours is a failed operation.
 _CODES: tuple[tuple[type[TurnlockError], ExitCode], ...] = (
     (SessionBusy, ExitCode.BUSY),
+    (GatewayUnreachable, ExitCode.UNAVAILABLE),
     (LeaseRevoked, ExitCode.REVOKED),
     (InvalidSessionKey, ExitCode.USAGE),
     (LimitsError, ExitCode.USAGE),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from ..backends import LockRecord
@@ -21,6 +22,7 @@ class Fate(NamedTuple):
 
     ``process``: whether the holder's process still runs. ``marker``: of the holder's turn, None
     when it owed none. ``moved_to``: where another program's lock is now, if it was moved aside.
+    ``answer``: what the gateway said, if it was the one that released the session.
     """
 
     holder: LockRecord | None
@@ -28,8 +30,11 @@ class Fate(NamedTuple):
     process: Running | None
     marker: Marker | None
     moved_to: str | None = None
+    answer: Mapping[str, Any] | None = None
 
     def as_json(self, target: Target) -> dict[str, Any]:
+        if self.answer is not None:
+            return dict(self.answer)
         holder = self.holder
         shown = {
             "session": target.key,
@@ -48,6 +53,8 @@ class Fate(NamedTuple):
         if self.holder is None:
             return [f"session {title} is free: nobody holds it"]
         released = paint(f"released {title}", "good")
+        if self.answer is not None:
+            return [released, *self._gateway_lines(), self._marker_line()]
         if self.moved_to is not None:
             return [released, *self._moved_lines(), *self._holder_lines(self.holder.pid)]
         return [released, *self._holder_lines(self.holder.pid), self._marker_line()]
@@ -68,6 +75,18 @@ class Fate(NamedTuple):
             paint("  it still runs, and may still write this transcript", "warning"),
             f"  end it before it does: openclaw gateway restart, or: kill {pid}",
         ]
+
+    def _gateway_lines(self) -> list[str]:
+        """The holder was a turn of the gateway, whose process is not what one would end."""
+        assert self.holder is not None
+        assert self.answer is not None
+        lines = [
+            "  its turn was cancelled and is fenced: whatever it still writes is refused",
+            f"  the gateway, process {self.holder.pid}, goes on serving",
+        ]
+        if self.answer.get("zombie"):
+            lines.append("  the turn's code still runs, as a zombie: the gateway's log says where")
+        return lines
 
     def _moved_lines(self) -> list[str]:
         return [
@@ -102,6 +121,20 @@ def fate_of_moved(held: Held, moved_to: str) -> Fate:
     """After another program's lock was moved aside: its holder may write on if it lives."""
     process = _process(held.record)
     return Fate(held.record, process == "dead", process, None, moved_to)
+
+
+def fate_by_gateway(held: Held, answer: Mapping[str, Any]) -> Fate:
+    """After the gateway released a turn of its own, and said what became of it."""
+    if not answer.get("released"):
+        return FREE._replace(answer=answer)
+    process, marker = answer.get("process"), answer.get("marker")
+    return Fate(
+        held.record,
+        answer.get("fenced") is True,
+        process if process in ("alive", "dead") else "unknown",
+        marker if marker in ("written", "owed") else None,
+        answer=answer,
+    )
 
 
 def _process(holder: LockRecord) -> Running:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ..backends import LockRecord
 from ..errors import seconds
 from .held import Held, program_of
+from .knowledge import facts_for_people
 from .terminal import paint, printable
 
 
@@ -18,14 +22,15 @@ def holder_text(lock: LockRecord) -> str:
     return f"{turn}{process}{age}{bound}"
 
 
-def holder_lines(held: Held) -> list[str]:
-    """Who holds it, one fact a line."""
+def holder_lines(held: Held, known: Mapping[str, Any]) -> list[str]:
+    """Who holds it, one fact a line; ``known``: what the gateway says of the lock."""
     gone = held.record.stale
     facts = {
         "holder": _process(held),
         "turn": printable(held.record.turn_id or ""),
         "held for": "" if gone else _age(held),
         "taken": _taken(held) if gone else "",
+        **facts_for_people(known),
         "lock": printable(held.record.path),
     }
     lines = [f"  {name:<9}{text}" for name, text in facts.items() if text]

@@ -1,4 +1,9 @@
-"""What is known of locks beside what their files say: fields for programs, words for people."""
+"""What is known of locks beside what their files say: fields for programs, words for people.
+
+From OpenClaw's index: ``openclaw_key``, what it calls the session. From the gateway that serves the
+directory, for the locks that it holds itself: ``phase``, ``max_stall_seconds``,
+``progress_age_seconds`` and ``waiters``. A lock of which nothing more is known has no more fields.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +14,42 @@ from ..backends import LockRecord
 from ..backends.files.fileops import FileOps
 from ..doctor.findings import lock_as_json
 from ..doctor.openclaw import named_sessions
+from ..errors import seconds
+from .live import Gateway
 from .terminal import printable
 
 # By the path of the lock; a lock of which nothing more is known is not there.
 Knowledge = Mapping[str, Mapping[str, Any]]
+_LIVE_FIELDS = ("phase", "max_stall_seconds", "progress_age_seconds", "waiters")
 
 
-def knowledge_of(root: str, locks: Iterable[LockRecord]) -> Knowledge:
-    """``openclaw_key``: what OpenClaw calls the session."""
-    paths = {lock.path for lock in locks}
-    if not paths:
+def knowledge_of(root: str, locks: Iterable[LockRecord], gateway: Gateway | None) -> Knowledge:
+    """All that is known more of these locks. Asks the gateway only if it holds one of them."""
+    by_path = {lock.path: lock for lock in locks}
+    if not by_path:
         return {}
-    named = ((f"{one.transcript}.lock", one.key) for one in named_sessions(FileOps(), root))
-    return {path: {"openclaw_key": key} for path, key in named if path in paths}
+    known: dict[str, dict[str, Any]] = {}
+    for path, live in _live(by_path, gateway).items():
+        known[path] = {name: live[name] for name in _LIVE_FIELDS if name in live}
+    for one in named_sessions(FileOps(), root):
+        path = f"{one.transcript}.lock"
+        if path in by_path:
+            known.setdefault(path, {})["openclaw_key"] = one.key
+    return known
+
+
+def _live(
+    locks: Mapping[str, LockRecord], gateway: Gateway | None
+) -> Mapping[str, Mapping[str, Any]]:
+    held = {path: lock for path, lock in locks.items() if gateway and gateway.holds(lock)}
+    if gateway is None or not held or not gateway.answers:
+        return {}
+    # What it says of another turn than the file's is about a moment that has passed.
+    return {
+        path: live
+        for path, live in gateway.locks().items()
+        if path in held and live.get("turn_id") == held[path].turn_id
+    }
 
 
 def locks_as_json(locks: Iterable[LockRecord], known: Knowledge) -> list[dict[str, Any]]:
@@ -31,4 +59,40 @@ def locks_as_json(locks: Iterable[LockRecord], known: Knowledge) -> list[dict[st
 
 def notes(known: Knowledge) -> dict[str, list[str]]:
     """The same for people."""
-    return {path: [printable(fact["openclaw_key"])] for path, fact in known.items()}
+    return {path: _words(facts) for path, facts in known.items()}
+
+
+def facts_for_people(facts: Mapping[str, Any]) -> dict[str, str]:
+    """What the gateway says of a lock, by what it is about; nothing for what it does not say."""
+    progress, stall, waiters = (
+        _number(facts.get("progress_age_seconds")),
+        _number(facts.get("max_stall_seconds")),
+        _waiting(facts.get("waiters")),
+    )
+    bound = f" (stall limit {seconds(stall)})" if stall is not None else ""
+    return {
+        "phase": printable(facts.get("phase") or ""),
+        "progress": "" if progress is None else f"{seconds(progress)} ago{bound}",
+        "waiting": "" if waiters is None else str(waiters or "nobody"),
+    }
+
+
+def _words(facts: Mapping[str, Any]) -> list[str]:
+    said = facts_for_people(facts)
+    words = [f"{name} {said[name]}" for name in ("phase", "progress") if said[name]]
+    if said["waiting"] not in ("", "nobody"):
+        words.append(f"{said['waiting']} waiting")
+    key = facts.get("openclaw_key")
+    return [*words, printable(key)] if key else words
+
+
+def _waiting(value: object) -> int | None:
+    if isinstance(value, list):
+        return len(value)
+    number = _number(value)
+    return None if number is None else int(number)
+
+
+def _number(value: object) -> float | None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if is_number else None  # type: ignore[arg-type]

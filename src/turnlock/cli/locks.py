@@ -6,10 +6,11 @@ import click
 
 from .jsonout import say_json
 from .knowledge import knowledge_of, locks_as_json, notes
+from .live import gateway_of
 from .lock_table import lock_lines
 from .looking import looking
 from .options import common_options, existing_store, json_option, state_directory
-from .terminal import say
+from .terminal import printable, say
 
 
 @click.command()
@@ -23,10 +24,15 @@ def command(ctx: click.Context, as_json: bool) -> None:
     """
     with looking(ctx):
         locks = existing_store(ctx).locks()
-        known = knowledge_of(state_directory(ctx), locks)
+        root = state_directory(ctx)
+        gateway = gateway_of(root)
+        known = knowledge_of(root, locks, gateway)
     if as_json:
         say_json({"locks": locks_as_json(locks, known)}, indent=2)
     elif not locks:
         say("no session is held")
     for line in () if as_json else lock_lines(locks, notes(known)):
         say(line)
+    if gateway is not None and not gateway.answers:
+        text = f"turnlock: the gateway here, {printable(gateway.description)}: {gateway.remedy}"
+        say(text, to_stderr=True)

@@ -10,15 +10,20 @@ import click
 from ..doctor.examination import command_line
 from ..doctor.findings import lock_as_json
 from ..errors import TurnlockError
+from ..session import parse_key
 from .exits import WrongInput
-from .fate import FREE, Fate, fate_of, fate_of_moved
+from .fate import FREE, Fate, fate_by_gateway, fate_of, fate_of_moved
 from .held import Held, Way, look_at
 from .holder import holder_lines, holder_text
 from .jsonout import say_json
+from .knowledge import knowledge_of
+from .live import Gateway, GatewayUnreachable, Refused, gateway_of
 from .looking import looking
 from .naming import Target, resolve
 from .options import common_options, is_state_directory_named, json_option, state_directory
 from .terminal import say
+
+_NO_ROUTE = "unknown_url"
 
 
 class NotReleased(TurnlockError):
@@ -52,7 +57,9 @@ def command(ctx: click.Context, key: str, yes: bool, as_json: bool) -> None:
     """Take session KEY from whoever holds it, and free it.
 
     The holder is fenced: whatever it writes from then on is refused. Its turn gets an error
-    marker; nothing of the transcript is removed. Says what became of the holder.
+    marker; nothing of the transcript is removed. Says what became of the holder. What the gateway
+    of the state directory holds is released by that gateway; when it does not answer, nothing is
+    changed, and the exit code is 69.
 
     KEY may also be a file, FILE.jsonl or FILE.jsonl.lock, with or without its path; in a state
     directory of OpenClaw (2026.2 to 2026.7) also a session id or one of its session keys, such as
@@ -73,18 +80,44 @@ def command(ctx: click.Context, key: str, yes: bool, as_json: bool) -> None:
 
 def _released(held: Held, yes: bool, as_json: bool) -> Fate:
     """What became of it, once it was shown, asked about, and done."""
-    for line in () if as_json else holder_lines(held):
-        say(line)
+    root = held.target.root
+    gateway = gateway_of(root) if root is not None else None
+    if gateway is not None and not gateway.holds(held.record):
+        gateway = None
+    if not as_json:
+        known = knowledge_of(root, [held.record], gateway) if root is not None else {}
+        for line in holder_lines(held, known.get(held.record.path, {})):
+            say(line)
+    if gateway is not None and not gateway.answers:
+        raise GatewayUnreachable(held.target.key, gateway)
     way = held.way()
     if not yes:
         _ask(held, as_json)
         _require_same(held)
-    if way is Way.MOVE_ASIDE:
-        moved_to = held.move_aside()
-        if moved_to is None:
-            raise _changed_hands(held)
-        return fate_of_moved(held, moved_to)
-    return _superseded(held)
+    if gateway is not None:
+        return _by_gateway(held, gateway)
+    return _moved(held) if way is Way.MOVE_ASIDE else _superseded(held)
+
+
+def _by_gateway(held: Held, gateway: Gateway) -> Fate:
+    """Its process holds the lock, so it gives it up itself: this turn, and no later one."""
+    try:
+        answer = gateway.release(parse_key(held.target.key), held.record.turn_id)
+    except Refused as refused:
+        if refused.code == _NO_ROUTE:
+            # A gateway of an older release: it finds out by its fence, as a process of any kind.
+            return _superseded(held)
+        if refused.code != "turn_changed":
+            raise
+        raise NotReleased(held.target.name, f"its turn ended meanwhile: {refused.why}") from None
+    return fate_by_gateway(held, answer)
+
+
+def _moved(held: Held) -> Fate:
+    moved_to = held.move_aside()
+    if moved_to is None:
+        raise _changed_hands(held)
+    return fate_of_moved(held, moved_to)
 
 
 def _superseded(held: Held) -> Fate:

@@ -1,0 +1,384 @@
+"""Commands beside a gateway: they ask it what it holds, and change nothing behind its back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import turnlock
+from tests.cli.conftest import RunHere
+from tests.cli.running import Done, run
+from tests.doctor.planting import claim_of, everything, facts, gone_pid, lock, make_unread
+from tests.gateway.serving import Served, failure, process
+from tests.helpers import Child, eventually, holder
+from turnlock.cli.live import Condition, gateway_of
+
+pytestmark = pytest.mark.processes
+
+SLOW = "first_token = 30\nidle = 30\nturn = 60\n"
+
+
+class Hung:
+    """A gateway in a process of its own, with a turn on main/a that hangs in its model."""
+
+    def __init__(self, gateway: Served, process: Child) -> None:
+        self.gateway = gateway
+        self.process = process
+        self.state = gateway.state
+        self.ended = threading.Event()
+        threading.Thread(target=lambda: asyncio.run(self._hang()), daemon=True).start()
+        eventually(lambda: gateway.claim().exists() and len(gateway.said()) == 1)
+
+    async def _hang(self) -> None:
+        async with self.gateway.client(max_retries=0, timeout=60) as client:
+            await failure(client, "/hang")
+        self.ended.set()
+
+    @property
+    def turn_id(self) -> str:
+        turn = json.loads(self.gateway.claim().read_text())["turnId"]
+        assert isinstance(turn, str)
+        return turn
+
+    def run(self, *arguments: str) -> Done:
+        return run(self.state, *arguments)
+
+
+@pytest.fixture
+def hung(tmp_path: Path) -> Iterator[Hung]:
+    with process(tmp_path, limits=SLOW) as (gateway, started):
+        yield Hung(gateway, started)
+
+
+def test_what_another_process_holds_is_not_the_gateways_to_release(
+    tmp_path: Path,
+) -> None:
+    with process(tmp_path, limits=SLOW) as (gateway, started), holder(gateway.state) as other:
+        started.stop()
+        done = run(gateway.state, "release", "main/a", "--yes", "--json")
+        assert (done.code, done.object["holder"]["pid"]) == (0, other.pid)
+
+
+def test_sessions_are_listed_and_read_beside_a_gateway(hung: Hung) -> None:
+    (one,) = hung.run("sessions", "--json").object["sessions"]
+    assert one["session"] == "main/a"
+    assert "/hang" in hung.run("sessions", "read", "main/a").out
+
+
+# What it says, and what becomes of it
+
+
+class Answers:
+    """A gateway that is this process: it listens, and says what a test has it say."""
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        self.heard: list[tuple[str, str, Any]] = []
+        self.says: dict[str, tuple[int, Any]] = {"/healthz": (200, {"status": "ok"})}
+
+    def answer(self, connection: socket.socket) -> None:
+        with connection.makefile("rb") as file:
+            method, path, _ = file.readline().decode().split()
+            length = 0
+            while (line := file.readline().strip()) != b"":
+                name, _, value = line.partition(b":")
+                length = int(value) if name.lower() == b"content-length" else length
+            body = json.loads(file.read(length)) if length else None
+        self.heard.append((method, path, body))
+        status, said = self.says.get(path, (404, {"error": {"code": "unknown_url"}}))
+        content = json.dumps(said).encode()
+        head = f"HTTP/1.1 {status} X\r\nContent-Length: {len(content)}\r\n\r\n".encode()
+        connection.sendall(head + content)
+
+    def knows(self, **more: Any) -> None:
+        """Of its one lock."""
+        (record,) = turnlock.open_store(self.state).locks()
+        self.says["/locks"] = (200, {"locks": [record._asdict() | more]})
+
+
+RELEASE = "/sessions/main/a/release"
+
+
+@pytest.fixture
+def answers(state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Answers]:
+    """A gateway that is this process, and holds main/a as turn T1."""
+    monkeypatch.setenv("TURNLOCK_TOKEN", "secret")
+    made = Answers(state)
+    store = turnlock.open_store(state)
+    with listening(made.answer) as url, written(state, url), store.turn("main/a", turn_id="T1"):
+        yield made
+
+
+def test_phase_progress_and_waiters_are_shown_as_the_gateway_tells_them(
+    answers: Answers, run_here: RunHere
+) -> None:
+    live = {"phase": "model", "max_stall_seconds": 60.0, "progress_age_seconds": 42.0, "waiters": 3}
+    answers.knows(**live, ours=True)
+    for command in ("locks", "doctor"):
+        (one,) = run_here(command, "--json").object["locks"]
+        assert {name: one[name] for name in live} == live
+        shown = run_here(command).out
+        assert "phase model, progress 42 s ago (stall limit 60 s), 3 waiting" in shown
+    shown = run_here("release", "main/a").out
+    assert [line.split(None, 1) for line in shown.splitlines() if "  p" in line[:4]] == [
+        ["phase", "model"],
+        ["progress", "42 s ago (stall limit 60 s)"],
+    ]
+    assert "  waiting  3" in shown
+
+
+def test_what_it_says_of_another_turn_is_not_shown(answers: Answers, run_here: RunHere) -> None:
+    answers.knows(turn_id="T0", phase="model")
+    (one,) = run_here("locks", "--json").object["locks"]
+    assert "phase" not in one
+
+
+@pytest.mark.parametrize(
+    "live",
+    [{"phase": 7}, {"progress_age_seconds": "x"}, {"waiters": {}}, {"phase": "\x1b[2J"}],
+    ids=str,
+)
+def test_odd_facts_stop_nobody(
+    answers: Answers, run_here: RunHere, live: dict[str, object]
+) -> None:
+    answers.knows(**live)
+    done = run_here("locks")
+    assert (done.code, "\x1b" in done.out) == (0, False)
+    assert run_here("release", "main/a").code == 2
+
+
+def fate_of_t1(**more: Any) -> dict[str, Any]:
+    fate = {"session": "main/a", "released": True, "holder": {}, "fenced": True}
+    return fate | {"process": "alive", "marker": "written"} | more
+
+
+def test_release_is_asked_of_the_gateway_for_the_turn_that_was_shown(
+    answers: Answers, run_here: RunHere
+) -> None:
+    answers.says[RELEASE] = (200, fate_of_t1(zombie=True))
+    done = run_here("release", "main/a", "--yes")
+    assert answers.heard[-1] == ("POST", RELEASE, {"turn_id": "T1", "reason": "operator"})
+    assert done.code == 0
+    assert "its turn was cancelled and is fenced" in done.out
+    assert f"the gateway, process {os.getpid()}, goes on serving" in done.out
+    assert "as a zombie" in done.out
+    assert f"kill {os.getpid()}" not in done.out
+    assert run_here("release", "main/a", "--yes", "--json").object == fate_of_t1(zombie=True)
+    # It was the gateway's to do, and this one did nothing.
+    assert len(turnlock.open_store(answers.state).locks()) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (409, "turn_changed", "NotReleased"),
+        (500, "internal_error", "Refused"),
+        (401, "", "Refused"),
+    ],
+)
+def test_what_the_gateway_refuses_is_not_done_behind_its_back(
+    answers: Answers, run_here: RunHere, status: int, code: str, kind: str
+) -> None:
+    answers.says[RELEASE] = (status, {"error": {"code": code, "message": "no"}})
+    done = run_here("release", "main/a", "--yes", "--json")
+    assert (done.code, done.object["error"]["type"]) == (1, kind)
+    assert len(turnlock.open_store(answers.state).locks()) == 1
+
+
+def test_a_session_that_became_free_meanwhile_is_free(answers: Answers, run_here: RunHere) -> None:
+    answers.says[RELEASE] = (200, fate_of_t1(released=False))
+    assert "is free: nobody holds it" in run_here("release", "main/a", "--yes").out
+
+
+def test_a_gateway_that_falls_silent_in_the_deed_is_unreachable(
+    answers: Answers, run_here: RunHere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(connection: socket.socket) -> None:
+        if b"POST" not in connection.recv(65536):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    monkeypatch.setattr(answers, "answer", None)
+    with listening(answer) as url, written(answers.state, url):
+        done = run_here("release", "main/a", "--yes", "--json")
+    error = done.object["error"]
+    assert (done.code, error["type"], error["condition"]) == (69, "GatewayUnreachable", "silent")
+    assert "whether session 'main/a' was released is not known" in error["message"]
+    assert len(turnlock.open_store(answers.state).locks()) == 1
+
+
+# Wedged
+
+
+def test_what_a_stopped_gateway_holds_is_not_taken_behind_its_back(hung: Hung) -> None:
+    hung.process.stop()
+    paths = everything(hung.state)
+    make_unread(paths)
+    before = facts(paths)
+    for arguments in (["--yes"], []):
+        done = hung.run("release", "main/a", *arguments)
+        assert done.code == 69
+        assert f"process {hung.process.pid} at {hung.gateway.url}, is stopped" in done.err
+        assert f"kill -CONT {hung.process.pid}" in done.err
+    told = hung.run("release", "main/a", "--yes", "--json")
+    error = told.object["error"]
+    assert (told.code, error["type"]) == (69, "GatewayUnreachable")
+    assert (error["condition"], error["pid"]) == ("stopped", hung.process.pid)
+    # In this order: listing a directory changes its access time.
+    assert facts(paths) == before
+    assert everything(hung.state) == paths
+    hung.process.go_on()
+    assert hung.run("release", "main/a", "--yes").code == 0
+    assert hung.ended.wait(10)
+
+
+def test_locks_say_that_the_gateway_is_stopped_and_list_what_the_files_say(hung: Hung) -> None:
+    hung.process.stop()
+    done = hung.run("locks")
+    assert (done.code, "main/a" in done.out) == (0, True)
+    assert f"process {hung.process.pid} at {hung.gateway.url}, is stopped" in done.err
+    assert len(done.err.splitlines()) == 1
+    (one,) = hung.run("locks", "--json").object["locks"]
+    assert "phase" not in one
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_doctor_fix_touches_nothing_of_the_gateways_and_removes_the_dead(
+    hung: Hung, stopped: bool
+) -> None:
+    if stopped:
+        hung.process.stop()
+    dead = lock(hung.state, claim_of(gone_pid()), name="dead")
+    mine = [hung.gateway.claim(), hung.state / "agents/main/sessions/a.jsonl"]
+    before = facts(mine)
+    report = hung.run("doctor", "--fix", "--json").object
+    assert report["summary"]["removed"] == 1
+    assert not dead.exists()
+    after = facts(mine)
+    # Doctor reads, which is no change; --fix may change an access time.
+    assert {path: one[:7] for path, one in after.items()} == {
+        path: one[:7] for path, one in before.items()
+    }
+    assert not hung.ended.is_set()
+
+
+def test_doctor_without_fix_changes_nothing_beside_a_gateway(hung: Hung) -> None:
+    paths = everything(hung.state)
+    make_unread(paths)
+    before = facts(paths)
+    assert hung.run("doctor").code == 0
+    assert hung.run("locks").code == 0
+    assert facts(paths) == before
+
+
+# The conditions, told apart
+
+
+@contextmanager
+def written(state: Path, url: str, pid: int | None = None) -> Iterator[None]:
+    """A gateway.json of this process, or another."""
+    state.mkdir(exist_ok=True)
+    text = json.dumps({"pid": os.getpid() if pid is None else pid, "url": url})
+    (state / "gateway.json").write_text(text)
+    yield
+
+
+@contextmanager
+def listening(answer: Callable[[socket.socket], None] | None = None) -> Iterator[str]:
+    """The url of a port that is open; each connection is answered, or left alone."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            while answer is not None:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                with connection:
+                    answer(connection)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+    thread.join(10)
+
+
+def condition(state: Path, url: str) -> Condition | None:
+    with written(state, url):
+        found = gateway_of(str(state))
+    return None if found is None else found.condition
+
+
+def test_a_port_that_refuses_is_closed(state: Path) -> None:
+    with listening() as url:
+        pass
+    assert condition(state, url) is Condition.CLOSED
+
+
+def test_a_port_that_never_answers_is_blocked(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("turnlock.cli.live._PATIENCE", 0.05)
+    with listening() as url:
+        assert condition(state, url) is Condition.BLOCKED
+
+
+def test_a_gateway_that_is_gone_is_none(state: Path) -> None:
+    assert gateway_of(str(state)) is None
+    with written(state, "http://127.0.0.1:1", gone_pid()):
+        assert gateway_of(str(state)) is None
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{", '{"pid": "1"}', '{"pid": true, "url": "x"}', '{"pid": 1, "url": 7}']
+)
+def test_a_hostile_gateway_file_is_none(state: Path, content: str) -> None:
+    state.mkdir()
+    (state / "gateway.json").write_text(content)
+    assert gateway_of(str(state)) is None
+
+
+@pytest.mark.parametrize(
+    "url", ["", "ftp://127.0.0.1:1", "http://", "http://[::", "http://127.0.0.1:x", "file:///etc"]
+)
+def test_a_url_that_is_none_is_not_followed(state: Path, url: str) -> None:
+    assert condition(state, url) in (Condition.BLOCKED, Condition.CLOSED)
+
+
+def test_what_is_no_json_or_too_odd_says_nothing_of_the_locks(state: Path) -> None:
+    def answer(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n[1]")
+
+    with listening(answer) as url, written(state, url):
+        found = gateway_of(str(state))
+        assert found is not None
+        assert found.answers
+        assert found.locks() == {}
+
+
+def test_the_token_is_sent_to_this_host_alone(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[bytes] = []
+
+    def answer(connection: socket.socket) -> None:
+        heard.append(connection.recv(65536))
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    monkeypatch.setenv("TURNLOCK_TOKEN", "secret")
+    with listening(answer) as url, written(state, url):
+        found = gateway_of(str(state))
+        assert found is not None
+        found.locks()
+        assert b"Bearer secret" in heard[-1]
+        # Seen as from elsewhere, it hears nothing at all.
+        count = len(heard)
+        monkeypatch.setattr("socket.socket.getsockname", lambda self: ("192.0.2.1", 1))
+        assert found.locks() == {}
+        assert [one for one in heard[count:] if one] == []
