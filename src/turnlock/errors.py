@@ -224,9 +224,9 @@ class GuardTimeout(StoreError):
 class ModelError(TurnlockError):
     """The model's endpoint failed, or broke its protocol.
 
-    Attributes: ``provider``, ``model``, ``kind`` (``connect``, ``status``, ``protocol``,
-    ``interrupted``), ``status`` (HTTP, or None) and ``retry_after`` (seconds, or None). ``detail``
-    is what the endpoint said, already cut to a bounded length but not redacted.
+    Attributes: ``provider``, ``model``, ``kind`` (``request``, ``connect``, ``status``,
+    ``protocol``, ``interrupted``), ``status`` (HTTP, or None) and ``retry_after`` (seconds, or
+    None). ``detail`` is what the endpoint said, already cut to a bounded length but not redacted.
     """
 
     def __init__(

@@ -14,7 +14,7 @@ import openai
 
 from turnlock.config import Config, load_config
 from turnlock.gateway import Agent, Pace, Stop, serve
-from turnlock.models import Delta, Finished, Message
+from turnlock.models import Delta, Finished, Message, Thinking
 from turnlock.transcript.entries import MARKER, is_terminal
 
 from ..helpers import Child, child
@@ -134,7 +134,7 @@ def process(tmp_path: Path, **settings: str) -> Iterator[tuple[Served, Child]]:
         yield Served(started.line(), tmp_path / "state"), started
 
 
-Script = Callable[[Sequence[Message]], AsyncGenerator[Delta | Finished, None]]
+Script = Callable[[Sequence[Message]], AsyncGenerator[Delta | Thinking | Finished, None]]
 
 
 class Scripted:
@@ -148,7 +148,9 @@ class Scripted:
         self._script = script
         self.calls: list[list[Message]] = []
 
-    def stream(self, messages: Sequence[Message]) -> AsyncGenerator[Delta | Finished, None]:
+    def stream(
+        self, messages: Sequence[Message]
+    ) -> AsyncGenerator[Delta | Thinking | Finished, None]:
         self.calls.append(list(messages))
         return self._script(messages)
 

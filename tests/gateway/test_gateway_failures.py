@@ -12,7 +12,7 @@ import openai
 import pytest
 
 from turnlock import open_store
-from turnlock.models import Delta, Finished, Message
+from turnlock.models import Delta, Finished, Message, Thinking
 
 from .raw import chat, line, request
 from .serving import (
@@ -137,6 +137,35 @@ def test_content_without_end_meets_the_turn_limit(tmp_path: Path) -> None:
                 assert facts(error)["limit"] == 0.5
             assert gateway.markers()[0]["reason"] == "hold-limit"
             assert await ask(client, "hello") == "re: hello"
+
+    run(test())
+
+
+def test_thinking_is_progress_that_only_the_whole_turn_bounds(tmp_path: Path) -> None:
+    """Past first_token and idle many times over; the marker says what it was at."""
+
+    async def ponder(
+        messages: Sequence[Message],
+    ) -> AsyncGenerator[Delta | Thinking | Finished, None]:
+        while last_text(messages) == "ponder":
+            yield Thinking("hm")
+            await asyncio.sleep(0.01)
+        yield Thinking()
+        async for item in echo(messages):
+            yield item
+
+    async def test() -> None:
+        limits = "turn = 0.6\nfirst_token = 0.3\nidle = 0.3"
+        async with (
+            served(tmp_path, Scripted(ponder), limits=limits) as gateway,
+            gateway.client() as client,
+        ):
+            assert (await failure(client, "ponder")).code == "turn_limit"
+            assert (await stateless_failure(client, "ponder")).code == "turn_limit"
+            (marker,) = gateway.markers()
+            assert (marker["reason"], marker["phase"]) == ("hold-limit", "thinking")
+            assert await ask(client, "hello") == "re: hello"
+            assert gateway.said()[-1] == ("assistant", "re: hello")
 
     run(test())
 

@@ -10,7 +10,7 @@ import pytest
 from turnlock.errors import ModelError
 from turnlock.models import Delta, complete
 from turnlock.models.openai import OpenAIModel
-from turnlock.models.openai_errors import plain
+from turnlock.models.failures import plain
 from turnlock.practice import PracticeServer
 
 from .endpoint import BOUND, DONE, chunk, endpoint, event, head, run, user
@@ -181,12 +181,73 @@ def test_error_in_the_stream_is_the_endpoints_word(
 
 @pytest.mark.parametrize(
     ("header", "seconds"),
-    [("3", 3.0), ("0.5", 0.5), ("-1", None), ("nan", None), ("Fri, 31 Dec 1999", None)],
+    [("3", 3.0), ("0.5", 0.5), ("-1", None), ("nan", None), ("soon", None)],
 )
 def test_retry_after_is_seconds_or_nothing(header: str, seconds: float | None) -> None:
     async def test() -> None:
         async with endpoint(head(503, retry_after=header)) as told:
             assert (await failure(told.url)).retry_after == seconds
+
+    run(test())
+
+
+def test_retry_after_as_a_date_is_counted_by_the_endpoints_own_clock() -> None:
+    dates = {
+        "retry_after": "Fri, 31 Dec 1999 23:59:59 GMT",
+        "date": "Fri, 31 Dec 1999 23:59:17 GMT",
+    }
+    passed = {"retry_after": dates["date"], "date": dates["retry_after"]}
+
+    async def test() -> None:
+        for headers, seconds in ((dates, 42.0), (passed, 0.0)):
+            async with endpoint(head(429, **headers)) as told:
+                assert (await failure(told.url)).retry_after == seconds
+
+    run(test())
+
+
+def test_retry_after_as_a_date_without_another_is_counted_by_our_clock() -> None:
+    async def test() -> None:
+        for year, least in ((1999, 0.0), (2999, 1e9)):
+            async with endpoint(head(503, retry_after=f"31 Dec {year} 23:59:59 GMT")) as told:
+                seconds = (await failure(told.url)).retry_after
+                assert seconds is not None
+                assert (seconds > 0) == (least > 0)
+                assert seconds >= least
+
+    run(test())
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5"])
+def test_proxy_that_takes_the_request_and_hangs_ends_at_the_connect_limit(
+    monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    """The transport waits for the tunnel without any limit of its own."""
+    asked = asyncio.Event()
+    gone = asyncio.Event()
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert await reader.read(1)
+        asked.set()
+        while await reader.read(1024):
+            pass
+        gone.set()
+        writer.close()
+
+    async def test() -> None:
+        server = await asyncio.start_server(hang, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        monkeypatch.setenv("https_proxy", f"{scheme}://127.0.0.1:{port}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        model = OpenAIModel("https://models.example.test/v1", "m", connect=0.2)
+        with pytest.raises(ModelError) as caught:
+            async with asyncio.timeout(BOUND):
+                await complete(model, user("x"))
+        assert asked.is_set()
+        assert (caught.value.kind, caught.value.status) == ("connect", None)
+        async with asyncio.timeout(BOUND):
+            await gone.wait()
+        server.close()
 
     run(test())
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import aclosing
 from typing import Any
 
 import pytest
 
 from turnlock.errors import LimitsError
-from turnlock.models import Delta, Finished, Model, complete
+from turnlock.models import Delta, Finished, Model, Thinking, complete
 from turnlock.models.openai import OpenAIModel
 from turnlock.practice import PracticeServer
 
 from .endpoint import BOUND, DONE, chunk, endpoint, event, head, run, user
 
 
-async def items(model: Model, text: str = "hello") -> list[Delta | Finished]:
+async def items(model: Model, text: str = "hello") -> list[Delta | Thinking | Finished]:
     async with aclosing(model.stream(user(text))) as stream:
         return [item async for item in stream]
 
@@ -145,6 +146,24 @@ def test_signs_of_life_and_odd_chunks_are_not_content() -> None:
                 Delta("hi"),
                 Finished("stop", None, "m"),
             ]
+
+    run(test())
+
+
+@pytest.mark.parametrize("key", ["reasoning_content", "reasoning"])
+def test_shown_reasoning_is_thinking_and_no_part_of_the_reply(key: str) -> None:
+    def delta(**said: str) -> bytes:
+        return event(json.dumps({"choices": [{"index": 0, "delta": said}]}))
+
+    thought = [delta(**{key: ""}), delta(**{key: "hm, "}), delta(**{key: "so", "content": "yes"})]
+
+    async def test() -> None:
+        async with endpoint(head(), *thought, chunk(None, "stop"), DONE) as told:
+            model = OpenAIModel(told.url, "m")
+            made = await items(model)
+            assert (await complete(model, user("x")))[0] == "yes"
+        assert [type(item) for item in made] == [Thinking, Thinking, Delta, Finished]
+        assert [item[0] for item in made[:-1]] == ["hm, ", "so", "yes"]
 
     run(test())
 

@@ -9,14 +9,14 @@ session has no lease; its limits are timers that end the exchange.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Container, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Container, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
 from ..clock import Clock
 from ..errors import LockPathError, ModelError, StoreError, TranscriptError
 from ..limits import Limits
-from ..models import Delta, Finished, Model
+from ..models import Delta, Finished, Model, Thinking
 from ..session import SessionKey
 from ..store import Store
 from ..transcript.entries import assistant
@@ -32,6 +32,9 @@ from .exchange import Exchange, Phase, Reply
 _REPLY_MAX = 8 * 1024 * 1024
 _STOP_REASONS = frozenset({"stop", "length", "content_filter"})
 _MODEL_NAME_MAX = 200
+
+
+_Item = Delta | Thinking | Finished
 
 
 class SessionWork(NamedTuple):
@@ -73,7 +76,7 @@ async def answer_in_session(
         history = [*_system(work.agent.instructions, *work.new.system), *planned.history]
         calls = turn.watch(model.stream(history), first=limits.first_token, idle=limits.idle)
         async with aclosing(calls) as items:
-            text, finished = await _collect(items, exchange, model)
+            text, finished = await _collect(items, exchange, model, turn.progress)
         exchange.phase = Phase.FINISHING
         await turn.append({"id": reply_id(question), **_entry(text, finished, model)})
     return _reply(text, finished)
@@ -114,7 +117,7 @@ class _Timers:
         self._turn = self._start("turn", limits.turn)
         self._next = self._start("model", limits.first_token)
 
-    async def over(self, items: AsyncIterable[Delta | Finished]) -> AsyncIterable[Delta | Finished]:
+    async def over(self, items: AsyncIterable[_Item]) -> AsyncIterable[_Item]:
         async for item in items:
             self._next.cancel()
             self._next = self._start("model", self._idle)
@@ -130,9 +133,15 @@ class _Timers:
 
 
 async def _collect(
-    items: AsyncIterable[Any], exchange: Exchange, model: Model
+    items: AsyncIterable[Any],
+    exchange: Exchange,
+    model: Model,
+    in_phase: Callable[[str], object] = lambda _: None,
 ) -> tuple[str, Finished]:
-    """The whole reply, each piece passed on as it comes. Raises `ModelError`."""
+    """The whole reply, each piece passed on as it comes. Raises `ModelError`.
+
+    ``in_phase`` is told what the model does: ``thinking``, then ``model`` while it speaks.
+    """
     pieces: list[str] = []
     length = 0
     finished: Finished | None = None
@@ -140,6 +149,11 @@ async def _collect(
         if isinstance(item, Finished):
             finished = item
             continue
+        if isinstance(item, Thinking):
+            exchange.thinks()
+            in_phase("thinking")
+            continue
+        in_phase("model")
         length += len(item.text)
         if length > _REPLY_MAX:
             raise _broken(model, f"the reply is longer than {_REPLY_MAX} characters")

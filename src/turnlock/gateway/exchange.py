@@ -76,6 +76,10 @@ class Exchange:
         self._began = True
         self._pieces.put_nowait(text)
 
+    def thinks(self) -> None:
+        """The model reasons: it has begun, and there is nothing to say yet."""
+        self._began = True
+
     # For who answers the client
 
     async def next(self, patience: float) -> str | None:

@@ -4,6 +4,6 @@ Importing this package loads no model library.
 """
 
 from .limits import ModelLimits
-from .protocol import Delta, Finished, Message, Model, complete
+from .protocol import Delta, Finished, Message, Model, Thinking, complete
 
-__all__ = ["Delta", "Finished", "Message", "Model", "ModelLimits", "complete"]
+__all__ = ["Delta", "Finished", "Message", "Model", "ModelLimits", "Thinking", "complete"]

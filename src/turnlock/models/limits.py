@@ -20,9 +20,9 @@ class ModelLimits(_Fields):
     """Limits of one model's calls, in seconds; None is no limit.
 
     ``connect``: until there is a connection. ``first_token``: from the call to the first content.
-    ``idle``: from content to content. ``turn``: the whole turn. Only ``connect`` is the model's own
-    business; the others are enforced around it, by the turn. Raises `LimitsError` for a value that
-    is not finite and above zero.
+    ``idle``: from content to content. Thinking counts as content, a mere sign of life does not.
+    ``turn``: the whole turn. Only ``connect`` is the model's own business; the others are enforced
+    around it, by the turn. Raises `LimitsError` for a value that is not finite and above zero.
     """
 
     __slots__ = ()

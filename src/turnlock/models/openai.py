@@ -8,7 +8,6 @@ turn's limits rule; here every other way for a call to end is made a visible one
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
 
 try:
@@ -20,10 +19,12 @@ except ModuleNotFoundError as missing:
     ) from missing
 
 from ..errors import ModelError
+from .failures import plain
 from .limits import check_seconds
-from .openai_errors import SDK_FAILURES, UNREADABLE, model_error, plain
-from .openai_transport import http_client
-from .protocol import Delta, Finished, Message
+from .openai_errors import SDK_FAILURES, UNREADABLE, http, model_error
+from .protocol import Delta, Finished, Message, Thinking
+from .sendable import checked_key, sendable
+from .transport import http_client
 
 # An endpoint may keep the body open after a complete answer; so long its usage is waited for.
 _TAIL = 1.0
@@ -35,8 +36,10 @@ class OpenAIModel:
     """Chat completions of one model at one endpoint, always streamed.
 
     ``base_url`` is like ``https://api.openai.com/v1``. Without an ``api_key`` a placeholder is
-    sent, never a key from the environment. ``connect`` limits, in seconds, the TCP connection and
-    then the TLS handshake. Proxies of the environment are used, but never for a loopback address.
+    sent, never a key from the environment. ``connect`` limits, in seconds, the TCP connection, then
+    the tunnel through a proxy, then the TLS handshake. Proxies of the environment are used, but
+    never for a loopback address. Reasoning that the endpoint shows (``reasoning_content``, or
+    ``reasoning``) becomes `Thinking`.
 
     Every call has a connection of its own: a pooled one that died unnoticed would make the next
     call hang. Raises `ValueError` for a ``base_url`` or ``api_key`` that cannot be used and
@@ -55,26 +58,27 @@ class OpenAIModel:
         connect: float = 10.0,
     ) -> None:
         check_seconds("connect", connect)
-        client = http_client(base_url, connect)
+        client = http_client(http, base_url, connect)
         self.provider = provider
         self.model = model
         self._client = openai.AsyncOpenAI(
             base_url=base_url,
-            api_key=_checked_key(api_key),
+            api_key=checked_key(api_key) or _PLACEHOLDER_KEY,
             max_retries=0,
             timeout=client.timeout,
             http_client=client,
         )
 
-    async def stream(self, messages: Sequence[Message]) -> AsyncGenerator[Delta | Finished, None]:
+    async def stream(
+        self, messages: Sequence[Message]
+    ) -> AsyncGenerator[Delta | Thinking | Finished, None]:
         """See `turnlock.models.Model.stream`."""
         chunks = await self._open(messages)
         reply = _Reply(self.model)
         try:
             while (chunk := await self._next(chunks, reply)) is not _END:
-                text = self._take(chunk, reply)
-                if text:
-                    yield Delta(text)
+                for item in self._take(chunk, reply):
+                    yield item
         finally:
             await chunks.close()
         yield self._finished(reply, chunks.response.headers.get("content-type", ""))
@@ -86,7 +90,7 @@ class OpenAIModel:
     async def _open(self, messages: Sequence[Message]) -> openai.AsyncStream[object]:
         body = {
             "model": self.model,
-            "messages": _sendable(messages),
+            "messages": sendable(messages),
             "stream": True,
             "stream_options": {"include_usage": True},
         }
@@ -114,13 +118,13 @@ class OpenAIModel:
                 return _END  # however it ends: what was complete stays complete
             raise model_error(error, provider=self.provider, model=self.model) from error
 
-    def _take(self, chunk: object, reply: _Reply) -> str:
+    def _take(self, chunk: object, reply: _Reply) -> list[Delta | Thinking]:
         if not isinstance(chunk, Mapping):
             raise self._failed("protocol", f"a chunk is no JSON object: {chunk!r}")
-        text = reply.take(chunk)
-        if reply.reason is not None and (text or reply.deadline is None):
+        items = reply.take(chunk)
+        if reply.reason is not None and (items or reply.deadline is None):
             reply.deadline = asyncio.get_running_loop().time() + _TAIL
-        return text
+        return items
 
     def _finished(self, reply: _Reply, content_type: str) -> Finished:
         if reply.reason is None and not reply.begun and "event-stream" not in content_type:
@@ -145,8 +149,8 @@ class _Reply:
         self.usage: Mapping[str, object] | None = None
         self.deadline: float | None = None
 
-    def take(self, chunk: Mapping[str, object]) -> str:
-        """Note a chunk, and return its text."""
+    def take(self, chunk: Mapping[str, object]) -> list[Delta | Thinking]:
+        """Note a chunk, and return its content."""
         self.begun = True
         model, usage = chunk.get("model"), chunk.get("usage")
         if isinstance(model, str) and model:
@@ -155,35 +159,19 @@ class _Reply:
             self.usage = usage
         choices = chunk.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
-        return self._take_choice(choice) if isinstance(choice, Mapping) else ""
+        return self._take_choice(choice) if isinstance(choice, Mapping) else []
 
-    def _take_choice(self, choice: Mapping[str, object]) -> str:
+    def _take_choice(self, choice: Mapping[str, object]) -> list[Delta | Thinking]:
         reason, delta = choice.get("finish_reason"), choice.get("delta")
         if isinstance(reason, str) and reason:
             self.reason = reason
         if not isinstance(delta, Mapping):
-            return ""
+            return []
+        thought = delta.get("reasoning_content") or delta.get("reasoning")
         text = delta.get("content") or delta.get("refusal")
-        return text if isinstance(text, str) else ""
-
-
-def _sendable(messages: Sequence[Message]) -> object:
-    """The messages, with U+FFFD for each half of a cut character.
-
-    A lone surrogate has no UTF-8 form. Once in a transcript, it would fail every later turn.
-    """
-    text = json.dumps(list(messages), ensure_ascii=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        repaired = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-        return json.loads(repaired)
-    return list(messages)
-
-
-def _checked_key(api_key: str | None) -> str:
-    key = (api_key or "").strip()
-    if not (key.isascii() and key.isprintable()):
-        # The transport would refuse it in words that quote the header, and with it the key.
-        raise ValueError("the api_key has characters that no HTTP header can carry")
-    return key or _PLACEHOLDER_KEY
+        items: list[Delta | Thinking] = []
+        if isinstance(thought, str) and thought:
+            items.append(Thinking(thought))
+        if isinstance(text, str) and text:
+            items.append(Delta(text))
+        return items

@@ -16,11 +16,22 @@ class Delta(NamedTuple):
     text: str
 
 
+class Thinking(NamedTuple):
+    """A piece of the model's reasoning, which is no part of its reply.
+
+    It is progress: a model that reasons for minutes is at work. ``text`` is empty where the
+    provider shows no more than that. What bounds a model that only thinks is the whole turn.
+    """
+
+    text: str = ""
+
+
 class Finished(NamedTuple):
     """The end of a complete reply.
 
-    ``reason`` is the endpoint's word (``stop``, ``length`` …), ``usage`` its token counts or None
-    when it gave none, ``model`` the model that it says has answered.
+    ``reason`` is OpenAI's word for it: ``stop``, ``length``, ``content_filter``, ``tool_calls``, or
+    another that the endpoint gave. ``usage`` are its token counts under OpenAI's names, or None
+    when it gave none; ``model`` is the model that it says has answered.
     """
 
     reason: str
@@ -35,7 +46,9 @@ class Model(Protocol):
     model: str
     api: str
 
-    def stream(self, messages: Sequence[Message]) -> AsyncGenerator[Delta | Finished, None]:
+    def stream(
+        self, messages: Sequence[Message]
+    ) -> AsyncGenerator[Delta | Thinking | Finished, None]:
         """Ask for a reply: content as it arrives, then exactly one `Finished` as the last item.
 
         Each item is progress: signs of life without content are not passed on, so that whoever
@@ -59,5 +72,6 @@ async def complete(model: Model, messages: Sequence[Message]) -> tuple[str, Fini
         async for item in items:
             if isinstance(item, Finished):
                 return "".join(parts), item
-            parts.append(item.text)
+            if isinstance(item, Delta):
+                parts.append(item.text)
     raise AssertionError("a model's stream ended without Finished and without ModelError")

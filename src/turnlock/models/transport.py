@@ -1,25 +1,23 @@
-"""The connections under the OpenAI SDK: one for each request, and none is left behind.
+"""The connections under the providers' SDKs: one for each request, and none is left behind.
 
 A pool would offer one that died unnoticed to the next call, which then hangs.
+
+The SDKs are built on httpx or on its successor httpx2, which have the same classes under two names.
+Both may be installed, and an SDK refuses the other one's client; so each function here takes the
+library that it is to use, as ``http``.
 """
 
 from __future__ import annotations
 
+import asyncio
 import functools
-import importlib
 import ipaddress
 import socket
 import ssl
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
-
-import openai
-
-# openai 3 moved from httpx to httpx2. Both may be installed, and 2.x refuses a client of httpx2.
-_SDK_MAJOR = int(openai.__version__.partition(".")[0])
-http: Any = importlib.import_module("httpx2" if _SDK_MAJOR >= 3 else "httpx")
 
 # A peer that is gone without a word is noticed after about two minutes, also when no limit is set.
 _TCP_WATCH = {
@@ -30,6 +28,11 @@ _TCP_WATCH = {
 }
 
 
+# The words with a proxy, which the transport itself waits for without any limit.
+_TUNNEL_BEGINS = ("setup_socks5_connection.started",)
+_TUNNEL_ENDS = ("setup_socks5_connection.complete", "receive_response_headers.complete")
+
+
 class _Line:
     """What one request is sent over; closing it closes the sockets themselves.
 
@@ -37,17 +40,30 @@ class _Line:
     handshake, or between the connection and the first byte of the request.
     """
 
-    def __init__(self, transport: Any) -> None:
+    def __init__(self, http: Any, transport: Any, connect: float) -> None:
+        self._http = http
         self._transport = transport
+        self._connect = connect
+        self._tunnel = asyncio.timeout(None)
         self._sockets: list[Any] = []
 
     async def send(self, request: Any) -> Any:
         request.extensions = {**request.extensions, "trace": self._trace}
-        return await self._transport.handle_async_request(request)
+        try:
+            async with self._tunnel:
+                return await self._transport.handle_async_request(request)
+        except TimeoutError:
+            if not self._tunnel.expired():
+                raise
+            raise self._http.ConnectTimeout("the proxy makes no connection") from None
 
     async def _trace(self, event: str, info: Mapping[str, Any]) -> None:
         if event.endswith(".connect_tcp.complete"):
             self._sockets.append(info["return_value"])
+        elif event.endswith(_TUNNEL_BEGINS) or _is_connect(event, info):
+            self._tunnel.reschedule(asyncio.get_running_loop().time() + self._connect)
+        elif event.endswith(_TUNNEL_ENDS):
+            self._tunnel.reschedule(None)
 
     async def close(self) -> None:
         for sock in self._sockets:
@@ -55,40 +71,53 @@ class _Line:
         await self._transport.aclose()
 
 
-class _Body(http.AsyncByteStream):  # type: ignore[misc]  # a class of either library
-    """A response's body that ends its line when it is closed."""
+def _is_connect(event: str, info: Mapping[str, Any]) -> bool:
+    is_request = event.endswith(".send_request_headers.started")
+    return is_request and getattr(info.get("request"), "method", b"") == b"CONNECT"
 
-    def __init__(self, stream: Any, end: Callable[[], Awaitable[None]]) -> None:
-        self._stream = stream
-        self._end = end
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        body: AsyncIterator[bytes] = self._stream.__aiter__()
-        return body
+@functools.cache
+def _body_class(http: Any) -> Any:
+    class Body(http.AsyncByteStream):  # type: ignore[misc]  # a class of either library
+        """A response's body that ends its line when it is closed."""
 
-    async def aclose(self) -> None:
-        try:
-            await self._stream.aclose()
-        finally:
-            await self._end()
+        def __init__(self, stream: Any, end: Callable[[], Awaitable[None]]) -> None:
+            self._stream = stream
+            self._end = end
+
+        def __aiter__(self) -> AsyncIterator[bytes]:
+            body: AsyncIterator[bytes] = self._stream.__aiter__()
+            return body
+
+        async def aclose(self) -> None:
+            try:
+                await self._stream.aclose()
+            finally:
+                await self._end()
+
+    return Body
 
 
 class Lines:
-    """A transport for httpx that gives every request a line of its own."""
+    """A transport that gives every request a line of its own."""
 
-    def __init__(self, make: Callable[[], Any]) -> None:
+    def __init__(self, http: Any, make: Callable[[], Any], connect: float) -> None:
+        self._http = http
         self._make = make
+        self._connect = connect
         self._open: set[_Line] = set()
 
     async def handle_async_request(self, request: Any) -> Any:
-        line = _Line(self._make())
+        line = _Line(self._http, self._make(), self._connect)
         self._open.add(line)
         try:
             response = await line.send(request)
         except BaseException:
             await self._end(line)
             raise
-        response.stream = _Body(response.stream, functools.partial(self._end, line))
+        response.stream = _body_class(self._http)(
+            response.stream, functools.partial(self._end, line)
+        )
         return response
 
     async def _end(self, line: _Line) -> None:
@@ -99,36 +128,51 @@ class Lines:
         for line in list(self._open):
             await self._end(line)
 
+    async def __aenter__(self) -> Self:
+        return self
 
-def http_client(base_url: str, connect: float) -> Any:
-    """The SDK's HTTP client for one endpoint. Raises `ValueError` when the URL cannot be used."""
-    host = _host(base_url)
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+def http_client(http: Any, base_url: str, connect: float) -> Any:
+    """An SDK's HTTP client for one endpoint. Raises `ValueError` when the URL cannot be used.
+
+    ``connect`` limits, in seconds, the TCP connection, the tunnel through a proxy, and the TLS
+    handshake, each by itself. Nothing else is limited here.
+    """
+    return http.AsyncClient(**client_options(http, base_url, connect))
+
+
+def client_options(http: Any, base_url: str, connect: float) -> dict[str, Any]:
+    """The arguments of `http_client`'s client, for an SDK that makes its own."""
+    host = _host(http, base_url)
     direct = _is_loopback(host)
     make = functools.partial(
         http.AsyncHTTPTransport,
-        proxy=None if direct else _proxy(base_url, host),
+        proxy=None if direct else _proxy(http, base_url, host),
         trust_env=not direct,
-        verify=_tls(trust_env=not direct),
+        verify=_tls(http, trust_env=not direct),
         limits=http.Limits(max_connections=None, max_keepalive_connections=0),
         socket_options=_socket_options(),
     )
     make()  # a proxy that cannot be used is refused now and not by the first call
-    return http.AsyncClient(
-        transport=Lines(make),
-        trust_env=not direct,
-        timeout=http.Timeout(None, connect=connect),
-        follow_redirects=True,
-    )
+    return {
+        "transport": Lines(http, make, connect),
+        "trust_env": not direct,
+        "timeout": http.Timeout(None, connect=connect),
+        "follow_redirects": True,
+    }
 
 
 @functools.cache
-def _tls(*, trust_env: bool) -> ssl.SSLContext:
+def _tls(http: Any, *, trust_env: bool) -> ssl.SSLContext:
     # Reading the certificates takes 50 ms, and every model of a process needs the same ones.
     context: ssl.SSLContext = http.create_ssl_context(trust_env=trust_env)
     return context
 
 
-def _host(base_url: str) -> str:
+def _host(http: Any, base_url: str) -> str:
     try:
         parts = urlsplit(base_url)
         host = parts.hostname or ""
@@ -149,7 +193,7 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _proxy(base_url: str, host: str) -> Any:
+def _proxy(http: Any, base_url: str, host: str) -> Any:
     # With a transport of one's own httpx leaves the environment's proxies to the caller.
     if urllib.request.proxy_bypass(host):
         return None
