@@ -14,7 +14,18 @@ import pytest
 
 import turnlock
 from tests.cli.conftest import RunHere
-from tests.cli.running import PROGRAM, a_turn, environment, marker, run, story, transcript
+from tests.cli.running import (
+    PROGRAM,
+    a_message,
+    a_turn,
+    environment,
+    marker,
+    run,
+    running,
+    story,
+    tell,
+    transcript,
+)
 from tests.helpers import Child, eventually, holder, process_state
 
 pytestmark = pytest.mark.processes
@@ -32,6 +43,18 @@ def test_without_a_terminal_it_refuses_and_names_the_command(state: Path) -> Non
         assert f"turnlock release main/a --yes --state-dir {state}" in done.err
         process.tell("still mine")
         process.expect("appended")
+
+
+def test_it_shows_how_many_wait(state: Path) -> None:
+    with holder(state, "T1"):
+        assert "  waiting  nobody\n" in run(state, "release", "main/a").out
+        with (
+            running(state, "append", "main/a") as first,
+            running(state, "append", "main/a") as last,
+        ):
+            for process in (first, last):
+                tell(process, a_message("hello"))
+            eventually(lambda: "  waiting  2\n" in run(state, "release", "main/a").out)
 
 
 def test_json_never_asks(state: Path, run_here: RunHere) -> None:

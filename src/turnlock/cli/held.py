@@ -23,6 +23,7 @@ from ..backends.files.aside import Ruling, limit_of, rule
 from ..backends.files.fileops import FileOps
 from ..backends.files.inspect import Inspector, Judged, record_of
 from ..backends.files.judgement import State
+from ..backends.files.line import count_waiting
 from ..clock import SystemClock
 from ..doctor.openclaw import is_openclaw
 from ..errors import LockPathError, TurnlockError, seconds
@@ -132,6 +133,14 @@ def look_at(target: Target) -> Held | None:
     inspector = Inspector(FileOps(), SystemClock(), native().processes)
     judged = inspector.look(target.place, to_take=False, stale_after=STALE_AFTER)
     return Held(target, judged) if judged is not None else None
+
+
+def waiting_for(held: Held) -> dict[str, int]:
+    """``waiters``, as far as the kernel tells: the first of each process that waits."""
+    if not held.is_ours:
+        return {}
+    number = count_waiting(held.target.place.transcript)
+    return {} if number is None else {"waiters": number}
 
 
 def program_of(held: Held) -> str | None:

@@ -13,7 +13,7 @@ from ..errors import TurnlockError
 from ..session import parse_key
 from .exits import WrongInput
 from .fate import FREE, Fate, fate_by_gateway, fate_of, fate_of_moved
-from .held import Held, Way, look_at
+from .held import Held, Way, look_at, waiting_for
 from .holder import holder_lines, holder_text
 from .jsonout import say_json
 from .knowledge import knowledge_of
@@ -86,7 +86,7 @@ def _released(held: Held, yes: bool, as_json: bool) -> Fate:
         gateway = None
     if not as_json:
         known = knowledge_of(root, [held.record], gateway) if root is not None else {}
-        for line in holder_lines(held, known.get(held.record.path, {})):
+        for line in holder_lines(held, waiting_for(held) | dict(known.get(held.record.path, {}))):
             say(line)
     if gateway is not None and not gateway.answers:
         raise GatewayUnreachable(held.target.key, gateway)

@@ -166,6 +166,26 @@ class Standing:
         return self._line.in_front(self._place, self._handle, self._number, passed=self._passed)
 
 
+def count_waiting(transcript: str) -> int | None:
+    """How many stand in the line of a session, from /proc/locks; None when it cannot be told.
+
+    One of each store: the threads and tasks of a process queue among themselves first.
+    """
+    try:
+        file = os.lstat(transcript)
+        with open("/proc/locks", encoding="ascii", errors="replace") as table:
+            rows = [line.split() for line in table]
+    except OSError:
+        return None
+    wanted = f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}:{file.st_ino}"
+    return sum(
+        # "9: OFDLCK ADVISORY  READ -1 08:02:5678 4611686018427387904 4611686018427387904"
+        len(row) >= 7 and row[1] == "OFDLCK" and row[5] == wanted and int(row[6]) >= _FAR
+        for row in rows
+        if len(row) < 7 or row[6].isdecimal()
+    )
+
+
 def _remember(entries: dict[str, N], path: str, value: N) -> None:
     entries[path] = value
     if len(entries) > _KNOWN_MAX:
