@@ -20,7 +20,7 @@ from tests.cli.running import Done, run
 from tests.doctor.planting import claim_of, everything, facts, gone_pid, lock, make_unread
 from tests.gateway.serving import Served, failure, process
 from tests.helpers import Child, eventually, holder
-from turnlock.cli.live import Condition, gateway_of
+from turnlock.doctor.live import Condition, gateway_of
 
 pytestmark = pytest.mark.processes
 
@@ -194,6 +194,18 @@ def test_what_the_gateway_refuses_is_not_done_behind_its_back(
     assert len(turnlock.open_store(answers.state).locks()) == 1
 
 
+def test_a_gateway_without_that_route_is_fenced_as_any_holder_but_never_named_to_be_killed(
+    hung: Hung,
+) -> None:
+    done = hung.run("release", "main/a", "--yes")
+    assert done.code == 0, done.err
+    assert f"the gateway, process {hung.process.pid}, goes on serving" in done.out
+    assert f"kill {hung.process.pid}" not in done.out
+    assert "its error marker was written" in done.out
+    assert hung.ended.wait(10)
+    assert [marker["reason"] for marker in hung.gateway.markers()] == ["operator"]
+
+
 def test_a_session_that_became_free_meanwhile_is_free(answers: Answers, run_here: RunHere) -> None:
     answers.says[RELEASE] = (200, fate_of_t1(released=False))
     assert "is free: nobody holds it" in run_here("release", "main/a", "--yes").out
@@ -238,6 +250,15 @@ def test_what_a_stopped_gateway_holds_is_not_taken_behind_its_back(hung: Hung) -
     hung.process.go_on()
     assert hung.run("release", "main/a", "--yes").code == 0
     assert hung.ended.wait(10)
+
+
+def test_doctor_says_that_the_gateway_is_stopped(hung: Hung) -> None:
+    hung.process.stop()
+    done = hung.run("doctor", "--json")
+    (found,) = done.object["findings"]
+    assert (done.code, found["check"], found["severity"]) == (1, "gateway-wedged", "error")
+    assert "is stopped" in found["message"]
+    assert f"kill -CONT {hung.process.pid}" in found["hint"]
 
 
 def test_locks_say_that_the_gateway_is_stopped_and_list_what_the_files_say(hung: Hung) -> None:
@@ -325,7 +346,7 @@ def test_a_port_that_refuses_is_closed(state: Path) -> None:
 
 
 def test_a_port_that_never_answers_is_blocked(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("turnlock.cli.live._PATIENCE", 0.05)
+    monkeypatch.setattr("turnlock.doctor.live._PATIENCE", 0.05)
     with listening() as url:
         assert condition(state, url) is Condition.BLOCKED
 
@@ -336,9 +357,7 @@ def test_a_gateway_that_is_gone_is_none(state: Path) -> None:
         assert gateway_of(str(state)) is None
 
 
-@pytest.mark.parametrize(
-    "content", ["", "[]", "{", '{"pid": "1"}', '{"pid": true, "url": "x"}', '{"pid": 1, "url": 7}']
-)
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"pid": "1"}', '{"pid": true, "url": "x"}'])
 def test_a_hostile_gateway_file_is_none(state: Path, content: str) -> None:
     state.mkdir()
     (state / "gateway.json").write_text(content)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -182,11 +184,31 @@ def gateway_file(state: Path, content: object) -> None:
 
 
 def test_a_gateway_that_runs_is_named(state: Path) -> None:
+    def answer(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
     now = iso(SystemClock().wall())
-    gateway_file(state, {"pid": os.getpid(), "url": "http://127.0.0.1:1", "started": now})
-    note = found(state)["gateway-running"]
-    assert "http://127.0.0.1:1" in note.message
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=answer, args=(listener,), daemon=True).start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        gateway_file(state, {"pid": os.getpid(), "url": url, "started": now})
+        note = found(state)["gateway-running"]
+    assert url in note.message
     assert note.severity == "info"
+
+
+def test_a_gateway_whose_port_is_closed_is_broken(state: Path) -> None:
+    gateway_file(state, {"pid": os.getpid(), "url": "http://127.0.0.1:1"})
+    broken = found(state)["gateway-wedged"]
+    assert broken.severity == "error"
+    assert f"process {os.getpid()} at http://127.0.0.1:1, runs, but its port is closed" in (
+        broken.message
+    )
+    assert f"kill {os.getpid()}" in broken.hint
+    assert not examine(str(state), fix=True).is_sound
 
 
 def test_a_gateway_that_is_gone_is_named(state: Path) -> None:

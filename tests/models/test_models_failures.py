@@ -9,8 +9,8 @@ import pytest
 
 from turnlock.errors import ModelError
 from turnlock.models import Delta, complete
-from turnlock.models.openai import OpenAIModel
 from turnlock.models.failures import plain
+from turnlock.models.openai import OpenAIModel
 from turnlock.practice import PracticeServer
 
 from .endpoint import BOUND, DONE, chunk, endpoint, event, head, run, user

@@ -8,10 +8,10 @@ import click
 
 from ..doctor.examine import examine
 from ..doctor.findings import SEVERITIES, Finding, Report
+from ..doctor.live import gateway_of
 from .exits import ExitCode
 from .jsonout import say_json
 from .knowledge import knowledge_of, locks_as_json, notes
-from .live import gateway_of
 from .lock_table import lock_lines
 from .options import common_options, json_option, state_directory
 from .terminal import counted, paint, printable, say, wrapped

@@ -22,6 +22,7 @@ from __future__ import annotations
 import signal
 from enum import IntEnum
 
+from ..doctor.live import GatewayUnreachable
 from ..doctor.looking import CannotLook
 from ..errors import (
     ConfigError,
@@ -31,7 +32,6 @@ from ..errors import (
     SessionBusy,
     TurnlockError,
 )
-from .live import GatewayUnreachable
 
 
 class ExitCode(IntEnum):

@@ -13,9 +13,9 @@ from typing import Any
 from ..backends import LockRecord
 from ..backends.files.fileops import FileOps
 from ..doctor.findings import lock_as_json
+from ..doctor.live import Gateway
 from ..doctor.openclaw import named_sessions
 from ..errors import seconds
-from .live import Gateway
 from .terminal import printable
 
 # By the path of the lock; a lock of which nothing more is known is not there.

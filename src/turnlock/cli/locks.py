@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
+from ..doctor.live import gateway_of
 from .jsonout import say_json
 from .knowledge import knowledge_of, locks_as_json, notes
-from .live import gateway_of
 from .lock_table import lock_lines
 from .looking import looking
 from .options import common_options, existing_store, json_option, state_directory

@@ -9,6 +9,7 @@ import click
 
 from ..doctor.examination import command_line
 from ..doctor.findings import lock_as_json
+from ..doctor.live import Gateway, GatewayUnreachable, Refused, gateway_of
 from ..errors import TurnlockError
 from ..session import parse_key
 from .exits import WrongInput
@@ -17,7 +18,6 @@ from .held import Held, Way, look_at, waiting_for
 from .holder import holder_lines, holder_text
 from .jsonout import say_json
 from .knowledge import knowledge_of
-from .live import Gateway, GatewayUnreachable, Refused, gateway_of
 from .looking import looking
 from .naming import Target, resolve
 from .options import common_options, is_state_directory_named, json_option, state_directory
@@ -106,7 +106,8 @@ def _by_gateway(held: Held, gateway: Gateway) -> Fate:
     except Refused as refused:
         if refused.code == _NO_ROUTE:
             # A gateway of an older release: it finds out by its fence, as a process of any kind.
-            return _superseded(held)
+            fate = _superseded(held)
+            return fate_by_gateway(held, fate.as_json(held.target))
         if refused.code != "turn_changed":
             raise
         raise NotReleased(held.target.name, f"its turn ended meanwhile: {refused.why}") from None

@@ -65,6 +65,9 @@ KINDS: dict[str, Kind] = {
         "info", "OpenClaw's database, where its newer releases keep sessions: not looked into"
     ),
     "gateway-running": Kind("info", "a gateway serves this directory"),
+    "gateway-wedged": Kind(
+        "error", "the gateway lives and does not answer: stopped, blocked, or its port is closed"
+    ),
     "gateway-gone": Kind("info", "gateway.json was left by a gateway that is gone"),
     "gateway-file": Kind("info", "gateway.json cannot be read"),
 }

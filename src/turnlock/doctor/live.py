@@ -119,7 +119,8 @@ class Gateway(NamedTuple):
     @property
     def description(self) -> str:
         """A clause: which process, where, and its condition."""
-        return f"process {self.pid} at {self.url}, {_WORDS[self.condition]}"
+        where = f" at {self.url}" if self.url else ""
+        return f"process {self.pid}{where}, {_WORDS[self.condition]}"
 
     @property
     def remedy(self) -> str:
@@ -182,13 +183,23 @@ class Gateway(NamedTuple):
 def gateway_of(root: str) -> Gateway | None:
     """The gateway that serves this state directory; None when none is alive. Changes nothing."""
     written = _written(f"{root}/{NAME}")
-    pid, url = written.get("pid"), written.get("url")
-    if not isinstance(pid, int) or isinstance(pid, bool) or not 0 < pid < 2**31:
-        return None
-    if not isinstance(url, str) or not _runs_since(pid, parse_iso(written.get("started"))):
+    pid, url = _pid(written), written.get("url")
+    if pid is None or not _runs_since(pid, parse_iso(written.get("started"))):
         return None
     state = process_state(pid)
-    return Gateway(root, pid, url, _condition(url, state), state)
+    named = url if isinstance(url, str) else ""
+    return Gateway(root, pid, named, _condition(named, state), state)
+
+
+def pid_in(path: str) -> int | None:
+    """The process that a ``gateway.json`` names, alive or not; None when it names none."""
+    return _pid(_written(path))
+
+
+def _pid(written: Mapping[str, Any]) -> int | None:
+    pid = written.get("pid")
+    is_pid = isinstance(pid, int) and not isinstance(pid, bool) and 0 < pid < 2**31
+    return pid if is_pid else None
 
 
 def _runs_since(pid: int, moment: float | None) -> bool:
