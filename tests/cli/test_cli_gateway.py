@@ -17,9 +17,9 @@ import pytest
 import turnlock
 from tests.cli.conftest import RunHere
 from tests.cli.running import Done, run
-from tests.doctor.planting import claim_of, everything, facts, gone_pid, lock, make_unread
-from tests.gateway.serving import Served, failure, process
-from tests.helpers import Child, eventually, holder
+from tests.doctor.planting import bytes_of, claim_of, everything, facts, gone_pid, lock, make_unread
+from tests.gateway.serving import Served, config_file, failure, process
+from tests.helpers import Child, child, eventually, holder
 from turnlock.doctor.live import Condition, gateway_of
 
 pytestmark = pytest.mark.processes
@@ -298,6 +298,44 @@ def test_doctor_without_fix_changes_nothing_beside_a_gateway(hung: Hung) -> None
     assert hung.run("doctor").code == 0
     assert hung.run("locks").code == 0
     assert facts(paths) == before
+
+
+BLOCKED = """
+    import asyncio, time
+    from turnlock.config import load_config
+    from turnlock.gateway import Agent, Stop, serve
+
+    class Blocking:
+        provider, model, api = "scripted", "script", "openai-completions"
+
+        async def stream(self, messages):
+            print("blocked", flush=True)
+            time.sleep(120)
+            yield None
+
+        async def aclose(self):
+            pass
+
+    def announce(url):
+        print(url, flush=True)
+
+    agents = {"main": Agent("main", Blocking(), "")}
+    config = load_config(sys.argv[2])
+    asyncio.run(serve(config, sys.argv[1], announce, stop=Stop(), agents=agents))
+"""
+
+
+def test_a_gateway_with_a_blocked_loop_is_told_from_a_stopped_one(tmp_path: Path) -> None:
+    with child(BLOCKED, tmp_path / "state", config_file(tmp_path, limits=SLOW)) as started:
+        gateway = Served(started.line(), tmp_path / "state")
+        hung = Hung(gateway, started)
+        started.expect("blocked")
+        before = bytes_of(hung.state)
+        done = hung.run("release", "main/a", "--yes", "--json")
+        assert (done.code, done.object["error"]["condition"]) == (69, "blocked")
+        (found,) = hung.run("doctor", "--json").object["findings"]
+        assert (found["check"], "is blocked" in found["message"]) == ("gateway-wedged", True)
+        assert bytes_of(hung.state) == before
 
 
 # The conditions, told apart
