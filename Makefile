@@ -5,10 +5,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format clean import-time
+.PHONY: help setup run demo test check format clean import-time
 
 help:
 	@echo "make run          the gateway with the practice model (no key needed)"
+	@echo "make demo         half a minute: a model call hangs, a process dies, the sessions go on"
 	@echo "make test         the tests"
 	@echo "make check        format, lint, strict types"
 	@echo "make format       rewrite the files in the project's format"
@@ -22,6 +23,9 @@ $(READY): pyproject.toml requirements/dev.txt
 
 run: setup
 	@$(BIN)/turnlock gateway --state-dir "$${TURNLOCK_STATE_DIR:-.state}"
+
+demo: setup
+	@$(BIN)/turnlock demo
 
 test: setup
 	$(BIN)/python -m pytest $(ARGS)

@@ -21,7 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("turns",),
     ("store", "cleaning", "lock"),
     ("models", "practice", "doctor"),
-    ("gateway",),
+    ("gateway", "demo"),
     ("cli",),
 )
 

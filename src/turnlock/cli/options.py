@@ -92,6 +92,11 @@ def state_directory(ctx: click.Context) -> str:
     return os.path.realpath(named.get(_STATE_DIRECTORY) or default_state_directory())
 
 
+def named_state_directory(ctx: click.Context) -> str | None:
+    """The state directory as the command line names it, whatever the environment says; or None."""
+    return (ctx.find_object(dict) or {}).get(_STATE_DIRECTORY)
+
+
 def is_state_directory_named(ctx: click.Context) -> bool:
     """Whether somebody said where it is; else it is the platform's place."""
     named = ctx.find_object(dict) or {}

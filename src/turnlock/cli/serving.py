@@ -11,15 +11,15 @@ from .terminal import printable, say
 
 
 @contextlib.contextmanager
-def extra_installed() -> Iterator[None]:
-    """Around the import of a service, which needs more than the core install."""
+def extra_installed(extra: str = "gateway") -> Iterator[None]:
+    """Around the import of a service, which needs more than the core install: an extra."""
     leave_log_alone()
     try:
         yield
     except ModuleNotFoundError as error:
         raise WrongInput(
             f"this command needs the package {error.name!r}, which is not installed",
-            hint="pip install 'turnlock[gateway]'",
+            hint=f"pip install 'turnlock[{extra}]'",
         ) from error
 
 
