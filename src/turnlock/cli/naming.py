@@ -25,8 +25,8 @@ from ..backends.files import FilesBackend, OneFile, StateDirectory
 from ..backends.files.fileops import FileOps
 from ..backends.files.layout import LOCK_SUFFIX, TRANSCRIPT_SUFFIX, Layout, Place, list_names
 from ..doctor.examination import command_line
-from ..doctor.looking import require_directory
-from ..doctor.openclaw import NamedSession, named_sessions, own_directory
+from ..doctor.looking import openclaw_directory, require_directory
+from ..doctor.openclaw import NamedSession, named_sessions
 from ..errors import InvalidSessionKey
 from ..session import is_part, parse_key
 from .exits import WrongInput
@@ -252,7 +252,7 @@ class _Resolver:
                     yield place.label, keys.get(place.transcript, place.label)
 
     def _openclaw_hint(self) -> str:
-        own = own_directory()
+        own = openclaw_directory()
         if self._named or own is None or os.path.realpath(own) == self._root:
             return ""
         again = command_line(f"release {shlex.quote(self._text)}", os.path.realpath(own))

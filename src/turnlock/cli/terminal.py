@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import sys
-import textwrap
 from collections.abc import Sequence
 
 import click
@@ -56,6 +54,8 @@ def width() -> int | None:
     """The columns of the terminal on stdout; None when it is none, and lines stay whole."""
     if sys.stdout is None or not sys.stdout.isatty():
         return None
+    import shutil
+
     return shutil.get_terminal_size().columns
 
 
@@ -64,6 +64,8 @@ def wrapped(text: str, *, indent: int) -> list[str]:
     room = width()
     if room is None:
         return [text]
+    import textwrap
+
     lines = textwrap.wrap(
         text, max(room - indent, _NARROWEST), break_long_words=False, break_on_hyphens=False
     )

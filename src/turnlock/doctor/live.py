@@ -29,17 +29,15 @@ import stat
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import SplitResult, quote, urlsplit
 
-from ..backends import LockRecord
-from ..backends.files.fileops import FileOps
-from ..backends.files.guard import process_state
 from ..clock import parse_iso
 from ..errors import TurnlockError
 from ..session import SessionKey
 
 if TYPE_CHECKING:
     from http.client import HTTPConnection
+
+    from ..backends import LockRecord
 
 NAME = "gateway.json"
 # The wall clock may have been set between the start of the process and that of its service.
@@ -154,6 +152,8 @@ class Gateway(NamedTuple):
 
         Raises `Refused`, and `GatewayUnreachable` when no answer came.
         """
+        from urllib.parse import quote
+
         path = f"/sessions/{quote(session.agent, safe='')}/{quote(session.name, safe='')}/release"
         body = {"turn_id": turn_id, "reason": "operator"}
         try:
@@ -182,6 +182,9 @@ class Gateway(NamedTuple):
 
 def gateway_of(root: str) -> Gateway | None:
     """The gateway that serves this state directory; None when none is alive. Changes nothing."""
+    # Not at the top: every command imports this module, for its error.
+    from ..backends.files.guard import process_state
+
     written = _written(f"{root}/{NAME}")
     pid, url = _pid(written), written.get("url")
     if pid is None or not _runs_since(pid, parse_iso(written.get("started"))):
@@ -236,8 +239,9 @@ def _connection(url: str, patience: float) -> Iterator[HTTPConnection]:
     """Raises OSError, and ValueError for a url that is none of this host."""
     # Only for who has a gateway: it is a third of the time that a command needs to start.
     from http.client import HTTPConnection, HTTPException
+    from urllib.parse import urlsplit
 
-    parts: SplitResult = urlsplit(url)
+    parts = urlsplit(url)
     if parts.scheme != "http" or parts.hostname is None:
         raise ValueError(url)
     connection = HTTPConnection(parts.hostname, parts.port, timeout=patience)
@@ -278,6 +282,8 @@ def _written(path: str) -> dict[str, Any]:
 
 def _content(path: str) -> bytes:
     """Of a small regular file, without a trace in its access time; empty when there is none."""
+    from ..backends.files.fileops import FileOps
+
     files = FileOps()
     try:
         handle = files.open_quietly(path)

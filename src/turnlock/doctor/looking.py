@@ -7,8 +7,9 @@ import shlex
 import stat
 
 from ..errors import StoreError
-from .openclaw import own_directory
 
+_OPENCLAW_VARIABLES = ("OPENCLAW_STATE_DIR", "CLAWDBOT_STATE_DIR")
+_OPENCLAW_PLACES = ("~/.openclaw", "~/.clawdbot")
 _NAME_IT = "name the state directory with --state-dir or $TURNLOCK_STATE_DIR"
 
 
@@ -41,6 +42,16 @@ def require_whole(path: str) -> None:
         raise CannotLook(path, f"it is a part of the state directory {whole!r}", _inside_hint(path))
 
 
+def openclaw_directory() -> str | None:
+    """Where OpenClaw of this user has its state, by its own rule; None when there is none."""
+    named = (os.environ.get(variable) for variable in _OPENCLAW_VARIABLES)
+    for place in (*filter(None, named), *_OPENCLAW_PLACES):
+        path = os.path.expanduser(place)
+        if os.path.isdir(path):
+            return path
+    return None
+
+
 def _whole_of(path: str) -> str | None:
     """The state directory that this is the agents', an agent's or a sessions' directory of."""
     if os.path.isdir(f"{path}/agents"):
@@ -67,7 +78,7 @@ def _inside_hint(path: str) -> str:
 
 
 def _name_it(path: str) -> str:
-    own = own_directory()
+    own = openclaw_directory()
     if own is None or os.path.realpath(own) == path:
         return _NAME_IT
     return f"{_NAME_IT}; OpenClaw's is --state-dir {shlex.quote(own)}"

@@ -25,8 +25,6 @@ CONFIG = "openclaw.json"
 _BYTES_MAX = 64 * 1024 * 1024
 _NAME_MAX = 255
 _KEY_MAX = 1024
-_VARIABLES = ("OPENCLAW_STATE_DIR", "CLAWDBOT_STATE_DIR")
-_PLACES = ("~/.openclaw", "~/.clawdbot")
 
 
 class NamedSession(NamedTuple):
@@ -55,16 +53,6 @@ def is_openclaw(root: str) -> bool:
         os.path.lexists(f"{agents}/{agent}/sessions/{INDEX}")
         for agent in list_names(FileOps(), agents)
     )
-
-
-def own_directory() -> str | None:
-    """Where OpenClaw of this user has its state, by its own rule; None when there is none."""
-    named = (os.environ.get(variable) for variable in _VARIABLES)
-    for place in (*filter(None, named), *_PLACES):
-        path = os.path.expanduser(place)
-        if os.path.isdir(path):
-            return path
-    return None
 
 
 def _named_in(files: FileOps, directory: str) -> Iterator[NamedSession]:

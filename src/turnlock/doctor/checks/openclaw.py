@@ -10,7 +10,7 @@ from ...backends.files.aside import is_aside
 from ...backends.files.layout import list_names
 from ..examination import Examination, command_line
 from ..findings import Finding, finding
-from ..openclaw import own_directory
+from ..looking import openclaw_directory
 
 _DATABASE = "agent/openclaw-agent.sqlite"
 _AGENTS = "agents"
@@ -29,7 +29,7 @@ def _check_meant(examination: Examination) -> Iterator[Finding]:
         return
     inside = (f"{root}/{name}" for name in sorted(names))
     found = [path for path in inside if os.path.isdir(f"{path}/{_AGENTS}")]
-    own = own_directory()
+    own = openclaw_directory()
     meant = [*found, *([own] if own is not None and os.path.realpath(own) != root else [])]
     hint = command_line("doctor", meant[0]) if meant else "name another with --state-dir"
     message = f"there is no directory {_AGENTS!r} here, so no session of Turnlock or OpenClaw"
