@@ -144,6 +144,17 @@ def test_a_path_needs_no_state_directory_and_a_relative_one_is_from_here(
         assert (done.code, done.object["openclaw_key"]) == (0, KEY), done.err
 
 
+def test_a_path_through_a_linked_directory_is_that_of_the_session(
+    home: Home, live: int, run_here: RunHere, tmp_path: Path
+) -> None:
+    home.sessions.rename(tmp_path / "volume")
+    home.sessions.symlink_to(tmp_path / "volume")
+    for directory in (home.sessions, tmp_path / "volume"):
+        home.new(live, 400)
+        done = run_here("release", f"{directory}/{ID}.jsonl", "--yes", "--json")
+        assert (done.code, done.object["openclaw_key"]) == (0, KEY), done.err
+
+
 def test_a_tilde_that_the_shell_left_is_expanded(
     home: Home, run_here: RunHere, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -536,11 +547,13 @@ def test_on_a_terminal_it_asks(home: Home, live: int, answer: bytes, code: int, 
 
 
 @pytest.mark.processes
-def test_a_yes_is_for_the_lock_that_was_shown(home: Home, live: int) -> None:
+@pytest.mark.parametrize("anew", [True, False], ids=["new file", "in place"])
+def test_a_yes_is_for_the_lock_that_was_shown(home: Home, live: int, anew: bool) -> None:
     path = home.new(live, 400)
     with asked(home) as (process, terminal), openclaw() as other:
-        # The same holder let go and took it again, or another did: to the eye it is the same lock.
-        path.unlink()
+        # The holder let go and another took it: to the eye nearly the same lock.
+        if anew:
+            path.unlink()
         home.new(other, 401)
         os.write(terminal, b"y\n")
         assert process.wait(10) == 1

@@ -98,7 +98,10 @@ class Held:
         return Way.MOVE_ASIDE
 
     def is_same(self, other: Held | None) -> bool:
-        return other is not None and other.judged.id == self.judged.id
+        if other is None or other.judged.id != self.judged.id:
+            return False
+        # A program that writes its lock anew in place has taken it anew.
+        return other.judged.claim == self.judged.claim
 
     def move_aside(self) -> str | None:
         """The path where the lock is now; None when it had changed hands."""

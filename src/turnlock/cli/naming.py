@@ -159,7 +159,7 @@ class _Resolver:
             return None
         for path in (os.path.abspath(text), os.path.join(self._root, text)):
             directory, name = os.path.split(_without_suffix(path))
-            place = self._place(os.path.realpath(directory), name)
+            place = self._place(self._known(os.path.realpath(directory)), name)
             if _is_there(place):
                 return self._elsewhere(place)
         return None
@@ -176,6 +176,11 @@ class _Resolver:
 
     def _directories(self) -> Iterator[tuple[str | None, str]]:
         return self._layout.directories(self._files)
+
+    def _known(self, real: str) -> str:
+        """The name that the state directory has for a directory: it may be a link in there."""
+        names = (name for _, name in self._directories() if os.path.realpath(name) == real)
+        return next(names, real)
 
     def _place(self, directory: str, name: str) -> Place:
         return self._layout.place_of_lock(f"{directory}/{name}{LOCK_SUFFIX}")
