@@ -252,6 +252,13 @@ def test_what_a_stopped_gateway_holds_is_not_taken_behind_its_back(hung: Hung) -
     assert hung.ended.wait(10)
 
 
+def test_who_does_not_know_of_the_gateway_would_take_it(hung: Hung) -> None:
+    hung.process.stop()
+    (hung.state / "gateway.json").unlink()
+    assert hung.run("release", "main/a", "--yes").code == 0
+    assert [marker["reason"] for marker in hung.gateway.markers()] == ["operator"]
+
+
 def test_doctor_says_that_the_gateway_is_stopped(hung: Hung) -> None:
     hung.process.stop()
     done = hung.run("doctor", "--json")

@@ -44,7 +44,7 @@ NAME = "gateway.json"
 _CLOCK_SLACK_SECONDS = 60.0
 _TOKEN_VARIABLE = "TURNLOCK_TOKEN"
 _TOKEN_FILE = "token"
-_PATIENCE = 2.0
+_PATIENCE = 3.0
 # A release waits for the marker, which may wait for a disk.
 _RELEASE_PATIENCE = 10.0
 _BYTES_MAX = 64 * 1024 * 1024
