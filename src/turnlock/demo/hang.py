@@ -66,9 +66,9 @@ def _wake(play: Playing, model: Member) -> int:
     play.stage.caption(story.WAKES)
     transcript = play.setting.state / "agents" / "main" / "sessions" / "alice.jsonl"
     size = transcript.stat().st_size
+    play.line("model", f"process {model.pid} is ended, so the hung call breaks off")
     model.kill()
     play.stands("model", f"process {model.pid} was ended: its connections break", Tone.FAINT)
-    play.line("model", f"process {model.pid} is ended, so the hung call breaks off")
     refused = play.until("holder", "refused")
     play.stands("holder", f"its write was refused ({refused.facts['reason']})", Tone.BAD)
     if transcript.stat().st_size != size:

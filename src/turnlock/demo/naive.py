@@ -8,10 +8,10 @@ process, heart-beat and health check all live, and only the one call that holds 
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import threading
-import urllib.request
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
@@ -45,7 +45,7 @@ def naive_holder(
     """Take the lock file and ask the model, which hangs."""
     health = ThreadingHTTPServer(("127.0.0.1", 0), _Health)
     threading.Thread(target=health.serve_forever, daemon=True).start()
-    claim = {"pid": os.getpid(), "health": f"http://127.0.0.1:{health.server_port}/healthz"}
+    claim = {"pid": os.getpid(), "port": health.server_port}
     if not take(lock, claim):
         raise RuntimeError(f"{lock} is there already")
     threading.Thread(target=_beat, args=(lock,), daemon=True).start()
@@ -95,8 +95,16 @@ def check(lock: str) -> Checks:
     with open(lock) as file:
         claim = json.load(file)
     age = _clock.wall() - os.stat(lock).st_mtime
-    with urllib.request.urlopen(claim["health"], timeout=_HEALTH_TIMEOUT) as answer:
-        return Checks(_is_alive(claim["pid"]), age, answer.status)
+    return Checks(_is_alive(claim["pid"]), age, _health(claim["port"]))
+
+
+def _health(port: int) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_HEALTH_TIMEOUT)
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status
+    finally:
+        connection.close()
 
 
 def _is_alive(pid: int) -> bool:

@@ -121,7 +121,7 @@ class Playing:
         self._told_after = None
         self._tell(report)
         held_back, self._held_back = self._held_back, []
-        for later in held_back:
+        for later in sorted(held_back, key=lambda one: one.at):
             self._tell(later)
 
     def _listen(self, timeout: float) -> None:
