@@ -191,6 +191,7 @@ def test_what_the_gateway_refuses_is_not_done_behind_its_back(
     answers.says[RELEASE] = (status, {"error": {"code": code, "message": "no"}})
     done = run_here("release", "main/a", "--yes", "--json")
     assert (done.code, done.object["error"]["type"]) == (1, kind)
+    assert ("TURNLOCK_TOKEN" in done.object["error"]["message"]) == (status == 401)
     assert len(turnlock.open_store(answers.state).locks()) == 1
 
 
@@ -425,6 +426,19 @@ def test_what_is_no_json_or_too_odd_says_nothing_of_the_locks(state: Path) -> No
         found = gateway_of(str(state))
         assert found is not None
         assert found.answers
+        assert found.locks() == {}
+
+
+@pytest.mark.parametrize("said", [b"[" * 100_000, b"{", b"[]", b"\xff", b"nonsense"])
+def test_an_answer_that_cannot_be_read_says_nothing(state: Path, said: bytes) -> None:
+    def answer(connection: socket.socket) -> None:
+        connection.recv(65536)
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(said)}\r\n\r\n".encode()
+        connection.sendall(b"bye" if said == b"nonsense" else head + said)
+
+    with listening(answer) as url, written(state, url):
+        found = gateway_of(str(state))
+        assert found is not None
         assert found.locks() == {}
 
 

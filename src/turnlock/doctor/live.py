@@ -49,6 +49,11 @@ _PATIENCE = 3.0
 _RELEASE_PATIENCE = 10.0
 _BYTES_MAX = 64 * 1024 * 1024
 _FILE_BYTES_MAX = 64 * 1024
+_UNAUTHORIZED = 401
+
+
+# Nothing came, or nothing that can be read.
+_NO_ANSWER = (OSError, ValueError, RecursionError)
 
 
 class Condition(Enum):
@@ -98,7 +103,9 @@ class Refused(TurnlockError):
         self.status = status
         self.code = code
         self.why = why
-        super().__init__(f"the gateway refused: {why}")
+        if status == _UNAUTHORIZED:
+            self.hint = f"give it the gateway's token in ${_TOKEN_VARIABLE}, or run as its user"
+        super().__init__(f"the gateway refused: {why}" + (f"; {self.hint}" if self.hint else ""))
 
 
 class Gateway(NamedTuple):
@@ -138,7 +145,7 @@ class Gateway(NamedTuple):
         """What it says of the locks of its directory, by their paths; {} when it says nothing."""
         try:
             status, answer = self._ask("GET", "/locks", None, _PATIENCE)
-        except (OSError, ValueError):
+        except _NO_ANSWER:
             return {}
         listed = answer.get("locks") if status == 200 else None
         return {
@@ -158,7 +165,7 @@ class Gateway(NamedTuple):
         body = {"turn_id": turn_id, "reason": "operator"}
         try:
             status, answer = self._ask("POST", path, body, _RELEASE_PATIENCE)
-        except (OSError, ValueError) as error:
+        except _NO_ANSWER as error:
             now = gateway_of(self.root) or self
             silent = now._replace(condition=Condition.SILENT) if now.answers else now
             raise GatewayUnreachable(str(session), silent) from error
@@ -229,7 +236,7 @@ def _condition(url: str, state: str | None) -> Condition:
             connection.getresponse().read(_FILE_BYTES_MAX)
     except ConnectionRefusedError:
         return Condition.CLOSED
-    except (OSError, ValueError):
+    except _NO_ANSWER:
         return Condition.BLOCKED
     return Condition.ANSWERS
 
