@@ -124,7 +124,7 @@ def test_the_core_needs_at_most_three_packages_and_no_framework() -> None:
 
     project = tomllib.loads((SOURCE.parent.parent / "pyproject.toml").read_text())["project"]
     assert len(project["dependencies"]) <= 3
-    assert project["optional-dependencies"]["all"] == ["turnlock[gateway,models]"]
+    assert project["optional-dependencies"]["all"] == ["turnlock[gateway,models,providers]"]
 
 
 def test_on_a_system_without_flock_the_import_works_and_the_file_store_says_no() -> None:

@@ -13,10 +13,27 @@ from .session import is_part
 
 DEFAULT_AGENT = "main"
 PRACTICE = "practice"
+PROVIDERS = (
+    "openai",
+    "anthropic",
+    "cerebras",
+    "deepseek",
+    "google",
+    "groq",
+    "mistral",
+    "ollama",
+    "openrouter",
+    "together",
+    "xai",
+    PRACTICE,
+)
 
 
 class ModelSettings(NamedTuple):
-    """``[models.<name>]``: an endpoint. ``api_key_env`` names the variable that holds its key."""
+    """``[models.<name>]``: an endpoint. ``api_key_env`` names the variable that holds its key.
+
+    ``provider`` is one of `PROVIDERS`; ``base_url`` may be None, for the provider's own.
+    """
 
     provider: str
     base_url: str | None
@@ -146,8 +163,12 @@ def _read_model(reader: _Reader, name: str, value: object) -> ModelSettings:
     table = reader.table(f"models.{name}", value)
     reader.only_keys(label, table, ("provider", "base_url", "model", "api_key_env"))
     provider = reader.text(label, table, "provider") or "openai"
-    if provider not in ("openai", PRACTICE):
-        raise reader.fail(f"{label}: provider {provider!r} is not known; 'openai' is any endpoint")
+    if provider not in PROVIDERS:
+        known = ", ".join(PROVIDERS)
+        raise reader.fail(
+            f"{label}: provider {provider!r:.100} is not known; known are {known};"
+            " 'openai' with a base_url is any OpenAI-compatible endpoint"
+        )
     base_url = reader.text(label, table, "base_url")
     if base_url is not None and not re.match(r"https?://[^/\s]+", base_url):
         raise reader.fail(f"{label}: base_url {base_url!r:.200} is no http or https URL")

@@ -12,8 +12,6 @@ from ..config import PRACTICE, Config, ModelSettings
 from ..errors import ConfigError, LimitsError, StoreError
 from ..models import Model
 
-_DEFAULT_BASE_URL = "https://api.openai.com/v1"
-
 
 class Agent(NamedTuple):
     """Who answers: a model, and what it is told first."""
@@ -67,16 +65,14 @@ async def open_agents(
 async def _open_model(
     stack: AsyncExitStack, name: str, settings: ModelSettings, key: str | None, path: str
 ) -> Model:
-    from ..models.openai import OpenAIModel
+    from ..models.opening import open_model
 
     base_url = settings.base_url
     if _is_embedded(settings):
         base_url = await _practice(stack, key)
     try:
-        return OpenAIModel(
-            base_url or _DEFAULT_BASE_URL, settings.model, key, provider=settings.provider
-        )
-    except (ValueError, LimitsError) as error:
+        return open_model(settings.provider, base_url, settings.model, key)
+    except (ValueError, LimitsError, ModuleNotFoundError) as error:
         raise ConfigError(path, f"[models.{name}]: {error}") from None
 
 

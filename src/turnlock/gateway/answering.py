@@ -163,7 +163,7 @@ async def _collect(
     if finished is None:
         raise _broken(model, "the stream ended without an end of the reply")
     if not text.strip():
-        raise _broken(model, "the reply is empty")
+        raise _broken(model, f"the reply is empty; the model ended it with {finished.reason!r}")
     return text, finished
 
 

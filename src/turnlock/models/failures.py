@@ -14,6 +14,7 @@ kind            what happened
 from __future__ import annotations
 
 import html
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -67,6 +68,20 @@ def plain(text: str) -> str:
     visible = "".join(c if c.isprintable() else " " for c in text)
     line = " ".join(visible.split())
     return line if len(line) <= _DETAIL_MAX else f"{line[: _DETAIL_MAX - 1]}…"
+
+
+def words(body: object) -> str:
+    """What an error's body says, wherever the provider puts its words."""
+    if isinstance(body, str):
+        try:
+            body = json.loads(body)
+        except (ValueError, RecursionError):
+            return str(body)
+    for _ in range(3):
+        if not isinstance(body, Mapping):
+            break
+        body = next((body[key] for key in ("error", "message", "detail") if body.get(key)), None)
+    return body if isinstance(body, str) else ""
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
