@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from typing import Any, NamedTuple
 
 try:
@@ -48,7 +48,7 @@ from .limits import check_seconds
 from .messages import Unsendable
 from .protocol import Delta, Finished, Message, Thinking
 from .sendable import checked_key, sendable
-from .transport import http_client
+from .transport import Call, http_client
 
 # What the transport raises, and what an SDK lets through from the layers below.
 _TRANSPORT: tuple[type[Exception], ...] = (
@@ -67,8 +67,9 @@ _STUMBLES: tuple[type[Exception], ...] = (
     RecursionError,
 )
 _FAILURES: tuple[type[Exception], ...] = (AgentRunError, UserError, *_TRANSPORT, *_STUMBLES)
-# An endpoint may keep the body open after a complete answer; so long more of it is waited for.
-_TAIL = 1.0
+# An endpoint may keep the body open after a complete answer; more of it is waited for once or twice
+# so long.
+_TAIL = 0.5
 _PLACEHOLDER_KEY = "none"
 _NOTHING_CAME = "ended without content"
 _CAUSES_MAX = 20
@@ -193,14 +194,20 @@ class DirectModel:
             settings = {**settings, "tool_choice": "none"}
         opening = self._made.model.request_stream(asked.messages, settings, asked.parameters)
         finished = None
+        call = Call()
         try:
-            async with opening as response, aclosing(_until_complete(response)) as contents:
-                async for item in contents:
-                    yield item
+            async with AsyncExitStack() as stack:
+                with call.opening():
+                    response = await stack.enter_async_context(opening)
+                async with aclosing(_until_complete(response)) as contents:
+                    async for item in contents:
+                        yield item
                 finished = self._finished(response)
         except _FAILURES as error:
             if finished is None:
                 raise self._explained(error) from error
+        finally:
+            await call.end()
         if finished is not None:
             yield finished
 

@@ -15,7 +15,9 @@ import ipaddress
 import socket
 import ssl
 import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -98,6 +100,36 @@ def _body_class(http: Any) -> Any:
     return Body
 
 
+class Call:
+    """The lines of one call of a model, so that its end is theirs, whatever the SDK does.
+
+    An SDK that is built of nested async generators closes them when the garbage collector finds
+    them, and its connections with them.
+    """
+
+    def __init__(self) -> None:
+        self._ends: list[Callable[[], Awaitable[None]]] = []
+
+    @contextmanager
+    def opening(self) -> Iterator[None]:
+        """Requests that are sent in this block belong to the call."""
+        token = _call.set(self)
+        try:
+            yield
+        finally:
+            _call.reset(token)
+
+    def note(self, end: Callable[[], Awaitable[None]]) -> None:
+        self._ends.append(end)
+
+    async def end(self) -> None:
+        for end in self._ends:
+            await end()
+
+
+_call: ContextVar[Call | None] = ContextVar("turnlock_model_call", default=None)
+
+
 class Lines:
     """A transport that gives every request a line of its own."""
 
@@ -110,6 +142,9 @@ class Lines:
     async def handle_async_request(self, request: Any) -> Any:
         line = _Line(self._http, self._make(), self._connect)
         self._open.add(line)
+        call = _call.get()
+        if call is not None:
+            call.note(functools.partial(self._end, line))
         try:
             response = await line.send(request)
         except BaseException:
