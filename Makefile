@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo record test check format clean import-time
+.PHONY: help setup run demo record reference test check format clean import-time
 
 help:
 	@echo "make run          the gateway with the practice model (no key needed)"
 	@echo "make demo         half a minute: a model call hangs, a process dies, the sessions go on"
 	@echo "make record       record the demo into docs/demo.svg"
+	@echo "make reference    write the reference in docs from the code"
 	@echo "make test         the tests"
 	@echo "make check        format, lint, strict types"
 	@echo "make format       rewrite the files in the project's format"
@@ -30,6 +31,9 @@ demo: setup
 
 record: setup
 	$(BIN)/python scripts/record_demo.py docs/demo.svg
+
+reference: setup
+	$(BIN)/python scripts/reference.py
 
 test: setup
 	$(BIN)/python -m pytest $(ARGS)
