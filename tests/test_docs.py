@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -72,10 +74,46 @@ def test_every_practice_mode_is_documented(mode: Mode) -> None:
     assert mode.value in ("", "ok", "reply", "normal") or f"/{mode.value}" in PRACTICE
 
 
-def test_every_link_between_pages_leads_somewhere() -> None:
-    import re
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*.md")]
+LINK = re.compile(r"\]\(([^)#]*)(?:#([^)]*))?\)")
 
-    for page in [ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*.md")]:
-        for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text()):
-            if "://" not in target:
-                assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+def links(page: Path) -> list[tuple[Path, str]]:
+    """The page's links within the repository: the file, and the heading in it or nothing."""
+    found = LINK.findall(page.read_text())
+    return [
+        ((page.parent / target).resolve() if target else page, heading)
+        for target, heading in found
+        if "://" not in target
+    ]
+
+
+def headings(page: Path) -> set[str]:
+    """The headings of a page as GitHub names them in links."""
+    found = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_between_pages_leads_somewhere(page: Path) -> None:
+    for target, heading in links(page):
+        assert target.exists(), f"{page.name}: {target}"
+        if heading:
+            assert heading in headings(target), f"{page.name}: {target.name}#{heading}"
+
+
+def test_every_page_can_be_come_by_from_the_index() -> None:
+    seen = {ROOT / "docs/README.md"}
+    waiting = list(seen)
+    while waiting:
+        for target, _ in links(waiting.pop()):
+            if target.suffix == ".md" and target not in seen:
+                seen.add(target)
+                waiting.append(target)
+    assert set(ROOT.glob("docs/**/*.md")) <= seen
+
+
+@pytest.mark.parametrize("picture", [*ROOT.glob("docs/**/*.svg")], ids=lambda path: path.name)
+def test_every_picture_is_whole_and_used(picture: Path) -> None:
+    ElementTree.parse(picture)
+    assert any(picture == target for page in PAGES for target, _ in links(page))

@@ -20,10 +20,10 @@ from ..clock import SystemClock
 from .reports import tell
 
 HEARTBEAT = 0.25
-# A lock file whose time stamp is older than this would be taken over.
-STALE = 2.0
+# A lock file whose time stamp is older than this would be taken over; the usual default.
+STALE = 10.0
 _POLL = 0.25
-_HEALTH_TIMEOUT = 2.0
+_HEALTH_TIMEOUT = 10.0
 _clock = SystemClock()
 
 
