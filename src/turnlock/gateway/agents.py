@@ -11,6 +11,7 @@ from typing import NamedTuple
 from ..config import PRACTICE, Config, ModelSettings
 from ..errors import ConfigError, LimitsError, StoreError
 from ..models import Model
+from ..turns.aio import on_worker
 
 
 class Agent(NamedTuple):
@@ -71,7 +72,8 @@ async def _open_model(
     if _is_embedded(settings):
         base_url = await _practice(stack, key)
     try:
-        return open_model(settings.provider, base_url, settings.model, key)
+        # In a thread: some providers' libraries take seconds to import.
+        return await on_worker(lambda: open_model(settings.provider, base_url, settings.model, key))
     except (ValueError, LimitsError, ModuleNotFoundError) as error:
         raise ConfigError(path, f"[models.{name}]: {error}") from None
 

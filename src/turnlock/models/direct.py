@@ -15,31 +15,26 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from typing import Any, NamedTuple
 
-try:
-    import anyio
-    import httpx2
-    from pydantic_ai.exceptions import (
-        AgentRunError,
-        ModelAPIError,
-        ModelHTTPError,
-        UnexpectedModelBehavior,
-        UserError,
-    )
-    from pydantic_ai.messages import (
-        PartDeltaEvent,
-        PartStartEvent,
-        TextPart,
-        TextPartDelta,
-        ThinkingPart,
-        ThinkingPartDelta,
-    )
-    from pydantic_ai.models import Model as AnyModel
-    from pydantic_ai.models import StreamedResponse
-    from pydantic_ai.settings import ModelSettings
-except ModuleNotFoundError as missing:
-    raise ModuleNotFoundError(
-        "this provider needs pydantic-ai: pip install 'turnlock[providers]'", name=missing.name
-    ) from missing
+import anyio
+import httpx2
+from pydantic_ai.exceptions import (
+    AgentRunError,
+    ModelAPIError,
+    ModelHTTPError,
+    UnexpectedModelBehavior,
+    UserError,
+)
+from pydantic_ai.messages import (
+    PartDeltaEvent,
+    PartStartEvent,
+    TextPart,
+    TextPartDelta,
+    ThinkingPart,
+    ThinkingPartDelta,
+)
+from pydantic_ai.models import Model as AnyModel
+from pydantic_ai.models import StreamedResponse
+from pydantic_ai.settings import ModelSettings
 
 from ..errors import ModelError
 from .direct_messages import prompt
@@ -177,7 +172,7 @@ class DirectModel:
             self._made = known.make(base_url, model, key, self._client)
         except ImportError as missing:
             raise ModuleNotFoundError(
-                f"the provider {provider!r} needs its SDK: pip install 'turnlock[{provider}]'",
+                f"the provider {provider!r} is not installed: pip install 'turnlock[{provider}]'",
                 name=missing.name,
             ) from missing
 

@@ -15,7 +15,7 @@ try:
     import ollama
 except ModuleNotFoundError as missing:
     raise ModuleNotFoundError(
-        "the provider 'ollama' needs its client: pip install 'turnlock[ollama]'", name=missing.name
+        "the provider 'ollama' is not installed: pip install 'turnlock[ollama]'", name=missing.name
     ) from missing
 
 import anyio

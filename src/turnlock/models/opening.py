@@ -48,8 +48,13 @@ def open_model(
     if base_url is None:
         raise ValueError(f"the provider {provider!r} needs a base_url")
     if provider in DIRECT:
-        from .direct import DirectModel
-
+        try:
+            from .direct import DirectModel
+        except ModuleNotFoundError as missing:
+            raise ModuleNotFoundError(
+                f"the provider {provider!r} is not installed: pip install 'turnlock[{provider}]'",
+                name=missing.name,
+            ) from missing
         return DirectModel(base_url, model, api_key, provider=provider, connect=connect)
     if provider == OLLAMA:
         from .ollama import OllamaModel
