@@ -240,7 +240,7 @@ def test_signs_of_life_are_no_content(provider: str) -> None:
     async def alive(line: Line) -> None:
         await line.begin()
         for _ in range(200):
-            await line.send(line.wire.ping)
+            await line.send(line.wire.ping())
         await line.send(line.wire.thought("hm"))
         sent.set()
         await line.hold()

@@ -24,8 +24,8 @@ class Wire(NamedTuple):
     provider: str
     model: str
     content_type: str
-    begin: bytes
-    ping: bytes
+    begin: Callable[[], bytes]
+    ping: Callable[[], bytes]
     thought: Callable[[str], bytes]
     text: Callable[[str], bytes]
     end: Callable[[str], bytes]  # of stop, length, refused
@@ -48,7 +48,7 @@ def _event(name: str, **data: object) -> bytes:
     return _sse({"type": name, **data}, name)
 
 
-_indices = itertools.count()
+_indices = itertools.count()  # of the blocks of one answer, as far as answers do not overlap
 
 
 def _block(block: Mapping[str, object], delta: Mapping[str, object]) -> bytes:
@@ -58,6 +58,22 @@ def _block(block: Mapping[str, object], delta: Mapping[str, object]) -> bytes:
         + _event("content_block_delta", index=index, delta=delta)
         + _event("content_block_stop", index=index)
     )
+
+
+def _anthropic_begin() -> bytes:
+    global _indices
+    _indices = itertools.count()
+    message: dict[str, object] = {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "claude-test-1",
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": {"input_tokens": 5, "output_tokens": 1},
+    }
+    return _event("message_start", message=message)
 
 
 def _anthropic_end(reason: str) -> bytes:
@@ -70,22 +86,12 @@ ANTHROPIC = Wire(
     provider="anthropic",
     model="claude-test",
     content_type="text/event-stream; charset=utf-8",
-    begin=_event(
-        "message_start",
-        message={
-            "id": "msg_1",
-            "type": "message",
-            "role": "assistant",
-            "model": "claude-test-1",
-            "content": [],
-            "stop_reason": None,
-            "stop_sequence": None,
-            "usage": {"input_tokens": 5, "output_tokens": 1},
-        },
+    begin=_anthropic_begin,
+    ping=lambda: (
+        _event("ping")
+        + b": comment\n\n"
+        + _block({"type": "text", "text": ""}, {"type": "text_delta", "text": ""})
     ),
-    ping=_event("ping")
-    + b": comment\n\n"
-    + _block({"type": "text", "text": ""}, {"type": "text_delta", "text": ""}),
     thought=lambda text: _block(
         {"type": "thinking", "thinking": "", "signature": ""},
         {"type": "thinking_delta", "thinking": text},
@@ -123,8 +129,8 @@ GOOGLE = Wire(
     provider="google",
     model="gemini-2.5-flash",
     content_type="text/event-stream",
-    begin=b"",
-    ping=_gemini("") + _sse({"usageMetadata": {"promptTokenCount": 5}, "responseId": "r"}),
+    begin=lambda: b"",
+    ping=lambda: _gemini("") + _sse({"usageMetadata": {"promptTokenCount": 5}, "responseId": "r"}),
     thought=lambda text: _gemini(text, thought=True),
     text=_gemini,
     end=_gemini_end,
@@ -159,8 +165,8 @@ OPENAI = Wire(
     provider="openai",
     model="m",
     content_type="text/event-stream; charset=utf-8",
-    begin=_choice({"role": "assistant", "content": ""}),
-    ping=b": comment\n\n" + _choice({"content": ""}) + _choice({"role": "assistant"}),
+    begin=lambda: _choice({"role": "assistant", "content": ""}),
+    ping=lambda: b": comment\n\n" + _choice({"content": ""}) + _choice({"role": "assistant"}),
     thought=lambda text: _choice({"reasoning_content": text}),
     text=lambda text: _choice({"content": text}),
     end=_openai_end,
@@ -176,9 +182,9 @@ MISTRAL = OPENAI._replace(
     thought=lambda text: _choice(
         {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": text}]}]}
     ),
-    ping=b": comment\n\n"
-    + _choice({"content": ""})
-    + _choice({"role": "assistant", "content": ""}),
+    ping=lambda: (
+        b": comment\n\n" + _choice({"content": ""}) + _choice({"role": "assistant", "content": ""})
+    ),
     failure=None,
     failure_status=None,
     refusal=lambda status, message: json.dumps(
@@ -199,8 +205,8 @@ OLLAMA = Wire(
     provider="ollama",
     model="m",
     content_type="application/x-ndjson",
-    begin=b"",
-    ping=_line({"content": ""}),
+    begin=lambda: b"",
+    ping=lambda: _line({"content": ""}),
     thought=lambda text: _line({"content": "", "thinking": text}),
     text=lambda text: _line({"content": text}),
     end=lambda reason: _line(
@@ -232,7 +238,7 @@ class Line:
         self._writer = writer
 
     async def begin(self) -> None:
-        await self.send(head(content_type=self.wire.content_type), self.wire.begin)
+        await self.send(head(content_type=self.wire.content_type), self.wire.begin())
 
     async def send(self, *data: bytes) -> None:
         self._writer.write(b"".join(data))
@@ -316,7 +322,7 @@ async def scripted(wire: Wire, script: Script) -> AsyncIterator[ScriptedServer]:
 async def reply(line: Line) -> None:
     wire = line.wire
     await line.begin()
-    await line.send(wire.ping, wire.thought("hm"), wire.ping, wire.text("hel"), wire.ping)
+    await line.send(wire.ping(), wire.thought("hm"), wire.ping(), wire.text("hel"), wire.ping())
     await line.send(wire.text("lo"), wire.end("stop"))
 
 
@@ -333,5 +339,5 @@ async def stall(line: Line) -> None:
 async def pings(line: Line) -> None:
     await line.begin()
     while True:
-        await line.send(line.wire.ping)
+        await line.send(line.wire.ping())
         await asyncio.sleep(0.002)
