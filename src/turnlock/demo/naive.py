@@ -28,7 +28,8 @@ _clock = SystemClock()
 
 
 class Checks(NamedTuple):
-    """What the usual checks say of a holder. ``heartbeat`` is its age in seconds."""
+    """What the usual checks say of a holder. ``heartbeat`` is its age in seconds, ``health`` the
+    status of its health check, 0 for none."""
 
     pid_alive: bool
     heartbeat: float
@@ -103,6 +104,8 @@ def _health(port: int) -> int:
     try:
         connection.request("GET", "/healthz")
         return connection.getresponse().status
+    except OSError:
+        return 0
     finally:
         connection.close()
 
