@@ -117,6 +117,33 @@ def test_time_to_retry_may_be_a_date(provider: str) -> None:
     run(test())
 
 
+def test_prompt_that_google_blocks_is_an_end_and_not_an_empty_stream() -> None:
+    async def block(line: Line) -> None:
+        await line.begin()
+        feedback = '{"promptFeedback": {"blockReason": "SAFETY"}, "responseId": "r"}'
+        await line.send(f"data: {feedback}\n\n".encode())
+
+    async def test() -> None:
+        async with scripted(WIRES["google"], block) as server:
+            made = await items(model_at(server))
+        assert [item[0] for item in made] == ["content_filter"]
+
+    run(test())
+
+
+def test_time_to_retry_that_google_says_in_its_body_is_heard() -> None:
+    async def refuse(line: Line) -> None:
+        details = '[{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "14s"}]'
+        body = f'{{"error": {{"code": 429, "message": "slow down", "details": {details}}}}}'
+        await line.send(head(429, "application/json"), body.encode())
+
+    async def test() -> None:
+        async with scripted(WIRES["google"], refuse) as server:
+            assert (await failure(server)).retry_after == 14.0
+
+    run(test())
+
+
 async def reset_at_once(line: Line) -> None:
     line.reset()
 
@@ -507,5 +534,54 @@ def test_base_url_may_end_in_the_version_that_the_provider_has(provider: str, en
             model = open_model(provider, server.url + ending, server.wire.model, None)
             await complete(model, user("x"))
             assert server.requests[0][0] == server.wire.path
+
+    run(test())
+
+
+HOSTILE = [
+    "null",
+    "5",
+    "[1, 2]",
+    '"text"',
+    "{}",
+    '{"type": 5}',
+    '{"type": "message_start", "message": {}}',
+    '{"type": "message_start", "message": null}',
+    '{"type": "content_block_delta", "index": "x", "delta": null}',
+    '{"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": 5}}',
+    '{"type": "message_delta", "delta": null, "usage": null}',
+    '{"candidates": 5}',
+    '{"candidates": [{"content": {"parts": 5}}]}',
+    '{"candidates": [{"content": {"parts": [{"text": {}}]}}]}',
+    '{"candidates": [{"content": {"parts": [{}]}}]}',
+    '{"choices": 5}',
+    '{"choices": [{"delta": {"content": {}}}]}',
+    '{"error": 5}',
+    '{"error": {}}',
+    '{"message": 5, "done": false}',
+    '{"message": null, "done": true}',
+    '{"done": "maybe"}',
+    '{"a": ' * 100_000,
+]
+
+
+@every_provider
+@pytest.mark.parametrize("said", HOSTILE, ids=[f"{said:.50}" for said in HOSTILE])
+def test_whatever_is_said_is_content_or_one_kind_of_error(provider: str, said: str) -> None:
+    """Nothing but `ModelError` comes out of a model, and never a reply that is no reply."""
+
+    async def odd(line: Line) -> None:
+        await line.begin()
+        name = said.partition('"type": "')[2].partition('"')[0]
+        event = f"event: {name}\ndata: {said}\n\n" if name else f"data: {said}\n\n"
+        await line.send((f"{said}\n" if provider == "ollama" else event).encode())
+
+    async def test() -> None:
+        async with scripted(WIRES[provider], odd) as server:
+            with pytest.raises(ModelError) as caught:
+                await items(model_at(server))
+            assert caught.value.kind in ("protocol", "interrupted", "status")
+            assert caught.value.detail
+            await server.wait_for(lambda it: it.open == 0)
 
     run(test())
