@@ -144,7 +144,7 @@ def drawn(pictures: Sequence[Picture]) -> Iterator[str]:
     numbers = {one: number for number, one in enumerate({r: 0 for p in pictures for r in p.rows})}
     yield (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height}"'
-        f' width="{width:g}" height="{height}" role="img">'
+        f' width="{width:g}" height="{height}" role="img" xml:space="preserve">'
     )
     yield "<title>turnlock demo, recorded in a terminal</title>"
     yield from style(pictures, width)

@@ -53,15 +53,13 @@ CONTRAST = Scene(
 )
 
 HANGS = "A turn holds its session's lock while it asks a model that will never answer."
-REVOKED = (
-    "At the limit the watchdog fenced the holder, wrote the error marker, and let the waiter go on."
-)
+REVOKED = "At its limit the holder was fenced, the turn marked, and the waiter went on."
 WAKES = "The hung call ends at last. Its holder was fenced, so its write is refused."
 KILLED = "kill -9 runs no 'finally': each process leaves its lock file behind."
 CLEANED = "The next start cleans up; doctor finds the other one, and --fix repairs it."
 READ = "Every turn has its end, and every failed one says why (!!)."
 NAIVE = "The holder hangs just so, but now nothing watches how long it holds."
-WEDGED = "Everything looks healthy and the session is dead, until somebody restarts the service."
+WEDGED = "All looks healthy, and the session is dead until somebody restarts it all."
 
 
 class Sentence(NamedTuple):
