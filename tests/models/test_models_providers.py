@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import json
 from contextlib import aclosing
 from typing import Any
 
@@ -140,6 +141,23 @@ def test_time_to_retry_that_google_says_in_its_body_is_heard() -> None:
     async def test() -> None:
         async with scripted(WIRES["google"], refuse) as server:
             assert (await failure(server)).retry_after == 14.0
+
+    run(test())
+
+
+@every_provider
+def test_key_does_not_follow_a_redirect_to_another_host(provider: str) -> None:
+    async def test() -> None:
+        async with scripted(WIRES[provider], reply) as other:
+
+            async def redirect(line: Line) -> None:
+                await line.send(head(307, location=f"{other.url}{other.wire.path}"))
+
+            async with scripted(WIRES[provider], redirect) as server:
+                with contextlib.suppress(ModelError):
+                    await complete(model_at(server, "sk-secret"), user("x"))
+                assert "sk-secret" in repr(server.requests)
+                assert "sk-secret" not in repr(other.requests)
 
     run(test())
 
@@ -426,6 +444,30 @@ def test_history_for_anthropic_alternates_and_begins_with_the_user() -> None:
         assert body["tool_choice"] == {"type": "none"}
         assert [tool["name"] for tool in body["tools"]] == ["look"]
         assert body["messages"][-1]["content"][0]["text"] == "cut \ufffd in half"
+
+    run(test())
+
+
+@pytest.mark.parametrize("provider", ["anthropic", "google", "mistral"])
+def test_ids_and_names_of_another_provider_are_made_fit(provider: str) -> None:
+    """Ids that occur twice or have odd characters are refused by some, and so are names."""
+
+    def called(name: str) -> list[dict[str, Any]]:
+        function = {"name": name, "arguments": "{}"}
+        call = {"id": "call|fc_1", "type": "function", "function": function}
+        return [
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "call|fc_1", "content": f"result of {name}"},
+        ]
+
+    async def test() -> None:
+        body = await asked(provider, [*user("x"), *called("a.b/c"), *called("a b")])
+        said = json.dumps(body)
+        assert "fc_1" not in said
+        assert said.index("a_b_c") < said.index("result of a.b/c") < said.index("result of a b")
+        if provider == "google":
+            return  # its protocol goes by order
+        assert said.count("call00001") == said.count("call00002") == 2
 
     run(test())
 

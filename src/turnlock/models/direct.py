@@ -166,7 +166,7 @@ class DirectModel:
         self.provider = provider
         self.model = model
         self.api = known.api
-        self._client = http_client(httpx2, base_url, connect)
+        self._client = http_client(httpx2, base_url, connect, redirects=False)
         key = checked_key(api_key) or _PLACEHOLDER_KEY
         try:
             self._made = known.make(base_url, model, key, self._client)

@@ -7,13 +7,15 @@
 * Empty messages are left out; some providers refuse them.
 * A tool call without its result gets one that says so, and a result without its call becomes text.
   The tools of the history are declared, since some providers ask for that, and the model may not
-  call them.
+  call them. Calls get ids of nine letters and digits, and tools names without odd characters: what
+  another provider has put into the history may be none here.
 
 A message that has anything but text in it is refused: a model must not answer as if it had seen it.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -37,6 +39,8 @@ from .protocol import Message
 _INSTRUCTIONS = frozenset({"system", "developer"})
 _BEFORE = "(The beginning of this conversation is not shown.)"
 _NO_RESULT = "(This call has no result.)"
+_ODD_IN_NAME = re.compile("[^A-Za-z0-9_-]")
+_NAME_MAX = 64
 
 
 class Prompt(NamedTuple):
@@ -64,7 +68,8 @@ class _Maker:
         self.tools: set[str] = set()
         self._instructions: list[str] = []
         self._made: list[ModelMessage] = []
-        self._open: dict[str, str] = {}  # tool calls without a result until now, with their names
+        self._calls = 0
+        self._open: dict[str, ToolCallPart] = {}  # tool calls without a result until now
 
     def take(self, place: int, message: Message) -> None:
         role, text = message.get("role"), text_of(place, message)
@@ -104,25 +109,34 @@ class _Maker:
     def _answer(self, text: str, calls: Sequence[ToolCall]) -> None:
         self._close_calls()
         parts = [TextPart(text)] if text else []
-        asked = [ToolCallPart(c.name, c.arguments, tool_call_id=c.id) for c in calls]
+        asked = {call.id: self._call(call) for call in calls}
         if not parts and not asked:
             return
         if not self._made:
             self._ask([UserPromptPart(_BEFORE)])
         last = self._made[-1]
         if isinstance(last, ModelResponse):
-            self._made[-1] = ModelResponse([*last.parts, *parts, *asked])
+            self._made[-1] = ModelResponse([*last.parts, *parts, *asked.values()])
         else:
-            self._made.append(ModelResponse([*parts, *asked]))
-        self._open.update({call.id: call.name for call in calls})
-        self.tools.update(call.name for call in calls)
+            self._made.append(ModelResponse([*parts, *asked.values()]))
+        self._open.update(asked)
+        self.tools.update(part.tool_name for part in asked.values())
+
+    def _call(self, call: ToolCall) -> ToolCallPart:
+        self._calls += 1
+        name = _ODD_IN_NAME.sub("_", call.name)[:_NAME_MAX]
+        return ToolCallPart(name, call.arguments, tool_call_id=f"call{self._calls:05d}")
 
     def _result(self, identity: str, text: str) -> ModelRequestPart:
-        name = self._open.pop(identity, None)
-        if name is None:
+        call = self._open.pop(identity, None)
+        if call is None:
             return UserPromptPart(f"(The result of a tool:) {text}")
-        return ToolReturnPart(name, text or "(no output)", tool_call_id=identity)
+        return _returned(call, text or "(no output)")
 
     def _close_calls(self) -> None:
         owed, self._open = self._open, {}
-        self._ask([ToolReturnPart(name, _NO_RESULT, tool_call_id=c) for c, name in owed.items()])
+        self._ask([_returned(call, _NO_RESULT) for call in owed.values()])
+
+
+def _returned(call: ToolCallPart, text: str) -> ToolReturnPart:
+    return ToolReturnPart(call.tool_name, text, tool_call_id=call.tool_call_id)

@@ -67,7 +67,7 @@ class OllamaModel:
         self._client = ollama.AsyncClient(
             base_url,
             headers={"authorization": f"Bearer {key}"},
-            **client_options(httpx, base_url, connect),
+            **client_options(httpx, base_url, connect, redirects=True),
         )
 
     async def stream(

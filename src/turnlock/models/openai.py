@@ -58,7 +58,7 @@ class OpenAIModel:
         connect: float = 10.0,
     ) -> None:
         check_seconds("connect", connect)
-        client = http_client(http, base_url, connect)
+        client = http_client(http, base_url, connect, redirects=True)
         self.provider = provider
         self.model = model
         self._client = openai.AsyncOpenAI(

@@ -170,16 +170,17 @@ class Lines:
         await self.aclose()
 
 
-def http_client(http: Any, base_url: str, connect: float) -> Any:
+def http_client(http: Any, base_url: str, connect: float, *, redirects: bool) -> Any:
     """An SDK's HTTP client for one endpoint. Raises `ValueError` when the URL cannot be used.
 
     ``connect`` limits, in seconds, the TCP connection, the tunnel through a proxy, and the TLS
-    handshake, each by itself. Nothing else is limited here.
+    handshake, each by itself. Nothing else is limited here. ``redirects`` may be followed where the
+    key is in the Authorization header: to another host, the client takes no other header away.
     """
-    return http.AsyncClient(**client_options(http, base_url, connect))
+    return http.AsyncClient(**client_options(http, base_url, connect, redirects=redirects))
 
 
-def client_options(http: Any, base_url: str, connect: float) -> dict[str, Any]:
+def client_options(http: Any, base_url: str, connect: float, *, redirects: bool) -> dict[str, Any]:
     """The arguments of `http_client`'s client, for an SDK that makes its own."""
     host = _host(http, base_url)
     direct = _is_loopback(host)
@@ -196,7 +197,7 @@ def client_options(http: Any, base_url: str, connect: float) -> dict[str, Any]:
         "transport": Lines(http, make, connect),
         "trust_env": not direct,
         "timeout": http.Timeout(None, connect=connect),
-        "follow_redirects": True,
+        "follow_redirects": redirects,
     }
 
 
