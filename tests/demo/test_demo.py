@@ -39,7 +39,9 @@ class Place:
     @property
     def environment(self) -> dict[str, str]:
         ours = {MARK: self.mark, "TMPDIR": str(self.temporary), "TERM": "xterm-256color"}
-        return {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | ours
+        # What overrules the terminal is left out; a test runner may have set it for itself.
+        overruling = {"NO_COLOR", "COLUMNS", "LINES"}
+        return {k: v for k, v in os.environ.items() if k not in overruling} | ours
 
     def files(self) -> list[Path]:
         return list(self.temporary.iterdir())

@@ -19,7 +19,7 @@ from turnlock.transcript.entries import MARKER, is_terminal
 
 from ..helpers import Child, child
 
-BOUND = 5.0  # longest wait of a test for what has to happen at once
+BOUND = 30.0  # longest wait of a test for what has to happen at once
 FAST = "first_token = 0.5\nidle = 0.5\nturn = 2.0\ndrain = 1.0"
 QUICK = Pace(headers=5.0, keepalive=0.1, head=0.3, body=0.3, hand_over=2.0)
 

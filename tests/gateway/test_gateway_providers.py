@@ -17,7 +17,7 @@ from ..models.wires import WIRES, Line, Script, pings, reply, scripted, stall
 from .serving import ask, facts, failure, run, served
 
 every_provider = pytest.mark.parametrize("provider", sorted(WIRES))
-LIMITS = "first_token = 0.4\nidle = 0.4\nturn = 5"
+LIMITS = "first_token = 1.5\nidle = 1.5\nturn = 30"
 
 
 def model_table(provider: str, url: str) -> str:

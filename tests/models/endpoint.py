@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-BOUND = 5.0  # longest wait of a test for what has to happen at once
+BOUND = 30.0  # longest wait of a test for what has to happen at once
 
 
 def run(test: Coroutine[Any, Any, None]) -> None:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-BOUND = 5.0  # longest wait of a test for what has to happen at once
+BOUND = 30.0  # longest wait of a test for what has to happen at once
 QUIET = 0.05  # how long nothing may come for a test to call it silence
 
 

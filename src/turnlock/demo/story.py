@@ -30,7 +30,7 @@ class Pace(NamedTuple):
 
 
 FULL = Pace(max_hold=5.0, arrive=1.5, zombie=2.0, naive_wait=8.0, read=2.0)
-FAST = Pace(max_hold=2.0, arrive=0.3, zombie=0.2, naive_wait=3.0, read=0.0)
+FAST = Pace(max_hold=4.0, arrive=0.3, zombie=0.2, naive_wait=3.0, read=0.0)
 
 HANG = Scene(
     "1/4",
