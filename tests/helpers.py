@@ -14,6 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from turnlock.store import Store
+from turnlock.transcript.entries import Entry
+
 PATIENCE = 20.0
 
 
@@ -133,3 +136,20 @@ def holder(state: Path, turn_id: str = "T1", max_hold: float = 300.0) -> Iterato
     with child(HOLD, state, max_hold, turn_id) as process:
         process.expect("holding")
         yield process
+
+
+def kinds(store: Store, key: str = "main/a") -> list[str]:
+    """``turn``, ``user:text``, ``end``, or the reason of a marker, in order."""
+    return [_kind(entry) for entry in store.read(key)]
+
+
+def _kind(entry: Entry) -> str:
+    match entry.get("customType"):
+        case "turnlock:turn":
+            return "turn"
+        case "turnlock:end":
+            return "end"
+        case "openclaw:prompt-error":
+            return str(entry["data"]["reason"])
+    message = entry["message"]
+    return f"{message['role']}:{message['content'][0]['text']}"

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .session import session_key
     from .store import Store, open_store
     from .transcript.entries import assistant, user
-    from .turns.turn import current_turn
+    from .turns.scope import current_turn
 
 __version__ = "0.1.0"
 
@@ -69,7 +69,7 @@ _MODULES = {
     "SessionLock": "lock",
     "Store": "store",
     "assistant": "transcript.entries",
-    "current_turn": "turns.turn",
+    "current_turn": "turns.scope",
     "open_store": "store",
     "session_key": "session",
     "user": "transcript.entries",

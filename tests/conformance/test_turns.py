@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import turnlock
+from tests.helpers import kinds
 from turnlock import LeaseRevoked, SessionBusy
 from turnlock.events import TurnRevoked
 from turnlock.store import Store
@@ -18,23 +19,6 @@ from turnlock.transcript.entries import Entry
 
 def entries(store: Store, key: str = "main/a") -> list[Entry]:
     return list(store.read(key))
-
-
-def kinds(store: Store, key: str = "main/a") -> list[str]:
-    """``turn``, ``user:text``, ``end``, or the reason of a marker, in order."""
-    return [_kind(entry) for entry in store.read(key)]
-
-
-def _kind(entry: Entry) -> str:
-    match entry.get("customType"):
-        case "turnlock:turn":
-            return "turn"
-        case "turnlock:end":
-            return "end"
-        case "openclaw:prompt-error":
-            return str(entry["data"]["reason"])
-    message = entry["message"]
-    return f"{message['role']}:{message['content'][0]['text']}"
 
 
 def epochs(store: Store) -> list[int]:

@@ -18,7 +18,6 @@ import asyncio
 import math
 import threading
 from collections.abc import Awaitable, Callable, Generator, Mapping
-from contextvars import Token
 from typing import Any, TypeVar
 
 from ..backends import Backend
@@ -28,9 +27,10 @@ from .frames import task_frames
 from .lease import State
 from .queue import queues
 from .runtime import Runtime
+from .scope import Scope
 from .sync import cause, passes_as_revoked
 from .taking import Attempt, Wanted, begin, busy_here, enter_queue
-from .turn import TurnCore, _current
+from .turn import TurnCore
 from .watching import AsyncWatch, Budget, IsContent
 from .workers import workers
 
@@ -256,7 +256,7 @@ class OpenAsyncTurn:
         self._runtime = runtime
         self._backend = backend
         self._want = want
-        self._token: Token[Any] | None = None
+        self._scope: Scope | None = None
         self._task: asyncio.Task[Any] | None = None
         self._cancelled_by_us = False
         self._cancelling = 0
@@ -274,13 +274,14 @@ class OpenAsyncTurn:
 
     def enter(self, default: Budget) -> AsyncTurn:
         turn = AsyncTurn(self.core, default)
-        self._token = _current.set(turn)
+        self._scope = Scope(turn)
+        self._scope.enter()
         return turn
 
     async def exit(self, error: BaseException | None) -> None:
         task, self._task = self._task, None
-        if self._token is not None:
-            _current.reset(self._token)
+        if self._scope is not None:
+            self._scope.leave()
         core = self.core
         if core.lease.is_over_for_holder:
             await learn_outcome(on_worker(core.leave), lambda: False)

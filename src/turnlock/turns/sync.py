@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from contextvars import Token
 from typing import Any
 
 from ..backends import Backend
@@ -13,8 +12,9 @@ from ..transcript.history import Message
 from .face import TurnFace
 from .frames import thread_frames
 from .runtime import Runtime
+from .scope import Scope
 from .taking import Wanted, take_blocking
-from .turn import TurnCore, _current
+from .turn import TurnCore
 from .watching import Budget, IsContent, watch_call, watch_stream
 
 
@@ -85,8 +85,7 @@ class OpenTurn:
     def __init__(self, runtime: Runtime, backend: Backend[Any], want: Wanted) -> None:
         frames = thread_frames(threading.get_ident())
         self.core = TurnCore(runtime, take_blocking(runtime, backend, want, frames))
-        self._token: Token[Any] | None = None
-
+        self._scope: Scope | None = None
         try:
             self.core.settle()
         except BaseException as error:
@@ -95,12 +94,13 @@ class OpenTurn:
 
     def enter(self, default: Budget) -> Turn:
         turn = Turn(self.core, default)
-        self._token = _current.set(turn)
+        self._scope = Scope(turn)
+        self._scope.enter()
         return turn
 
     def exit(self, error: BaseException | None) -> None:
-        if self._token is not None:
-            _current.reset(self._token)
+        if self._scope is not None:
+            self._scope.leave()
         if self.core.lease.is_over_for_holder:
             self.core.leave()
             if error is None or passes_as_revoked(error):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from contextvars import ContextVar
 from functools import cached_property
 from typing import Any
 
@@ -25,7 +24,6 @@ from .writer import ERRORS, Writer
 
 logger = logging.getLogger("turnlock")
 
-_current: ContextVar[Any] = ContextVar("turnlock_turn", default=None)
 _STORAGE_ERRORS = (StoreError, LockPathError, TranscriptError)
 _WHAT_MAX = 200
 # A little more than the revoker waits for its marker.
@@ -234,11 +232,6 @@ class TurnCore:
                 queues.leave(self.lease.ticket)
             else:
                 self.runtime.left(self.lease)
-
-
-def current_turn() -> Any:
-    """The innermost open turn of this task or thread, or None."""
-    return _current.get()
 
 
 def _deadline(now: float, limit: float | None) -> float:
