@@ -12,7 +12,7 @@ from .backends import Backend
 from .errors import StoreError
 from .limits import DEFAULT_MAX_HOLD, DEFAULT_WAIT
 from .session import SessionKey
-from .store import WrongContext, is_loop_running, open_files
+from .store import NoLoop, WrongContext, is_loop_running, open_files
 from .turns.runtime import Runtime
 from .turns.sync import OpenTurn
 from .turns.taking import Wanted, wanted
@@ -76,6 +76,8 @@ class SessionLock:
         block.exit(error)
 
     async def __aenter__(self) -> SessionLock:
+        if not is_loop_running():
+            raise NoLoop
         from .turns.aio import OpenAsyncTurn
 
         block = OpenAsyncTurn(_runtime(), self._backend, self._want.renewed())

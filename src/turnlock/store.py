@@ -46,6 +46,13 @@ class WrongContext(TurnlockError, RuntimeError):
         super().__init__("this thread runs an event loop: use 'async with' for the turn")
 
 
+class NoLoop(TurnlockError, RuntimeError):
+    """``async with`` where no event loop of asyncio runs, as under trio."""
+
+    def __init__(self) -> None:
+        super().__init__("no event loop of asyncio runs in this thread: use 'with' for the turn")
+
+
 class Store:
     """Sessions in one place. Open one with `open_store`; it may be shared by threads and tasks.
 
@@ -232,6 +239,8 @@ class Store:
 
     def _open_async(self, want: Wanted) -> OpenAsyncTurn:
         self._check_open()
+        if not is_loop_running():
+            raise NoLoop
         from .turns.aio import OpenAsyncTurn
 
         return OpenAsyncTurn(self._runtime, self._backend, want)

@@ -32,7 +32,7 @@ from .sync import cause, passes_as_revoked
 from .taking import Attempt, Wanted, begin, busy_here, enter_queue
 from .turn import TurnCore
 from .watching import AsyncWatch, Budget, IsContent
-from .workers import workers
+from .workers import submit_or_run, workers
 
 T = TypeVar("T")
 
@@ -198,16 +198,32 @@ class _Taking:
             timer = self._loop.call_later(want.wait, self._on_timeout)
         try:
             return await self._future
-        except asyncio.CancelledError:
-            self._attempt.give_up()
-            queues.give_up(self._ticket)
+        except BaseException:
+            self._give_up()
             raise
         finally:
             if timer is not None:
                 timer.cancel()
 
+    def _give_up(self) -> None:
+        """Nobody awaits the session any more, whether it has come already or not."""
+        self._attempt.give_up()
+        queues.give_up(self._ticket)
+        try:
+            self._future.cancel()
+        except RuntimeError:
+            # The loop is closed. The future is cancelled all the same; nobody can be told.
+            pass
+        if not self._future.cancelled() and self._future.exception() is None:
+            # It came, and the cancellation came before the task ran again.
+            workers.submit(self._future.result().discard)
+
     def _on_grant(self) -> None:
-        workers.submit(self._take)
+        if self._loop.is_closed():
+            # Nobody will ever run the task again.
+            queues.leave(self._ticket)
+        else:
+            workers.submit(self._take)
 
     def _on_timeout(self) -> None:
         if queues.give_up(self._ticket):
@@ -269,6 +285,7 @@ class OpenAsyncTurn:
         assert self._task is not None
         self._cancelling = self._task.cancelling()
         core.lease.on_revoked.append(lambda: call_on_loop(self._loop, self._cancel_task))
+        core.lease.is_orphan = _orphaned(self._loop, self._task)
         if core.lease.is_over_for_holder:
             self._loop.call_soon(self._cancel_task)
 
@@ -283,14 +300,21 @@ class OpenAsyncTurn:
         if self._scope is not None:
             self._scope.leave()
         core = self.core
-        if core.lease.is_over_for_holder:
+        if asyncio._get_running_loop() is None:
+            # The coroutine is thrown away, its loop is gone: nobody could await the end.
+            submit_or_run(self._ending(error))
+        elif core.lease.is_over_for_holder:
             await learn_outcome(on_worker(core.leave), lambda: False)
             self._exit_revoked(task, error)
-        elif error is None:
-            await self._finish(core.succeed)
         else:
-            reason, text = cause(error)
-            await self._finish(lambda: core.fail(reason, text))
+            await self._finish(self._ending(error))
+
+    def _ending(self, error: BaseException | None) -> Callable[[], None]:
+        core = self.core
+        if error is None:
+            return core.succeed
+        reason, text = cause(error)
+        return lambda: core.fail(reason, text)
 
     def _exit_revoked(self, task: asyncio.Task[Any] | None, error: BaseException | None) -> None:
         by_us = isinstance(error, asyncio.CancelledError)
@@ -322,6 +346,11 @@ class OpenAsyncTurn:
         if self._task is not None and not self._cancelled_by_us:
             self._cancelled_by_us = True
             self._task.cancel(f"turn revoked: {self.core.lease.reason}")
+
+
+def _orphaned(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> Callable[[], bool]:
+    """Whether the task can never run again. One that is done may have left its block to another."""
+    return lambda: loop.is_closed() and not task.done()
 
 
 def _first(*futures: asyncio.Future[Any]) -> asyncio.Future[Any]:

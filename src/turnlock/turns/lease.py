@@ -66,7 +66,7 @@ class Lease:
     """A held session. All times are of the monotonic clock, in seconds.
 
     ``frames`` gives the holder's stack, oldest call first; ``on_revoked`` are called once, when the
-    fence is up.
+    fence is up; ``is_orphan`` says whether the holder can never come to its end.
     """
 
     def __init__(
@@ -101,6 +101,7 @@ class Lease:
         self.revoked_at = 0.0
         self.given_back = 0.0
         self.on_revoked: list[Callable[[], object]] = []
+        self.is_orphan: Callable[[], bool] = _never
         self.handed_over: threading.Event | None = None
         self.provider: str | None = None
         self.model: str | None = None
@@ -151,3 +152,7 @@ class Lease:
             callbacks, self.on_revoked = self.on_revoked, []
         for callback in callbacks:
             callback()
+
+
+def _never() -> bool:
+    return False

@@ -185,6 +185,10 @@ class Runtime:
             self._verifying.release()
 
     def _verify(self, lease: Lease) -> None:
+        if lease.is_orphan():
+            revoke(self, lease, "cancelled")
+            self.left(lease)
+            return
         try:
             lost = lease.state is State.HELD and not lease.backend.holds(lease.held)
             if lost:
