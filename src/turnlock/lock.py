@@ -67,7 +67,12 @@ class SessionLock:
         if is_loop_running():
             raise WrongContext
         block = OpenTurn(_runtime(), self._backend, self._want.renewed())
-        self._blocks[threading.get_ident()] = block
+        try:
+            block.take()
+            self._blocks[threading.get_ident()] = block
+        except BaseException as error:
+            block.give_up(error)
+            raise
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:

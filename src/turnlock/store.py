@@ -269,9 +269,14 @@ class TurnBlock:
 
     def __enter__(self) -> Turn:
         block = self._store._open(self._wanted())
-        turn = block.enter(self._store._budget())
-        self._open = block
-        return turn
+        try:
+            block.take()
+            self._open = block
+            return block.enter(self._store._budget())
+        except BaseException as error:
+            self._open = None
+            block.give_up(error)
+            raise
 
     def __exit__(
         self,
@@ -280,8 +285,10 @@ class TurnBlock:
         trace: TracebackType | None,
     ) -> None:
         block, self._open = self._open, None
-        self._want = self._want.renewed()
-        cast("OpenTurn", block).exit(error)
+        try:
+            cast("OpenTurn", block).exit(error)
+        finally:
+            self._want = self._want.renewed()
 
     async def __aenter__(self) -> AsyncTurn:
         block = self._store._open_async(self._wanted())

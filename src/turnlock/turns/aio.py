@@ -25,7 +25,7 @@ from ..transcript.history import Message
 from .face import TurnFace
 from .frames import task_frames
 from .lease import State
-from .queue import queues
+from .queue import Ticket, queues
 from .runtime import Runtime
 from .scope import Scope
 from .sync import cause, passes_as_revoked
@@ -186,17 +186,20 @@ class _Taking:
         assert task is not None
         self._frames = task_frames(task, threading.get_ident())
         self._task = task
+        owner = ("task", task)
+        identity = backend.identity(want.session)
+        self._ticket = Ticket(identity, owner, want.turn_id, self._on_grant)
+        # Emptied by the one that takes the session or gives it up: a grant may be told twice.
+        self._to_begin = [None]
 
     async def run(self) -> TurnCore:
-        want = self._want
-        owner = ("task", self._task)
-        self._ticket = enter_queue(self._runtime, self._backend, want, owner, self._on_grant)
         timer = None
-        if self._ticket.granted:
-            self._on_grant()
-        elif math.isfinite(want.wait):
-            timer = self._loop.call_later(want.wait, self._on_timeout)
         try:
+            enter_queue(self._runtime, self._want, self._ticket)
+            if self._ticket.granted:
+                self._on_grant()
+            elif math.isfinite(self._want.wait):
+                timer = self._loop.call_later(self._want.wait, self._on_timeout)
             return await self._future
         except BaseException:
             self._give_up()
@@ -208,7 +211,8 @@ class _Taking:
     def _give_up(self) -> None:
         """Nobody awaits the session any more, whether it has come already or not."""
         self._attempt.give_up()
-        queues.give_up(self._ticket)
+        if self._may_begin():
+            queues.leave(self._ticket)
         try:
             self._future.cancel()
         except RuntimeError:
@@ -233,7 +237,17 @@ class _Taking:
                 busy_here(self._runtime, self._want, self._ticket, self._started),
             )
 
+    def _may_begin(self) -> bool:
+        """Whether the caller is the one that takes the session, or gives it up."""
+        try:
+            self._to_begin.pop()
+        except IndexError:
+            return False
+        return True
+
     def _take(self) -> None:
+        if not self._may_begin():
+            return
         core: TurnCore | None = None
         problem: BaseException | None = None
         try:

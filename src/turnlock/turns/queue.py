@@ -3,6 +3,10 @@
 A queue exists while somebody is in it, so ten thousand sessions leave nothing behind. A ticket
 that is given up, granted or not, is left; leaving the head's place grants the next one. Nothing
 in here blocks or waits: a grant calls ``on_grant`` of the ticket, which wakes a thread or a task.
+
+A signal's handler may raise anywhere in here, on the main thread. So every call may be repeated,
+and `leave` sets right what another call left half done: an empty queue is none, and a head that was
+not woken is woken, twice if need be.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from collections.abc import Callable, Hashable
 class Ticket:
     """A place in the queue."""
 
-    __slots__ = ("granted", "identity", "on_grant", "owner", "turn_id")
+    __slots__ = ("granted", "identity", "on_grant", "owner", "turn_id", "woken")
 
     def __init__(
         self, identity: Hashable, owner: object, turn_id: str, on_grant: Callable[[], None]
@@ -26,6 +30,7 @@ class Ticket:
         self.turn_id = turn_id
         self.on_grant = on_grant
         self.granted = False
+        self.woken = False
 
 
 class Queues:
@@ -42,20 +47,14 @@ class Queues:
     def enter_if_free(self, ticket: Ticket) -> bool:
         """Join a queue in which nobody is, at its head; whether there was none."""
         with self._lock:
-            if ticket.identity in self._queues:
-                return False
-            self._queues[ticket.identity] = deque((ticket,))
-            ticket.granted = True
-            return True
+            return self._join_at_head(ticket)
 
     def enter(self, ticket: Ticket) -> Ticket | None:
         """Join the queue. Returns the head if it has the same owner, and then does not join."""
         with self._lock:
-            queue = self._queues.get(ticket.identity)
-            if queue is None:
-                self._queues[ticket.identity] = deque((ticket,))
-                ticket.granted = True
+            if self._join_at_head(ticket):
                 return None
+            queue = self._queues[ticket.identity]
             if queue[0].owner == ticket.owner:
                 return queue[0]
             queue.append(ticket)
@@ -64,22 +63,22 @@ class Queues:
     def leave(self, ticket: Ticket) -> None:
         """Give the place up; a second call does nothing."""
         with self._lock:
-            queue = self._queues.get(ticket.identity)
-            if queue is None or ticket not in queue:
-                return
             # What is to be woken holds the lease, and the lease its ticket: a cycle, and with it
             # open descriptors, until the collector runs.
             ticket.on_grant = _nothing
-            was_head = queue[0] is ticket
-            queue.remove(ticket)
+            queue = self._queues.get(ticket.identity)
+            if queue is None:
+                return
+            if ticket in queue:
+                queue.remove(ticket)
             if not queue:
                 del self._queues[ticket.identity]
                 return
-            successor = queue[0] if was_head else None
-            if successor is not None:
-                successor.granted = True
-        if successor is not None:
-            successor.on_grant()
+            head = queue[0]
+            head.granted = True
+        if not head.woken:
+            head.on_grant()
+            head.woken = True
 
     def give_up(self, ticket: Ticket) -> bool:
         """Leave unless the ticket was granted; whether it left."""
@@ -89,6 +88,13 @@ class Queues:
                 return False
             queue.remove(ticket)
             return True
+
+    def _join_at_head(self, ticket: Ticket) -> bool:
+        if self._queues.get(ticket.identity):
+            return False
+        ticket.granted = ticket.woken = True
+        self._queues[ticket.identity] = deque((ticket,))
+        return True
 
     def head(self, identity: Hashable) -> Ticket | None:
         """Who holds, or is about to."""

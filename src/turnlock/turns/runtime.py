@@ -26,6 +26,7 @@ from ..events import (
 from ..redaction import redact
 from ..transcript.entries import Failure
 from .lease import Lease, State
+from .queue import Ticket
 from .revoking import carry_out, retire_lost, revoke
 from .watchdog import Overdue, Watchdog, overdue
 from .workers import workers
@@ -110,6 +111,12 @@ class Runtime:
         if zombie is not None:
             lasted = self.clock.monotonic() - lease.revoked_at
             self.events.emit(ZombieEnded(lease.label, lease.turn_id, lasted))
+
+    def forget(self, ticket: Ticket) -> None:
+        """Drop the lease of a take that was undone, if it had come so far."""
+        for lease in self.leases():
+            if lease.ticket is ticket:
+                self._held.pop(id(lease), None)
 
     def leases(self) -> list[Lease]:
         return list(self._held.values())

@@ -7,15 +7,17 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..backends import Backend
-from ..errors import LeaseRevoked
+from ..errors import LeaseRevoked, TurnlockError
 from ..transcript.history import Message
 from .face import TurnFace
 from .frames import thread_frames
+from .lease import Lease
 from .runtime import Runtime
 from .scope import Scope
 from .taking import Wanted, take_blocking
 from .turn import TurnCore
 from .watching import Budget, IsContent, watch_call, watch_stream
+from .workers import submit_or_run
 
 
 class Turn(TurnFace):
@@ -80,17 +82,27 @@ class Turn(TurnFace):
 
 
 class OpenTurn:
-    """The block of a `Turn`: takes, runs, ends."""
+    """The block of a `Turn`: takes, runs, ends.
+
+    A signal's handler may raise at any point of it (Ctrl-C does), and so may a debugger or a
+    time-out that throws exceptions into threads. What was begun is ended all the same.
+    """
+
+    core: TurnCore
 
     def __init__(self, runtime: Runtime, backend: Backend[Any], want: Wanted) -> None:
-        frames = thread_frames(threading.get_ident())
-        self.core = TurnCore(runtime, take_blocking(runtime, backend, want, frames))
+        self._runtime = runtime
+        self._backend = backend
+        self._want = want
+        self._lease: Lease | None = None
         self._scope: Scope | None = None
-        try:
-            self.core.settle()
-        except BaseException as error:
-            self.core.fail(*cause(error))
-            raise
+
+    def take(self) -> None:
+        """Take the session. Call `give_up` with whatever this raises."""
+        frames = thread_frames(threading.get_ident())
+        self._lease = take_blocking(self._runtime, self._backend, self._want, frames)
+        self.core = TurnCore(self._runtime, self._lease)
+        self.core.settle()
 
     def enter(self, default: Budget) -> Turn:
         turn = Turn(self.core, default)
@@ -98,9 +110,25 @@ class OpenTurn:
         self._scope.enter()
         return turn
 
+    def give_up(self, error: BaseException) -> None:
+        """End what was taken of a block that nobody will enter."""
+        if self._lease is None:
+            return
+        if not hasattr(self, "core"):
+            self.core = TurnCore(self._runtime, self._lease)
+        self.exit(error)
+
     def exit(self, error: BaseException | None) -> None:
-        if self._scope is not None:
-            self._scope.leave()
+        try:
+            self._exit(error)
+        except TurnlockError:
+            raise
+        except BaseException:
+            self._end_all_the_same()
+            raise
+
+    def _exit(self, error: BaseException | None) -> None:
+        self._leave_scope()
         if self.core.lease.is_over_for_holder:
             self.core.leave()
             if error is None or passes_as_revoked(error):
@@ -109,6 +137,18 @@ class OpenTurn:
             self.core.succeed()
         else:
             self.core.fail(*cause(error))
+
+    def _end_all_the_same(self) -> None:
+        try:
+            self._leave_scope()
+            self.core.abandon()
+        except BaseException:  # noqa: BLE001 - the one that came first is raised
+            # Again, or the stack is used up: there is another one, where no signal raises.
+            submit_or_run(self.core.abandon)
+
+    def _leave_scope(self) -> None:
+        if self._scope is not None:
+            self._scope.leave()
 
 
 def cause(error: BaseException) -> tuple[str, str]:

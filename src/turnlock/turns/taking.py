@@ -147,21 +147,16 @@ class Attempt:
         )
 
 
-def enter_queue(
-    runtime: Runtime,
-    backend: Backend[Any],
-    want: Wanted,
-    owner: object,
-    on_grant: Callable[[], None],
-) -> Ticket:
-    """Take a place in the queue of this process. Raises `AlreadyHeld`."""
-    ticket = Ticket(backend.identity(want.session), owner, want.turn_id, on_grant)
+def enter_queue(runtime: Runtime, want: Wanted, ticket: Ticket) -> None:
+    """Take a place in the queue of this process. Raises `AlreadyHeld`.
+
+    Whoever calls this leaves the queue when anything else is raised.
+    """
     mine = queues.enter(ticket)
     if mine is not None:
         raise AlreadyHeld(str(want.session), mine.turn_id)
     if not ticket.granted:
         runtime.events.emit(TurnQueued(str(want.session), want.turn_id))
-    return ticket
 
 
 def busy_here(runtime: Runtime, want: Wanted, ticket: Ticket, started: float) -> SessionBusy:
@@ -191,20 +186,38 @@ def take_blocking(
     started = runtime.clock.monotonic()
     owner = ("thread", threading.get_ident())
     ticket = Ticket(backend.identity(want.session), owner, want.turn_id, _not_waiting)
-    if not queues.enter_if_free(ticket):
-        granted = threading.Event()
-        ticket = enter_queue(runtime, backend, want, owner, granted.set)
-        if not ticket.granted and not _granted_in_time(runtime, granted, ticket, want.wait):
-            raise busy_here(runtime, want, ticket, started)
+    held: BackendLease | Holder | None = None
     try:
+        if not queues.enter_if_free(ticket):
+            _wait_in_queue(runtime, want, ticket, started)
         held = backend.take(want.session, want.request())
         if isinstance(held, Holder):
             held = Attempt(runtime, backend, want, started=started).run(held)
         assert held is not None
         return begin(runtime, backend, want, ticket, held, started, frames)
     except BaseException:
-        queues.leave(ticket)
+        _undo(runtime, backend, ticket, held)
         raise
+
+
+def _undo(
+    runtime: Runtime, backend: Backend[Any], ticket: Ticket, held: BackendLease | Holder | None
+) -> None:
+    """Give back what a take had of a session when something came in between, as Ctrl-C does."""
+    runtime.forget(ticket)
+    try:
+        if held is not None and not isinstance(held, Holder):
+            backend.release(held)
+    finally:
+        queues.leave(ticket)
+
+
+def _wait_in_queue(runtime: Runtime, want: Wanted, ticket: Ticket, started: float) -> None:
+    granted = threading.Event()
+    ticket.on_grant = granted.set
+    enter_queue(runtime, want, ticket)
+    if not ticket.granted and not _granted_in_time(runtime, granted, ticket, want.wait):
+        raise busy_here(runtime, want, ticket, started)
 
 
 def begin(

@@ -192,6 +192,18 @@ class TurnCore:
         finally:
             self._release(failed=True)
 
+    def abandon(self) -> None:
+        """End what an exception from outside (of a signal's handler) cut short in the middle.
+
+        Every step of the end may be done twice, so this does again what is not known to be done.
+        """
+        if self.lease.state is State.HELD:
+            self.fail("cancelled", ERRORS["cancelled"])
+        elif self.lease.state in (State.ENDING, State.RELEASED):
+            self._release(failed=True)
+        else:
+            self.runtime.left(self.lease)
+
     def leave(self) -> None:
         """The holder of a revoked lease has come to its end.
 
@@ -229,9 +241,10 @@ class TurnCore:
                 # What would call back into the turn also keeps it, and its descriptors, alive.
                 self.lease.on_revoked.clear()
                 self.runtime.ended(self.lease, failed=failed)
-                queues.leave(self.lease.ticket)
             else:
                 self.runtime.left(self.lease)
+            if self.lease.state is State.RELEASED:
+                queues.leave(self.lease.ticket)
 
 
 def _deadline(now: float, limit: float | None) -> float:

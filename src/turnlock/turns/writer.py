@@ -79,6 +79,8 @@ class Writer:
         self._mutex = threading.Lock()
         self._owes = bool(held.owed) or held.tail.open_turn is not None
         self._session_id: str | None = None
+        # An epoch above this one is the turn's own, even when a turn before it had the same name.
+        self._epoch_before = held.tail.epoch
         self.opened = False
 
     @property
@@ -127,6 +129,8 @@ class Writer:
 
     def _write(self, entries: Sequence[Entry], *, with_opening: bool) -> None:
         for _ in range(_MOVES_MAX):
+            if self._has_ended():
+                return
             rendered = self._render(entries, with_opening=with_opening)
             if not rendered.lines:
                 self._owes = False
@@ -134,8 +138,6 @@ class Writer:
             try:
                 self._backend.append(self._held, rendered.lines, rendered.after)
             except TailMoved:
-                if self._was_ended_unseen():
-                    return
                 continue
             self._owes = False
             self.opened = self.opened or with_opening
@@ -146,15 +148,18 @@ class Writer:
             self._label, f"another program wrote it {_MOVES_MAX} times in between"
         )
 
-    def _was_ended_unseen(self) -> bool:
+    def _has_ended(self) -> bool:
         """Whether the transcript has the turn's terminal entry already.
 
-        A write of ours that failed may be there all the same. It was not acknowledged, but a
-        second opening, or a second terminal entry, must not follow it.
+        A write of ours that failed may be there all the same, and so may one after which a signal's
+        handler raised. It was not acknowledged, but a second opening, a second terminal entry, or
+        what predecessors owed once more, must not follow it.
         """
         mine = self._held.tail.turn(self._turn_id) if self._turn_id is not None else None
-        self.opened = self.opened or mine is not None
-        return mine is not None and mine.terminal
+        if mine is None or mine.epoch <= self._epoch_before:
+            return False
+        self.opened, self._owes = True, False
+        return mine.terminal
 
     def _render(self, entries: Sequence[Entry], *, with_opening: bool) -> _Rendered:
         owed, epoch, marked = self._render_owed(self._held.tail)
@@ -173,9 +178,16 @@ class Writer:
             except (TypeError, ValueError) as error:
                 raise TranscriptError(self._label, f"the entry is not JSON: {error}") from None
             last_id = entry["id"]
-        ended = bool(numbered) and custom_type(numbered[-1][1]) in TERMINAL
-        last = TurnSeen(epoch, self._turn_id, ended, None)
-        return _Rendered(lines, Tail(last_id=last_id, epoch=epoch, turns=(last,)), marked)
+        ends = [number for number, entry in owed if custom_type(entry) in TERMINAL]
+        seen = [
+            TurnSeen(number, failure.turn_id, True, failure.reason)
+            for number, failure in zip(ends, marked, strict=True)
+        ]
+        if self.opened or with_opening:
+            ended = bool(numbered) and custom_type(numbered[-1][1]) in TERMINAL
+            seen.append(TurnSeen(epoch, self._turn_id, ended, None))
+        after = Tail(last_id=last_id, epoch=epoch, turns=tuple(reversed(seen)))
+        return _Rendered(lines, after, marked)
 
     def _render_owed(self, tail: Tail) -> tuple[list[tuple[int, Entry]], int, list[Failure]]:
         """What predecessors owe, with epochs; the last epoch used; their failures."""

@@ -98,6 +98,7 @@ class FilesBackend(Listing):
         self, session: SessionKey, request: TakeRequest, *, standing: Standing | None = None
     ) -> FileLease | Holder:
         place = self.layout.place(session)
+        lease: FileLease | None = None
         try:
             if standing is None:
                 if self._line.has_to_give_way(place):
@@ -109,6 +110,10 @@ class FilesBackend(Listing):
             return self._take_contended(place, request, standing)
         except OSError as error:
             raise storage_error("take", place.lock, error) from error
+        except BaseException:
+            if lease is not None:
+                self.release(lease)
+            raise
 
     def _take_contended(
         self, place: Place, request: TakeRequest, standing: Standing | None
@@ -296,6 +301,8 @@ class FilesBackend(Listing):
                 # What cannot be removed is at least dead: the next taker reclaims it.
                 lease.released = True
                 self._files.flock(lease.claim, fcntl.LOCK_UN)
+                if lease.transcript is not None:
+                    self._files.flock(lease.transcript, fcntl.LOCK_UN)
                 if isinstance(error, OSError):
                     raise storage_error("release", lease.place.lock, error) from error
                 raise

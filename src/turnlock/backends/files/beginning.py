@@ -40,14 +40,14 @@ class Beginning:
         idle = self._transcripts.kept(lease.place.transcript)
         if idle is None:
             return False
-        # That the claim is still there need not be asked: the first append does, in its own step.
-        with self._transcripts.guard(lease.place, idle.handle):
-            if self._transcripts.fingerprint(lease.place.transcript) != idle.fingerprint:
-                return False
+        # The lease's before the guard is taken through it: who ends the lease drops the guard too.
         lease.transcript = idle.handle
         lease.transcript_id = file_of(idle.fingerprint)
         lease.tail = idle.tail
-        return True
+        # That the claim is still there need not be asked: the first append does, in its own step.
+        with self._transcripts.guard(lease.place, idle.handle):
+            fingerprint = self._transcripts.fingerprint(lease.place.transcript)
+        return fingerprint == idle.fingerprint
 
     def _read_end(self, lease: FileLease, request: TakeRequest, *, create: bool) -> bool:
         place = lease.place

@@ -51,14 +51,13 @@ class Claims:
             make_directories(self._files, place.directory)
             newborn = self._new(place, request, ())
         try:
-            linked = newborn.link(place.lock)
+            if newborn.link(place.lock):
+                return self._lease(place, newborn, ())
         except BaseException:
             newborn.discard()
             raise
-        if not linked:
-            newborn.discard()
-            return None
-        return self._lease(place, newborn, ())
+        newborn.discard()
+        return None
 
     def supersede(
         self, place: Place, request: TakeRequest, judged: Judged, reason: str
@@ -69,6 +68,7 @@ class Claims:
         owed = (*claim.owed, Superseded(turn_id, claim.pid, reason, judged.age))
         fence = judged.verdict.state is State.LIVE and claim.is_ours
         newborn: Newborn | None = None
+        transcript: Handle | None = None
         try:
             newborn = self._new(place, request, owed)
             newborn.name(temporary_name(place.lock))
@@ -80,7 +80,6 @@ class Claims:
             else:
                 with self._transcripts.guard(place, transcript):
                     renamed = self._rename_if_named(place, newborn, judged.id)
-                transcript.close()
             if not renamed:
                 newborn.discard()
                 return None
@@ -90,6 +89,7 @@ class Claims:
                 newborn.discard()
             raise
         finally:
+            _close(transcript)
             # The flock on a judged file lasts until here; a copy in a child must not prolong it.
             self._files.flock(judged.handle, fcntl.LOCK_UN)
             judged.close()
@@ -104,12 +104,14 @@ class Claims:
         with Storage("move aside", place.lock):
             aside = name_aside(place.lock, self._clock.wall())
             transcript = self._transcripts.open_to_guard(place)
-            if transcript is None:
-                moved = move_aside(self._files, place.lock, judged.id, aside)
-            else:
-                with self._transcripts.guard(place, transcript):
+            try:
+                if transcript is None:
                     moved = move_aside(self._files, place.lock, judged.id, aside)
-                transcript.close()
+                else:
+                    with self._transcripts.guard(place, transcript):
+                        moved = move_aside(self._files, place.lock, judged.id, aside)
+            finally:
+                _close(transcript)
         return aside if moved else None
 
     def is_held(self, lease: FileLease) -> bool:
@@ -134,12 +136,15 @@ class Claims:
 
         A call that hangs may be using that one.
         """
-        transcript: Handle | None = self._transcripts.open_to_guard(lease.place)
-        if transcript is None:
-            self.remove(lease)
-        else:
-            with self._transcripts.guard(lease.place, transcript):
+        transcript = self._transcripts.open_to_guard(lease.place)
+        try:
+            if transcript is None:
                 self.remove(lease)
+            else:
+                with self._transcripts.guard(lease.place, transcript):
+                    self.remove(lease)
+        finally:
+            _close(transcript)
         lease.released = True
 
     def _new(self, place: Place, request: TakeRequest, owed: Sequence[Superseded]) -> Newborn:
@@ -162,6 +167,12 @@ class Claims:
             return False
         newborn.rename_over(place.lock)
         return True
+
+
+def _close(transcript: Handle | None) -> None:
+    # With it goes the guard, should a signal's handler have come in before that was dropped.
+    if transcript is not None:
+        transcript.close()
 
 
 def owes_for_sure(turn: Superseded) -> bool:

@@ -34,7 +34,9 @@ class Handle:
             os.close(fd)
 
     def __del__(self) -> None:
-        self.close()
+        # Without one when there was no memory for it, or Ctrl-C came first.
+        if hasattr(self, "fd"):
+            self.close()
 
 
 _open_handles: weakref.WeakSet[Handle] = weakref.WeakSet()

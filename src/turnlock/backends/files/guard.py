@@ -19,7 +19,8 @@ class Guard:
     """``with Guard(...)`` holds the guard of one transcript through one descriptor of it.
 
     Raises `GuardTimeout` after ``timeout`` seconds. Two threads that share a descriptor are not
-    kept apart: whoever owns the descriptor serialises them.
+    kept apart: whoever owns the descriptor serialises them. A descriptor that has the guard already
+    gets it again: what a signal's handler cut short before the guard was dropped can be repeated.
     """
 
     __slots__ = ("_clock", "_files", "_handle", "_path", "_timeout")
@@ -35,13 +36,21 @@ class Guard:
 
     def __enter__(self) -> None:
         try:
-            self._files.flock(self._handle, _TRY)
-        except BlockingIOError:
-            self._wait()
+            self._take()
+        except BaseException:
+            # A signal's handler may raise in here as well, and then nobody else would drop it.
+            self._files.flock(self._handle, fcntl.LOCK_UN)
+            raise
 
     def __exit__(self, *exc: object) -> None:
         # Never by closing: a duplicate of the descriptor in a child would keep the flock.
         self._files.flock(self._handle, fcntl.LOCK_UN)
+
+    def _take(self) -> None:
+        try:
+            self._files.flock(self._handle, _TRY)
+        except BlockingIOError:
+            self._wait()
 
     def _try(self) -> bool:
         try:
