@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Protocol
 
 
@@ -27,9 +28,17 @@ class Clock(Protocol):
     def sleep(self, duration: float) -> None: ...
 
 
+def _monotonic() -> Callable[[], float]:
+    # Tools that freeze time in tests put another function in the place of time.monotonic. Limits
+    # that stood still with it would end no turn, and ages would make no sense to other processes.
+    if hasattr(time, "clock_gettime"):
+        return partial(time.clock_gettime, time.CLOCK_MONOTONIC)
+    return time.monotonic
+
+
 class SystemClock:
     # As they are, without a frame of Python around them: a take asks for the time several times.
-    monotonic = staticmethod(time.monotonic)
+    monotonic = staticmethod(_monotonic())
     wall = staticmethod(time.time)
     sleep = staticmethod(time.sleep)
 

@@ -21,6 +21,7 @@ from collections.abc import Awaitable, Callable, Generator, Mapping
 from typing import Any, TypeVar
 
 from ..backends import Backend
+from ..errors import StoreError
 from ..transcript.history import Message
 from .face import TurnFace
 from .frames import task_frames
@@ -194,6 +195,7 @@ class _Taking:
 
     async def run(self) -> TurnCore:
         timer = None
+        self._runtime.watchdog.start()
         try:
             enter_queue(self._runtime, self._want, self._ticket)
             if self._ticket.granted:
@@ -227,7 +229,18 @@ class _Taking:
             # Nobody will ever run the task again.
             queues.leave(self._ticket)
         else:
+            self._submit_take()
+
+    def _submit_take(self) -> None:
+        try:
             workers.submit(self._take)
+        except RuntimeError as error:
+            problem = StoreError(
+                str(self._want.session), "take", f"there is no thread for it: {error}"
+            )
+            if self._may_begin():
+                queues.leave(self._ticket)
+                call_on_loop(self._loop, lambda: deliver(self._future, None, problem))
 
     def _on_timeout(self) -> None:
         if queues.give_up(self._ticket):

@@ -26,7 +26,7 @@ from ..transcript.entries import Failure
 from .lease import Lease, State
 from .queue import queues
 from .watchdog import TICK
-from .workers import workers
+from .workers import submit_or_run, workers
 from .writer import ERRORS, Writer
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def settle_and_release(
         finally:
             done.set()
 
-    workers.submit(job)
+    submit_or_run(job)
     if not runtime.clock.wait(done, _MARKER_TIMEOUT):
         logger.error("session %s: the disk hangs; its marker is owed", label)
 

@@ -29,7 +29,7 @@ from .lease import Lease, State
 from .queue import Ticket
 from .revoking import carry_out, retire_lost, revoke
 from .watchdog import Overdue, Watchdog, overdue
-from .workers import workers
+from .workers import submit_or_run
 
 logger = logging.getLogger("turnlock")
 
@@ -177,12 +177,12 @@ class Runtime:
     def _revoke_soon(self, due: Overdue) -> None:
         # Moved here and not by the worker, or the lease would be found overdue once more.
         if due.lease.move(State.REVOKING, reason=due.reason):
-            workers.submit(lambda: carry_out(self, due.lease, deadline=due.deadline))
+            submit_or_run(lambda: carry_out(self, due.lease, deadline=due.deadline))
 
     def _verify_soon(self, leases: list[Lease]) -> None:
         # A verification that hangs on a disk is not joined by a second one every second.
         if self._verifying.acquire(blocking=False):
-            workers.submit(lambda: self._verify_job(leases))
+            submit_or_run(lambda: self._verify_job(leases))
 
     def _verify_job(self, leases: list[Lease]) -> None:
         try:

@@ -184,6 +184,7 @@ def take_blocking(
 ) -> Lease:
     """Take a session for the calling thread. Raises `SessionBusy`, `AlreadyHeld` …"""
     started = runtime.clock.monotonic()
+    runtime.watchdog.start()
     owner = ("thread", threading.get_ident())
     ticket = Ticket(backend.identity(want.session), owner, want.turn_id, _not_waiting)
     held: BackendLease | Holder | None = None

@@ -18,13 +18,17 @@ machine that is always late would never see a deadline pass.
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from ..clock import Clock
+from ..errors import StoreError
 from .lease import WRITABLE, Lease
+
+logger = logging.getLogger("turnlock")
 
 # At least this often the thread looks, and has every lease verified against its backend.
 TICK = 1.0
@@ -101,16 +105,30 @@ class Watchdog:
 
     def watch(self, lease: Lease) -> None:
         """Called for every new lease, once it is among ``leases``."""
-        if not self._started:
-            self.start()
+        self.start()
         self.expect(deadline_of(lease)[0])
 
     def start(self) -> None:
-        """Start the thread, unless it runs: a waiter does so before it waits, not after."""
+        """Start the thread, unless it runs: before there is anything to watch, not after.
+
+        Raises `StoreError` when the system gives no thread: a lease that nobody watches is none.
+        """
+        if self._started:
+            return
         with self._lock:
             if not self._started:
+                self._start()
                 self._started = True
-                threading.Thread(target=self._run, name="turnlock-watchdog", daemon=True).start()
+
+    def _start(self) -> None:
+        try:
+            threading.Thread(target=self._run, name="turnlock-watchdog", daemon=True).start()
+        except RuntimeError as error:
+            # At the interpreter's end there are no new threads (from Python 3.12 on), and nobody
+            # else in this process to wait; those of other processes pass the limit by themselves.
+            if threading.main_thread().is_alive():
+                why = f"its watchdog has no thread: {error}"
+                raise StoreError("watchdog", "start", why, "raise the limit of threads") from error
 
     def expect(self, deadline: float) -> None:
         """A deadline may be earlier than the thread means to wake."""
@@ -124,7 +142,11 @@ class Watchdog:
             looked = self._clock.monotonic()
             verify = looked - verified >= TICK
             verified = looked if verify else verified
-            idle = 0 if self._look(looked, verify=verify) else idle + 1
+            try:
+                idle = 0 if self._look(looked, verify=verify) else idle + 1
+            except Exception:
+                # No memory, no thread: whatever it is, the next look may do better.
+                logger.exception("the watchdog's look failed; it goes on")
             self._sleep(looked, forever=idle > _LINGER_TICKS)
 
     def _look(self, now: float, *, verify: bool) -> bool:
