@@ -76,7 +76,7 @@ class SessionLock:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        block = self._blocks.pop(threading.get_ident())
+        block = self._left()
         assert isinstance(block, OpenTurn)
         block.exit(error)
 
@@ -91,9 +91,20 @@ class SessionLock:
         return self
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        block = self._blocks.pop(_caller())
+        block = self._left()
         assert not isinstance(block, OpenTurn)
         await block.exit(error)
+
+    def _left(self) -> OpenTurn | OpenAsyncTurn:
+        """The block that ends: the caller's, or the only one, entered in another thread or task."""
+        caller = _caller()
+        if caller not in self._blocks and len(self._blocks) == 1:
+            caller = next(iter(self._blocks))
+        block = self._blocks.pop(caller, None)
+        if block is None:
+            why = "this thread or task did not enter it, and several others did"
+            raise StoreError(self.path, "leave", why)
+        return block
 
     def _block(self) -> OpenTurn | OpenAsyncTurn:
         block = self._blocks.get(_caller())

@@ -96,6 +96,20 @@ def test_a_generator_whose_steps_run_in_other_contexts_ends_its_turn(store: Stor
     assert kinds(store) == ["turn", "user:1", "cancelled"]
 
 
+def test_a_session_lock_that_is_left_in_another_task_is_released_there(tmp_path: Path) -> None:
+    lock = turnlock.SessionLock(tmp_path / "chat.jsonl", wait=0)
+
+    async def main() -> None:
+        await asyncio.create_task(lock.__aenter__())
+        assert (tmp_path / "chat.jsonl.lock").exists()
+        await asyncio.create_task(lock.__aexit__(None, None, None))
+        assert not (tmp_path / "chat.jsonl.lock").exists()
+
+    asyncio.run(main())
+    with lock:
+        lock.check()
+
+
 def test_the_token_bites(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """The fault is real: a token that is used as it comes raises where the block is left."""
 
