@@ -361,13 +361,9 @@ def test_a_block_that_is_dropped_without_being_left_is_ended_by_its_limit(state:
     assert kinds(open_store(state)) == ["turn", "user:1", "hold-limit"]
 
 
-@pytest.mark.skipif(sys.version_info < (3, 13), reason="the module is named so from 3.13 on")
-def test_a_subinterpreter_gets_an_error_and_leaves_no_lock(state: Path) -> None:
-    """Not supported: no daemon threads there, so no watchdog. It says so, and takes nothing."""
-    code = """
-        import _interpreters
-        one = _interpreters.create()
-        failed = _interpreters.exec(one, f'''
+SUBINTERPRETER = """
+import _interpreters
+inside = f'''
 import sys
 sys.path[:] = {sys.path!r}
 import turnlock
@@ -379,9 +375,15 @@ except turnlock.StoreError as error:
     assert "no thread" in str(error), error
 else:
     raise SystemExit("it had the session")
-''')
-        print("error", failed, flush=True)
-    """
-    with child(code, state) as process:
+'''
+failed = _interpreters.exec(_interpreters.create(), inside)
+print("error", failed, flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="the module is named so from 3.13 on")
+def test_a_subinterpreter_gets_an_error_and_leaves_no_lock(state: Path) -> None:
+    """Not supported: no daemon threads there, so no watchdog. It says so, and takes nothing."""
+    with child(SUBINTERPRETER, state) as process:
         process.expect("error None")
     assert eventually(lambda: not open_store(state).locks())
