@@ -23,9 +23,11 @@ from turnlock import backends, events, testing
 from turnlock.cli import exits
 from turnlock.cli.commands import COMMANDS, cli
 from turnlock.doctor.findings import KINDS
+from turnlock.store import SessionStatus
 from turnlock.transcript.jsonl import Line
+from turnlock.transcript.tail import Tail, TurnSeen
 from turnlock.turns.aio import AsyncTurn
-from turnlock.turns.runtime import Statistics, Zombie
+from turnlock.turns.runtime import LeaseRecord, Statistics, Zombie
 from turnlock.turns.sync import Turn
 
 REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
@@ -161,7 +163,17 @@ def api_page() -> Iterator[str]:
 
 _CLASSES: Mapping[str, tuple[type, ...]] = {
     "In a turn": (Turn, AsyncTurn),
-    "Records": (backends.LockRecord, backends.SessionRecord, Line, Statistics, Zombie),
+    "Records": (
+        backends.LockRecord,
+        backends.SessionRecord,
+        SessionStatus,
+        Tail,
+        TurnSeen,
+        LeaseRecord,
+        Line,
+        Statistics,
+        Zombie,
+    ),
     "For tests": (testing.ManualClock,),
 }
 
@@ -223,7 +235,7 @@ def _default(value: object) -> str:
 
 def _annotation(annotation: object) -> str:
     text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
-    return str(text).replace(" | Default", "")
+    return str(text).replace(" | Default", "").replace(" | Whose", "")
 
 
 def _doc(found: Any) -> str:

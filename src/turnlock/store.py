@@ -8,9 +8,9 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
-from .backends import Backend, LockRecord, SessionRecord, TakeRequest
+from .backends import Backend, LockRecord, SessionRecord, TakeRequest, Whose
 from .clock import Clock
 from .errors import InvalidSessionKey, StoreError, TurnlockError
 from .events import Subscriber
@@ -18,10 +18,18 @@ from .limits import DEFAULT_MAX_HOLD, DEFAULT_WAIT, Limits
 from .session import SessionKey, parse_key
 from .transcript.entries import Entry
 from .transcript.jsonl import Line
-from .turns.revoking import REVOKER_MAX_HOLD, report_reclaimed, revoke, settle_and_release
-from .turns.runtime import Runtime, Statistics, Zombie
+from .transcript.tail import Tail
+from .turns.queue import queues
+from .turns.revoking import (
+    REVOKER_MAX_HOLD,
+    report_reclaimed,
+    revoke,
+    settle_and_release,
+    was_revoked,
+)
+from .turns.runtime import LeaseRecord, Runtime, Statistics, Zombie
 from .turns.sync import OpenTurn, Turn
-from .turns.taking import Wanted, wanted
+from .turns.taking import Wanted, find_lease, wanted
 from .turns.watching import Budget
 
 if TYPE_CHECKING:
@@ -37,6 +45,17 @@ class Default(enum.Enum):
     """Stands for a value from the store's limits."""
 
     LIMITS = enum.auto()
+
+
+class SessionStatus(NamedTuple):
+    """One session at one moment. ``record`` is None before it has a transcript, ``lock`` while
+    nobody holds it. ``end`` is that of the transcript, with its last turns, newest first.
+    """
+
+    record: SessionRecord | None
+    lock: LockRecord | None
+    end: Tail
+    waiters: int
 
 
 class WrongContext(TurnlockError, RuntimeError):
@@ -135,13 +154,37 @@ class Store:
             if line.entry is not None and line.entry.get("type") != "session"
         )
 
-    def read_lines(self, key: str) -> Iterator[Line]:
-        """Every complete line with its offset, header and damaged ones (``entry`` None) too."""
-        return self._backend.read(parse_key(key))
+    def read_lines(self, key: str, *, start: int = 0) -> Iterator[Line]:
+        """Every complete line with its offset, header and damaged ones (``entry`` None) too.
 
-    def sessions(self) -> Iterator[SessionRecord]:
-        """Every session, in the order of agents and names."""
-        return self._backend.sessions()
+        ``start``: the offset of the line to begin with, from `find` or the ``end`` of a line.
+        """
+        return self._backend.read(parse_key(key), start=start)
+
+    def find(self, key: str, identity: str) -> int | None:
+        """The offset of the entry with this id; None when the session has none.
+
+        Reads the transcript up to there, but decodes nothing else of it.
+        """
+        return self._backend.find(parse_key(key), identity)
+
+    def sessions(self, *, after: str | None = None) -> Iterator[SessionRecord]:
+        """Every session, in a fixed order; those behind the key ``after`` only, when given."""
+        return self._backend.sessions(after=None if after is None else parse_key(after))
+
+    def status(self, key: str, *, turns: int = 2) -> SessionStatus:
+        """A session with its lock and the end of its transcript, back to its last ``turns`` turns.
+
+        Needs no lock and changes nothing; each part is of its own moment.
+        """
+        session = parse_key(key)
+        locks = self._backend.locks(stale_after=self.limits.stale_after, session=session)
+        return SessionStatus(
+            self._backend.record(session),
+            next(iter(locks), None),
+            self._backend.end(session, turns=turns),
+            self.waiters([key])[key],
+        )
 
     # Locks
 
@@ -167,11 +210,28 @@ class Store:
         after = self.limits.stale_after if stale_after is None else stale_after
         return clean_lock(self._runtime, self._backend, record, after)
 
-    def revoke(self, key: str, reason: str = "operator") -> bool:
+    def waiters(self, keys: Iterable[str]) -> dict[str, int]:
+        """How many wait for each session: all of this process, and one of each other process."""
+        sessions = {key: parse_key(key) for key in keys}
+        in_line = self._backend.in_line(sessions.values())
+        return {
+            key: self._waiting_here(session, in_line[session]) for key, session in sessions.items()
+        }
+
+    def leases(self) -> list[LeaseRecord]:
+        """The turns of this store that hold their sessions, with what they are at."""
+        return self._runtime.lease_records()
+
+    def revoke(
+        self, key: str, reason: str = "operator", *, turn_id: str | Whose | None = Whose.ANYONES
+    ) -> bool:
         """Take a session from whoever holds it, and free it; whether anybody held it.
 
-        The holder is fenced, told (its task is cancelled if it is of this process) and marked.
-        Raises `LockPathError` for a lock whose holder nobody here can fence or judge.
+        ``turn_id``: only from the turn with this id, and None only from a holder that names no
+        turn; nothing is done to any other. The holder is fenced, told (its task is cancelled if it
+        is of this process) and marked. Where somebody else is revoking that turn already, this
+        waits a moment for it. Raises `LockPathError` for a lock whose holder nobody here can fence
+        or judge.
         """
         session = parse_key(key)
         # Also for another store of this process: its holder is told at once, and not by a look.
@@ -179,9 +239,12 @@ class Store:
         for runtime in Runtime.all():
             for lease in runtime.leases():
                 if lease.ticket.identity == identity:
-                    return revoke(runtime, lease, reason)
+                    mine = lease.turn_id if lease.is_turn else None
+                    if turn_id not in (mine, Whose.ANYONES):
+                        return False
+                    return revoke(runtime, lease, reason) or was_revoked(runtime, lease)
         request = TakeRequest(None, REVOKER_MAX_HOLD, header=False)
-        held = self._backend.supersede(session, request, lease=None, reason=reason)
+        held = self._backend.supersede(session, request, lease=None, reason=reason, turn_id=turn_id)
         if held is None:
             return False
         report_reclaimed(self._runtime, held, str(session))
@@ -244,6 +307,13 @@ class Store:
         from .turns.aio import OpenAsyncTurn
 
         return OpenAsyncTurn(self._runtime, self._backend, want)
+
+    def _waiting_here(self, session: SessionKey, in_line: int) -> int:
+        queued = queues.turn_ids(self._backend.identity(session))
+        # The head of the queue holds the session, or else stands in line itself.
+        return max(len(queued) - 1, 0) + (
+            in_line if not queued or find_lease(queued[0]) is not None else max(in_line, 1)
+        )
 
     def _budget(self) -> Budget:
         return Budget(self.limits.first_token, self.limits.idle, "model", None)

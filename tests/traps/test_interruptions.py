@@ -260,7 +260,7 @@ class TestInTheQueue:
         thread = threading.Thread(target=wait)
         with pytest.raises(Interruption), store.turn("main/a"):
             thread.start()
-            eventually(lambda: queues.waiting(identity))
+            eventually(lambda: len(queues.turn_ids(identity)) == 2)
             waiting = list(queues._queues[identity])[1]
             told = waiting.on_grant
 

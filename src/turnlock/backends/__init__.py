@@ -17,7 +17,8 @@ The promises that every backend keeps, and that ``tests/conformance`` holds each
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Hashable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
+from enum import Enum, auto
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from ..session import SessionKey
@@ -27,6 +28,12 @@ from ..transcript.tail import Tail
 # A waiter lets the holder's own watchdog come first (seconds past the hold limit).
 OVER_LIMIT_GRACE = 2.0
 STALE_AFTER = 1800.0
+
+
+class Whose(Enum):
+    """Stands for a turn's id where any holder is meant; None is one that names no turn."""
+
+    ANYONES = auto()
 
 
 class TakeRequest(NamedTuple):
@@ -160,12 +167,18 @@ class Backend(Protocol[L]):
         ...
 
     def supersede(
-        self, session: SessionKey, request: TakeRequest, *, lease: L | None, reason: str
+        self,
+        session: SessionKey,
+        request: TakeRequest,
+        *,
+        lease: L | None,
+        reason: str,
+        turn_id: str | Whose | None = Whose.ANYONES,
     ) -> L | None:
         """Take the session from a live holder.
 
         From ``lease`` only, when given (None if its claim was gone already); else from whoever
-        holds it now (None if nobody does).
+        holds it now (None if nobody does, or not as the turn ``turn_id``).
         """
         ...
 
@@ -206,18 +219,38 @@ class Backend(Protocol[L]):
         """Drop what this process keeps of a lease that belongs to its parent (after a fork)."""
         ...
 
-    def read(self, session: SessionKey) -> Iterator[Line]:
-        """Every complete line, header and damaged ones too; nothing when there is no session."""
+    def read(self, session: SessionKey, *, start: int = 0) -> Iterator[Line]:
+        """Every complete line, header and damaged ones too; nothing when there is no session.
+
+        From ``start`` on, the offset of a line. If none begins there (the transcript is another
+        by now), the first line that is given is damaged.
+        """
+        ...
+
+    def find(self, session: SessionKey, identity: str) -> int | None:
+        """The offset of the first entry with this id; None when no entry has it."""
         ...
 
     def end(self, session: SessionKey, *, turns: int) -> Tail:
         """The end of the transcript as a reader sees it, back to its last ``turns`` turns."""
         ...
 
-    def sessions(self) -> Iterator[SessionRecord]: ...
+    def sessions(self, *, after: SessionKey | None = None) -> Iterator[SessionRecord]:
+        """Every session in a fixed order; those behind ``after`` only, which need not exist."""
+        ...
 
-    def locks(self, *, stale_after: float = STALE_AFTER) -> Iterator[LockRecord]:
-        """Every lock with its verdict. Changes nothing, down to access times."""
+    def record(self, session: SessionKey) -> SessionRecord | None:
+        """One session; None when it has no transcript."""
+        ...
+
+    def locks(
+        self, *, stale_after: float = STALE_AFTER, session: SessionKey | None = None
+    ) -> Iterator[LockRecord]:
+        """Every lock, or one session's, with the verdict. Changes nothing, down to access times."""
+        ...
+
+    def in_line(self, sessions: Iterable[SessionKey]) -> dict[SessionKey, int]:
+        """How many stand in line for each: one of each process. What cannot be told is 0."""
         ...
 
     def reclaim(

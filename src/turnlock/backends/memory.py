@@ -11,12 +11,12 @@ import os
 import threading
 import uuid
 import weakref
-from collections.abc import Collection, Hashable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 
 from ..clock import Clock, SystemClock, iso
 from ..session import SessionKey
 from ..transcript.entries import header
-from ..transcript.jsonl import Line, ReadAt, encode, read_lines
+from ..transcript.jsonl import Line, ReadAt, encode, find_entry, read_lines
 from ..transcript.tail import Tail, read_tail
 from . import (
     OVER_LIMIT_GRACE,
@@ -29,6 +29,7 @@ from . import (
     Superseded,
     TailMoved,
     TakeRequest,
+    Whose,
 )
 
 
@@ -115,10 +116,13 @@ class MemoryBackend:
         *,
         lease: MemoryLease | None,
         reason: str,
+        turn_id: str | Whose | None = Whose.ANYONES,
     ) -> MemoryLease | None:
         with self._lock:
             held = self._claims.get(session)
             if held is None or (lease is not None and held is not lease):
+                return None
+            if turn_id not in (held.request.turn_id, Whose.ANYONES):
                 return None
             return self._take_from(held, request, reason)
 
@@ -172,30 +176,46 @@ class MemoryBackend:
         # In a child, where the lock may be held by a thread that does not exist.
         self._claims.pop(lease.session, None)
 
-    def read(self, session: SessionKey) -> Iterator[Line]:
-        with self._lock:
-            content = bytes(self._transcripts.get(session, b""))
-        return read_lines(_reader(content))
+    def read(self, session: SessionKey, *, start: int = 0) -> Iterator[Line]:
+        return read_lines(_reader(self._content(session)), start)
+
+    def find(self, session: SessionKey, identity: str) -> int | None:
+        return find_entry(_reader(self._content(session)), identity)
 
     def end(self, session: SessionKey, *, turns: int) -> Tail:
-        with self._lock:
-            content = bytes(self._transcripts.get(session, b""))
+        content = self._content(session)
         return read_tail(_reader(content), len(content), turns=turns)
 
-    def sessions(self) -> Iterator[SessionRecord]:
+    def _content(self, session: SessionKey) -> bytes:
+        with self._lock:
+            return bytes(self._transcripts.get(session, b""))
+
+    def sessions(self, *, after: SessionKey | None = None) -> Iterator[SessionRecord]:
+        with self._lock:
+            names = sorted(one for one in self._transcripts if after is None or one > after)
+        return (record for one in names if (record := self.record(one)) is not None)
+
+    def record(self, session: SessionKey) -> SessionRecord | None:
+        with self._lock:
+            content = self._transcripts.get(session)
+            if content is None:
+                return None
+            modified = iso(self._modified[session])
+            return SessionRecord(str(session), f"memory:{session}", len(content), modified)
+
+    def locks(
+        self, *, stale_after: float = STALE_AFTER, session: SessionKey | None = None
+    ) -> Iterator[LockRecord]:
         with self._lock:
             records = [
-                SessionRecord(
-                    str(session), f"memory:{session}", len(content), iso(self._modified[session])
-                )
-                for session, content in sorted(self._transcripts.items())
+                self._record(lease)
+                for held, lease in sorted(self._claims.items())
+                if session in (None, held)
             ]
         return iter(records)
 
-    def locks(self, *, stale_after: float = STALE_AFTER) -> Iterator[LockRecord]:
-        with self._lock:
-            records = [self._record(lease) for _, lease in sorted(self._claims.items())]
-        return iter(records)
+    def in_line(self, sessions: Iterable[SessionKey]) -> dict[SessionKey, int]:
+        return dict.fromkeys(sessions, 0)
 
     def _record(self, lease: MemoryLease) -> LockRecord:
         age = self._clock.monotonic() - lease.taken

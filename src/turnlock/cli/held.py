@@ -23,7 +23,7 @@ from ..backends.files.aside import Ruling, limit_of, rule
 from ..backends.files.fileops import FileOps
 from ..backends.files.inspect import Inspector, Judged, record_of
 from ..backends.files.judgement import State
-from ..backends.files.line import count_waiting
+from ..backends.files.line import count_in_line
 from ..clock import SystemClock
 from ..doctor.openclaw import is_openclaw
 from ..errors import LockPathError, TurnlockError, seconds
@@ -142,8 +142,9 @@ def waiting_for(held: Held) -> dict[str, int]:
     """``waiters``, as far as the kernel tells: the first of each process that waits."""
     if not held.is_ours:
         return {}
-    number = count_waiting(held.target.place.transcript)
-    return {} if number is None else {"waiters": number}
+    path = held.target.place.transcript
+    counted = count_in_line([path])
+    return {"waiters": counted[path]} if path in counted else {}
 
 
 def program_of(held: Held) -> str | None:

@@ -102,10 +102,10 @@ class Queues:
             queue = self._queues.get(identity)
             return queue[0] if queue else None
 
-    def waiting(self, identity: Hashable) -> int:
-        """How many wait behind the head."""
+    def turn_ids(self, identity: Hashable) -> list[str]:
+        """The turns in the queue, the head first."""
         with self._lock:
-            return max(0, len(self._queues.get(identity, ())) - 1)
+            return [ticket.turn_id for ticket in self._queues.get(identity, ())]
 
 
 def _nothing() -> None:

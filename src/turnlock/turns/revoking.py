@@ -40,6 +40,8 @@ logger = logging.getLogger("turnlock")
 REVOKER_MAX_HOLD = 2.0
 # How long the queue waits for the marker.
 _MARKER_TIMEOUT = 1.0
+# A little more, for those who wait for the revoker.
+HAND_OVER_TIMEOUT = 1.5
 _FRAMES_LOGGED = 12
 # How far back the marker of a turn is looked for that somebody else superseded.
 _TURNS_SEARCHED = 16
@@ -52,6 +54,12 @@ def revoke(runtime: Runtime, lease: Lease, reason: str, *, deadline: float | Non
         return False
     carry_out(runtime, lease, deadline=deadline)
     return True
+
+
+def was_revoked(runtime: Runtime, lease: Lease) -> bool:
+    """Whether somebody else took the lease from its holder; waits a moment for it to be through."""
+    over = lease.handed_over
+    return over is not None and runtime.clock.wait(over, HAND_OVER_TIMEOUT)
 
 
 def carry_out(runtime: Runtime, lease: Lease, *, deadline: float | None = None) -> None:

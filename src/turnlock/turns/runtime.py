@@ -47,6 +47,22 @@ class Zombie(NamedTuple):
     stack: tuple[str, ...]
 
 
+class LeaseRecord(NamedTuple):
+    """A session that a turn holds, with what no lock file says of it. Seconds.
+
+    ``phase``: what the turn is at, empty until it has said so. ``progress_age``: since its last
+    progress, or since it took the session. ``max_stall`` is None when there is no stall limit.
+    """
+
+    session: str
+    turn_id: str
+    phase: str
+    held: float
+    max_hold: float
+    max_stall: float | None
+    progress_age: float
+
+
 class Statistics(NamedTuple):
     """Counters since the store was opened; ``held`` and ``zombies`` are of this moment."""
 
@@ -120,6 +136,21 @@ class Runtime:
 
     def leases(self) -> list[Lease]:
         return list(self._held.values())
+
+    def lease_records(self) -> list[LeaseRecord]:
+        now = self.clock.monotonic()
+        return [
+            LeaseRecord(
+                lease.label,
+                lease.turn_id,
+                lease.phase,
+                now - lease.taken,
+                lease.max_hold,
+                lease.max_stall,
+                now - lease.progressed,
+            )
+            for lease in self.leases()
+        ]
 
     def held_by(self, turn_id: str) -> Lease | None:
         return next((lease for lease in self.leases() if lease.turn_id == turn_id), None)

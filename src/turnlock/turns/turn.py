@@ -18,7 +18,7 @@ from ..transcript.entries import Failure, end
 from ..transcript.history import Message, messages
 from .lease import Call, Lease, State
 from .queue import queues
-from .revoking import report_reclaimed, retire_lost
+from .revoking import HAND_OVER_TIMEOUT, report_reclaimed, retire_lost
 from .runtime import Runtime
 from .writer import ERRORS, Writer
 
@@ -26,8 +26,6 @@ logger = logging.getLogger("turnlock")
 
 _STORAGE_ERRORS = (StoreError, LockPathError, TranscriptError)
 _WHAT_MAX = 200
-# A little more than the revoker waits for its marker.
-_HAND_OVER_TIMEOUT = 1.5
 
 
 class TurnCore:
@@ -212,7 +210,7 @@ class TurnCore:
         """
         self.runtime.left(self.lease)
         if self.lease.handed_over is not None:
-            self.runtime.clock.wait(self.lease.handed_over, _HAND_OVER_TIMEOUT)
+            self.runtime.clock.wait(self.lease.handed_over, HAND_OVER_TIMEOUT)
 
     def revoked_error(self) -> LeaseRevoked:
         """The error of a revoked block.

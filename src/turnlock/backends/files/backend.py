@@ -18,6 +18,7 @@ from .. import (
     Lost,
     TailMoved,
     TakeRequest,
+    Whose,
 )
 from .beginning import Beginning
 from .birth import Nursery
@@ -168,13 +169,15 @@ class FilesBackend(Listing):
         *,
         lease: FileLease | None,
         reason: str,
+        turn_id: str | Whose | None = Whose.ANYONES,
     ) -> FileLease | None:
         place = self.layout.place(session)
         with Storage("supersede", place.lock):
             judged = self._inspector.look(place, to_take=True, stale_after=STALE_AFTER)
             if judged is None:
                 return None
-            if lease is not None and judged.id != lease.claim_id:
+            another = lease is not None and judged.id != lease.claim_id
+            if another or turn_id not in (judged.claim.turn_id, Whose.ANYONES):
                 judged.close()
                 return None
             if judged.verdict.state in (State.UNKNOWN, State.YOUNG):

@@ -23,6 +23,8 @@ from __future__ import annotations
 import math
 import os
 import stat
+from collections import Counter
+from collections.abc import Iterable
 from typing import TypeVar
 
 from ...clock import Clock
@@ -166,24 +168,33 @@ class Standing:
         return self._line.in_front(self._place, self._handle, self._number, passed=self._passed)
 
 
-def count_waiting(transcript: str) -> int | None:
-    """How many stand in the line of a session, from /proc/locks; None when it cannot be told.
+def count_in_line(transcripts: Iterable[str]) -> dict[str, int]:
+    """How many stand in the line of each session, from /proc/locks; {} when it cannot be told.
 
     One of each store: the threads and tasks of a process queue among themselves first.
     """
     try:
-        file = os.lstat(transcript)
         with open("/proc/locks", encoding="ascii", errors="replace") as table:
             rows = [line.split() for line in table]
     except OSError:
-        return None
-    wanted = f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}:{file.st_ino}"
-    return sum(
-        # "9: OFDLCK ADVISORY  READ -1 08:02:5678 4611686018427387904 4611686018427387904"
-        len(row) >= 7 and row[1] == "OFDLCK" and row[5] == wanted and int(row[6]) >= _FAR
+        return {}
+    # "9: OFDLCK ADVISORY  READ -1 08:02:5678 4611686018427387904 4611686018427387904"
+    standing = Counter(
+        row[5]
         for row in rows
-        if len(row) < 7 or row[6].isdecimal()
+        if len(row) >= 7 and row[1] == "OFDLCK" and row[6].isdecimal() and int(row[6]) >= _FAR
     )
+    named = {path: file for path in transcripts if (file := _in_table(path)) is not None}
+    return {path: standing[file] for path, file in named.items()}
+
+
+def _in_table(path: str) -> str | None:
+    """A file as /proc/locks names it; None when there is none."""
+    try:
+        file = os.lstat(path)
+    except OSError:
+        return None
+    return f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}:{file.st_ino}"
 
 
 def _remember(entries: dict[str, N], path: str, value: N) -> None:

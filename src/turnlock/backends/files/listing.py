@@ -5,17 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ...clock import iso
 from ...errors import TranscriptError
 from ...session import SessionKey, is_part
-from ...transcript.jsonl import Line, ReadAt, read_lines
+from ...transcript.jsonl import Line, ReadAt, find_entry, read_lines
 from ...transcript.tail import Tail, read_tail
 from .. import STALE_AFTER, LockRecord, SessionRecord
 from .fileops import FileOps, Handle
 from .inspect import Inspector
 from .layout import LOCK_SUFFIX, TRANSCRIPT_SUFFIX, Layout, is_transcript, list_names
+from .line import count_in_line
 from .storage import Storage
 
 logger = logging.getLogger("turnlock")
@@ -29,17 +30,25 @@ class Listing:
         self._files = files
         self._inspector = inspector
 
-    def read(self, session: SessionKey) -> Iterator[Line]:
+    def read(self, session: SessionKey, *, start: int = 0) -> Iterator[Line]:
         path = self.layout.place(session).transcript
         handle = self._open_to_read(path)
         if handle is None:
             return
         try:
-            yield from read_lines(self._reader(handle))
+            yield from read_lines(self._reader(handle), start)
         except OSError as error:
             raise TranscriptError(path, f"it cannot be read: {error.strerror}") from error
         finally:
             handle.close()
+
+    def find(self, session: SessionKey, identity: str) -> int | None:
+        path = self.layout.place(session).transcript
+        handle = self._open_to_read(path)
+        if handle is None:
+            return None
+        with Storage("read", path):
+            return find_entry(self._reader(handle), identity)
 
     def end(self, session: SessionKey, *, turns: int) -> Tail:
         path = self.layout.place(session).transcript
@@ -64,31 +73,49 @@ class Listing:
     def _reader(self, handle: Handle) -> ReadAt:
         return lambda offset, length: self._files.read_at(handle, offset, length)
 
-    def sessions(self) -> Iterator[SessionRecord]:
+    def sessions(self, *, after: SessionKey | None = None) -> Iterator[SessionRecord]:
         for agent, directory in self.layout.directories(self._files):
+            if agent is None or (after is not None and agent < after.agent):
+                continue
+            # In the order of the files' names: "a.jsonl" comes after "a+b.jsonl".
+            last = f"{after.name}{TRANSCRIPT_SUFFIX}" if after and after.agent == agent else ""
             for base in filter(is_transcript, self._names(directory)):
                 name = base[: -len(TRANSCRIPT_SUFFIX)]
-                path = f"{directory}/{base}"
-                status = self._status(path)
-                if status is None or not stat.S_ISREG(status.st_mode):
-                    continue
-                if agent is not None and is_part(name):
-                    modified = iso(status.st_mtime)
-                    yield SessionRecord(f"{agent}/{name}", path, status.st_size, modified)
+                if base > last and is_part(name):
+                    record = self.record(SessionKey(agent, name))
+                    if record is not None:
+                        yield record
 
-    def locks(self, *, stale_after: float = STALE_AFTER) -> Iterator[LockRecord]:
-        paths = [
-            f"{directory}/{base}"
-            for _, directory in self.layout.directories(self._files)
-            for base in self._names(directory)
-            if base.endswith(LOCK_SUFFIX)
-        ]
+    def record(self, session: SessionKey) -> SessionRecord | None:
+        path = self.layout.place(session).transcript
+        status = self._status(path)
+        if status is None or not stat.S_ISREG(status.st_mode):
+            return None
+        return SessionRecord(str(session), path, status.st_size, iso(status.st_mtime))
+
+    def locks(
+        self, *, stale_after: float = STALE_AFTER, session: SessionKey | None = None
+    ) -> Iterator[LockRecord]:
+        paths = self._lock_paths() if session is None else [self.layout.place(session).lock]
         self._inspector.prepare_sweep(paths)
         for path in paths:
             place = self.layout.place_of_lock(path)
             record = self._inspector.record(place, stale_after=stale_after)
             if record is not None:
                 yield record
+
+    def in_line(self, sessions: Iterable[SessionKey]) -> dict[SessionKey, int]:
+        paths = {session: self.layout.place(session).transcript for session in sessions}
+        counted = count_in_line(paths.values()) if paths else {}
+        return {session: counted.get(path, 0) for session, path in paths.items()}
+
+    def _lock_paths(self) -> list[str]:
+        return [
+            f"{directory}/{base}"
+            for _, directory in self.layout.directories(self._files)
+            for base in self._names(directory)
+            if base.endswith(LOCK_SUFFIX)
+        ]
 
     def _names(self, directory: str) -> list[str]:
         """One directory that cannot be listed hides no other."""
