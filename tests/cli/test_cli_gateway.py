@@ -8,23 +8,45 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 
 import turnlock
 from tests.cli.conftest import RunHere
-from tests.cli.running import Done, run
+from tests.cli.running import Done, marker, run
 from tests.doctor.planting import bytes_of, claim_of, everything, facts, gone_pid, lock, make_unread
-from tests.gateway.serving import Served, config_file, failure, process
+from tests.gateway.serving import Served, ask, config_file, failure, process
 from tests.helpers import Child, child, eventually, holder
-from turnlock.doctor.live import Condition, gateway_of
+from turnlock.doctor.live import Condition, Refused, gateway_of
+from turnlock.session import SessionKey
 
 pytestmark = pytest.mark.processes
 
 SLOW = "first_token = 30\nidle = 30\nturn = 60\n"
+
+
+class Asking:
+    """A message to main/a that is on its way."""
+
+    def __init__(self, gateway: Served, text: str) -> None:
+        self._reply: Future[str] = Future()
+        self._gateway = gateway
+        threading.Thread(target=lambda: asyncio.run(self._ask(text)), daemon=True).start()
+
+    def reply(self) -> str:
+        return self._reply.result(20)
+
+    async def _ask(self, text: str) -> None:
+        try:
+            async with self._gateway.client(max_retries=0, timeout=60) as client:
+                self._reply.set_result(await ask(client, text))
+        except openai.OpenAIError as error:
+            self._reply.set_exception(error)
 
 
 class Hung:
@@ -42,6 +64,14 @@ class Hung:
         async with self.gateway.client(max_retries=0, timeout=60) as client:
             await failure(client, "/hang")
         self.ended.set()
+
+    def ask_in_thread(self, text: str) -> Asking:
+        return Asking(self.gateway, text)
+
+    def lock(self) -> dict[str, Any]:
+        (one,) = self.run("locks", "--json").object["locks"]
+        assert isinstance(one, dict)
+        return one
 
     @property
     def turn_id(self) -> str:
@@ -196,15 +226,19 @@ def test_what_the_gateway_refuses_is_not_done_behind_its_back(
 
 
 def test_a_gateway_without_that_route_is_fenced_as_any_holder_but_never_named_to_be_killed(
-    hung: Hung,
+    state: Path, run_here: RunHere
 ) -> None:
-    done = hung.run("release", "main/a", "--yes")
-    assert done.code == 0, done.err
-    assert f"the gateway, process {hung.process.pid}, goes on serving" in done.out
-    assert f"kill {hung.process.pid}" not in done.out
-    assert "its error marker was written" in done.out
-    assert hung.ended.wait(10)
-    assert [marker["reason"] for marker in hung.gateway.markers()] == ["operator"]
+    with (
+        holder(state) as other,
+        listening(Answers(state).answer) as url,
+        written(state, url, other.pid),
+    ):
+        done = run_here("release", "main/a", "--yes")
+        assert done.code == 0, done.err
+        assert f"the gateway, process {other.pid}, goes on serving" in done.out
+        assert f"kill {other.pid}" not in done.out
+        assert "its error marker was written" in done.out
+        assert marker(state)["reason"] == "operator"
 
 
 def test_a_session_that_became_free_meanwhile_is_free(answers: Answers, run_here: RunHere) -> None:
@@ -226,6 +260,69 @@ def test_a_gateway_that_falls_silent_in_the_deed_is_unreachable(
     assert (done.code, error["type"], error["condition"]) == (69, "GatewayUnreachable", "silent")
     assert "whether session 'main/a' was released is not known" in error["message"]
     assert len(turnlock.open_store(answers.state).locks()) == 1
+
+
+# The same, of a real gateway
+
+
+def test_the_gateway_tells_what_only_it_knows(hung: Hung) -> None:
+    waiting = [hung.ask_in_thread(text) for text in ("b", "c")]
+    eventually(lambda: hung.lock()["waiters"] == 2)
+    lock = hung.lock()
+    assert (lock["phase"], lock["max_stall_seconds"]) == ("model", None)
+    assert lock["progress_age_seconds"] >= 0
+    assert ", 2 waiting" in hung.run("locks").out
+    shown = hung.run("release", "main/a").out
+    assert "  waiting  2" in shown
+    assert "  phase    model" in shown
+    assert hung.run("release", "main/a", "--yes").code == 0
+    assert sorted(one.reply() for one in waiting) == [
+        "practice reply 2 to: b",
+        "practice reply 3 to: c",
+    ]
+
+
+def test_a_hung_turn_is_released_and_the_next_message_answered(hung: Hung) -> None:
+    """Its holder told, its session free, its history kept, and the gateway goes on."""
+    turn = hung.turn_id
+    second = hung.ask_in_thread("second")
+    done = hung.run("release", "main/a", "--yes", "--json")
+    assert done.code == 0, done.err
+    fate = done.object
+    assert (fate["released"], fate["fenced"], fate["process"]) == (True, True, "alive")
+    assert (fate["marker"], fate["zombie"]) == ("written", False)
+    assert fate["holder"]["turn_id"] == turn
+    assert hung.ended.wait(20)
+    assert second.reply() == "practice reply 2 to: second"
+    assert hung.gateway.said() == [
+        ("user", "/hang"),
+        ("user", "second"),
+        ("assistant", "practice reply 2 to: second"),
+    ]
+    (found,) = hung.gateway.markers()
+    assert (found["turnId"], found["reason"], found["phase"]) == (turn, "operator", "model")
+    assert hung.process.process.poll() is None
+    assert "is free: nobody holds it" in hung.run("release", "main/a", "--yes").out
+
+
+def test_release_says_in_words_what_became_of_it(hung: Hung) -> None:
+    done = hung.run("release", "main/a", "--yes")
+    assert done.code == 0, done.err
+    assert "its turn was cancelled and is fenced" in done.out
+    assert f"the gateway, process {hung.process.pid}, goes on serving" in done.out
+    assert "its error marker was written; the history is kept" in done.out
+    assert "zombie" not in done.out
+
+
+def test_a_turn_that_is_over_is_not_mistaken_for_the_one_that_holds(hung: Hung) -> None:
+    """The answer to 'take it?' is about the turn that was shown."""
+    found = gateway_of(str(hung.state))
+    assert found is not None
+    with pytest.raises(Refused) as caught:
+        found.release(SessionKey("main", "a"), "some-other-turn")
+    assert (caught.value.status, caught.value.code) == (409, "turn_changed")
+    assert not hung.ended.is_set()
+    assert hung.gateway.claim().exists()
 
 
 # Wedged

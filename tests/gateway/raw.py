@@ -108,5 +108,9 @@ async def post(gateway: Served, body: bytes, **headers: Any) -> Answer:
     return await exchange(gateway, request(gateway, body=body, **headers))
 
 
+async def post_to(gateway: Served, target: str, body: bytes, **headers: Any) -> Answer:
+    return await exchange(gateway, request(gateway, target, body=body, **headers))
+
+
 async def get(gateway: Served, target: str, **headers: Any) -> Answer:
     return await exchange(gateway, request(gateway, target, method="GET", **headers))

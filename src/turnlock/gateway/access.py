@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .errors import Refusal, shutting_down
+from .errors import Refusal
 
 HEALTH = "/healthz"
 HEAD_BYTES_MAX = 16 * 1024
@@ -23,7 +23,7 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class Access:
-    """ASGI middleware. ``is_stopping`` tells whether new requests are refused."""
+    """ASGI middleware."""
 
     def __init__(
         self,
@@ -32,13 +32,11 @@ class Access:
         token: str,
         hosts: Iterable[str],
         origins: Iterable[str],
-        is_stopping: Callable[[], bool],
     ) -> None:
         self._app = app
         self._token = _digest(token.encode())
         self._hosts = _LOOPBACK | {host.lower() for host in hosts}
         self._origins = frozenset(origin.encode() for origin in origins)
-        self._is_stopping = is_stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -54,21 +52,21 @@ class Access:
     def _judge(self, scope: Scope) -> Refusal | None:
         if sum(len(key) + len(value) for key, value in scope["headers"]) > HEAD_BYTES_MAX:
             text = f"the headers have more than {HEAD_BYTES_MAX} bytes"
-            return Refusal(431, "headers_too_large", text, headers=_CLOSE)
+            return Refusal("headers_too_large", text, headers=_CLOSE)
         if _values(scope, b"transfer-encoding") and _values(scope, b"content-length"):
             # Two servers in a row may disagree where such a request ends (request smuggling).
             text = "a request has a Content-Length or a Transfer-Encoding, not both"
-            return Refusal(400, "invalid_request", text, headers=_CLOSE)
+            return Refusal("invalid_request", text, headers=_CLOSE)
         if not self._is_own_host(scope):
-            return Refusal(421, "unknown_host", "this gateway does not go by that Host")
+            return Refusal("unknown_host", "this gateway does not go by that Host")
         if any(origin not in self._origins for origin in _values(scope, b"origin")):
-            return Refusal(403, "origin_not_allowed", "requests of this Origin are not allowed")
+            return Refusal("origin_not_allowed", "requests of this Origin are not allowed")
         if scope["path"] == HEALTH:
             return None
         if not self._has_token(scope):
             headers = {"www-authenticate": "Bearer"}
-            return Refusal(401, "invalid_token", "the token is missing or wrong", headers=headers)
-        return shutting_down() if self._is_stopping() else None
+            return Refusal("invalid_token", "the token is missing or wrong", headers=headers)
+        return None
 
     def _is_own_host(self, scope: Scope) -> bool:
         values = _values(scope, b"host")

@@ -1,37 +1,42 @@
-"""The routes: OpenAI's chat completions and models, and a health check."""
+"""The routes: which handler answers which operation."""
 
 from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .access import HEALTH, Access
-from .agents import Agent
-from .body import read_object
-from .chat import ChatRequest, parse_chat
-from .completion import Paper
-from .conversation import repetition, session_of
-from .errors import ClientLeft, Refusal, bad_request
-from .service import Gateway, Where
+from . import compatible
+from .access import Access
+from .errors import ClientLeft, Refusal
+from .native.call import Call
+from .native.locks import list_locks
+from .native.release import release
+from .operations import OPERATIONS, Operation
+from .service import Gateway
 from .sse import Answer
 
-_SESSION_HEADERS = ("x-turnlock-session", "x-openclaw-session-key")
+Handler = Callable[[Call], Awaitable[Response | Answer]]
+
+HANDLERS: Mapping[str, Handler] = {
+    "health": compatible.health,
+    "listModels": compatible.models,
+    "getModel": compatible.model,
+    "createChatCompletion": compatible.chat,
+    "releaseSession": release,
+    "listLocks": list_locks,
+}
 
 
 def create_app(gateway: Gateway, *, token: str) -> ASGIApp:
     """The gateway's ASGI application. Every route but ``/healthz`` wants the token."""
-    routes = _Routes(gateway)
     app = Starlette(
-        routes=[
-            Route(HEALTH, routes.health, methods=["GET"]),
-            Route("/v1/models", routes.models, methods=["GET"]),
-            Route("/v1/models/{model:path}", routes.model, methods=["GET"]),
-            Route("/v1/chat/completions", routes.chat, methods=["POST"]),
-        ],
+        routes=[_route(gateway, operation) for operation in OPERATIONS],
         exception_handlers={
             Refusal: _refused,
             HTTPException: _no_route,
@@ -42,80 +47,34 @@ def create_app(gateway: Gateway, *, token: str) -> ASGIApp:
     app.router.redirect_slashes = False
     settings = gateway.config.gateway
     return Access(
-        app,
+        _AsSent(app),
         token=token,
         hosts=(settings.host, *settings.allowed_hosts),
         origins=settings.allowed_origins,
-        is_stopping=lambda: gateway.is_stopping,
     )
 
 
-class _Routes:
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
-        self._started = int(gateway.clock.wall())
+def _route(gateway: Gateway, operation: Operation) -> Route:
+    handler = HANDLERS[operation.name]
 
-    async def health(self, request: Request) -> Response:
-        if self._gateway.is_stopping:
-            headers = {"connection": "close"}
-            return JSONResponse({"status": "draining", "ready": False}, 503, headers)
-        return JSONResponse({"status": "ok", "ready": True})
+    async def endpoint(request: Request) -> Response | Answer:
+        query = operation.asked(request.scope["query_string"]) if operation.is_native else {}
+        return await handler(Call(gateway, request, query))
 
-    async def models(self, request: Request) -> Response:
-        listed = [self._describe(agent) for agent in self._gateway.agents.values()]
-        return JSONResponse({"object": "list", "data": listed})
-
-    async def model(self, request: Request) -> Response:
-        return JSONResponse(self._describe(self._gateway.agent(request.path_params["model"])))
-
-    async def chat(self, request: Request) -> Answer:
-        gateway = self._gateway
-        body = await read_object(
-            request, limit=gateway.config.gateway.max_body_bytes, patience=gateway.pace.body
-        )
-        chat = parse_chat(body)
-        agent = gateway.agent(chat.model)
-        exchange = gateway.begin(chat, agent, _where(request, chat, agent))
-        return Answer(
-            exchange,
-            Paper(exchange.identity, int(gateway.clock.wall()), chat.model),
-            gateway.pace,
-            stream=chat.stream,
-            include_usage=chat.include_usage,
-        )
-
-    def _describe(self, agent: Agent) -> dict[str, object]:
-        return {
-            "id": agent.name,
-            "object": "model",
-            "created": self._started,
-            "owned_by": "turnlock",
-        }
+    return Route(operation.route, endpoint, methods=[operation.method])
 
 
-def _where(request: Request, chat: ChatRequest, agent: Agent) -> Where:
-    named = next(
-        (value for name in _SESSION_HEADERS if (value := _header(request, name)) is not None),
-        chat.user,
-    )
-    repeated = repetition(
-        _header(request, "idempotency-key"), request.headers.get("x-stainless-retry-count")
-    )
-    return Where(None if named is None else session_of(named, agent.name), repeated)
+class _AsSent:
+    """Has the routes of sessions see the path as it was sent: ``%2f`` ends no part of it."""
 
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
 
-def _header(request: Request, name: str) -> str | None:
-    """A header's only value as text. Raises `Refusal` for two, an empty one, and bytes of none."""
-    wanted = name.encode()
-    values = [value for key, value in request.headers.raw if key == wanted]
-    if not values:
-        return None
-    if len(values) > 1 or not values[0].strip():
-        raise bad_request(f"the header {name} has to be there once, with a value", param=name)
-    try:
-        return values[0].decode()
-    except UnicodeDecodeError:
-        raise bad_request(f"the header {name} is not UTF-8", param=name) from None
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        sent = scope.get("raw_path", b"")
+        if sent.startswith(b"/sessions"):
+            scope = {**scope, "path": sent.decode("latin-1")}
+        await self._app(scope, receive, send)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
@@ -127,8 +86,8 @@ async def _no_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
         text = f"{request.method[:20]!r} is not for this path"
-        return Refusal(405, "method_not_allowed", text, headers=error.headers).response()
-    return Refusal(error.status_code, "unknown_url", "there is no such path").response()
+        return Refusal("method_not_allowed", text, headers=error.headers).response()
+    return Refusal("unknown_url", "there is no such path").response()
 
 
 async def _client_left(request: Request, error: Exception) -> Response:
@@ -138,4 +97,4 @@ async def _client_left(request: Request, error: Exception) -> Response:
 
 async def _failed(request: Request, error: Exception) -> Response:
     # The server logs the error itself.
-    return Refusal(500, "internal_error", "the gateway failed; its log says how").response()
+    return Refusal("internal_error", "the gateway failed; its log says how").response()

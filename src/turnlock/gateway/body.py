@@ -44,9 +44,9 @@ def parse_object(data: bytes) -> dict[str, Any]:
 def _check_type(request: Request) -> None:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
-        raise Refusal(415, "unsupported_media_type", "the Content-Type has to be application/json")
+        raise Refusal("unsupported_media_type", "the Content-Type has to be application/json")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise Refusal(415, "unsupported_media_type", "a Content-Encoding is not supported")
+        raise Refusal("unsupported_media_type", "a Content-Encoding is not supported")
 
 
 async def _read(request: Request, limit: int, patience: float) -> bytes:
@@ -58,10 +58,10 @@ async def _read(request: Request, limit: int, patience: float) -> bytes:
                 if len(data) > limit:
                     # What is still to come is dropped by the server: a client whose connection is
                     # closed before it has sent everything sees a reset instead of the answer.
-                    raise Refusal(413, "body_too_large", f"the body has more than {limit} bytes")
+                    raise Refusal("body_too_large", f"the body has more than {limit} bytes")
     except TimeoutError:
         text = f"the body was not complete after {patience:g} s"
-        raise Refusal(408, "body_timeout", text, headers={"connection": "close"}) from None
+        raise Refusal("body_timeout", text, headers={"connection": "close"}) from None
     return bytes(data)
 
 

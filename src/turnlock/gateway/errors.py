@@ -1,24 +1,10 @@
-"""Every failure as one answer in OpenAI's form.
-
-=======================  ======  =========================================================
-what happened            status  ``error.code``
-=======================  ======  =========================================================
-the session is busy      409     ``conversation_locked``
-a limit ended the turn   504     ``model_limit``, ``turn_limit``, ``hold_limit`` …
-the model failed         502     ``upstream_error``
-somebody took the turn   503     ``operator``, ``superseded``, ``cancelled``
-the storage failed       503     ``storage_error``
-the gateway stops        503     ``shutting_down``
-too many wait            503     ``queue_full``
-=======================  ======  =========================================================
-"""
+"""Every failure as one answer in OpenAI's form, with a code out of one table."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlette.responses import Response
 
@@ -33,6 +19,7 @@ from ..errors import (
 )
 from ..limits import Limits
 from ..turns.writer import ERRORS
+from .jsonout import to_json
 
 _LIMIT_REASONS = frozenset({"hold-limit", "stall-limit", "model-limit"})
 _TYPES = {401: "authentication_error", 403: "permission_error", 504: "timeout_error"}
@@ -41,12 +28,60 @@ _RETRY_BUSY_MAX = 2.0
 _RETRY_LATER = 5
 
 
+class Code(NamedTuple):
+    """``error.code`` of an answer: the status that it comes with, and what happened."""
+
+    status: int
+    meaning: str
+
+
+# A test holds that these are all that the gateway says, and that it says each.
+CODES: Mapping[str, Code] = {
+    "invalid_request": Code(400, "the request cannot be meant; `param` names what is wrong"),
+    "unsupported_parameter": Code(400, "a parameter of OpenAI's that this gateway does not have"),
+    "invalid_session_key": Code(400, "the path names no session key; the message says why not"),
+    "invalid_token": Code(401, "the bearer token is missing or wrong"),
+    "origin_not_allowed": Code(403, "an `Origin` that is not among `allowed_origins`"),
+    "unknown_url": Code(404, "there is no such path"),
+    "model_not_found": Code(404, "`model` names no agent"),
+    "session_not_found": Code(404, "there is no such session"),
+    "entry_not_found": Code(404, "`after` names no entry of the session"),
+    "method_not_allowed": Code(405, "the path has other methods; `Allow` names them"),
+    "body_timeout": Code(408, "the body was not complete in time"),
+    "conversation_locked": Code(409, "the session was busy for longer than the wait limit"),
+    "turn_changed": Code(409, "another turn than the named one holds the session by now"),
+    "cannot_be_fenced": Code(409, "a live program that is not Turnlock holds the session"),
+    "body_too_large": Code(413, "the body has more bytes than `max_body_bytes`"),
+    "unsupported_media_type": Code(415, "the body is not `application/json`"),
+    "unknown_host": Code(421, "a `Host` that is none of the gateway's"),
+    "headers_too_large": Code(431, "the headers have more than 16 KiB"),
+    "client_closed_request": Code(499, "the client went away before it had its answer"),
+    "internal_error": Code(500, "the gateway failed; its log says how"),
+    "upstream_error": Code(502, "the model failed"),
+    "operator": Code(503, "an operator took the session from the turn"),
+    "superseded": Code(503, "another process took the session from the turn"),
+    "cancelled": Code(503, "the turn was cancelled"),
+    "storage_error": Code(503, "the storage failed, or does not answer"),
+    "not_fenced": Code(503, "the turn could not be fenced yet; it is tried again"),
+    "shutting_down": Code(503, "the gateway stops, and takes in no new work"),
+    "queue_full": Code(503, "`max_waiting` turns wait already"),
+    "too_many_reads": Code(503, "too many reads of files are under way"),
+    "too_many_listeners": Code(503, "too many clients listen to events"),
+    "model_limit": Code(504, "the model gave no content in time: `first_token`, `idle`"),
+    "turn_limit": Code(504, "the turn took longer than `limits.turn`"),
+    "hold_limit": Code(504, "the turn held its session for longer than `limits.max_hold`"),
+    "stall_limit": Code(504, "the turn made no progress in time"),
+}
+
+
 class Refusal(Exception):
-    """An answer that is an error. ``facts`` stand beside OpenAI's own fields."""
+    """An answer that is an error: ``code`` is one of `CODES`, which has its status.
+
+    ``facts`` stand beside OpenAI's own fields.
+    """
 
     def __init__(
         self,
-        status: int,
         code: str,
         message: str,
         *,
@@ -55,7 +90,7 @@ class Refusal(Exception):
         facts: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
-        self.status = status
+        self.status = CODES[code].status
         self.code = code
         self.message = message
         self.param = param
@@ -68,10 +103,11 @@ class Refusal(Exception):
             "invalid_request_error" if self.status < 500 else "server_error"
         )
         said = {"message": self.message, "type": kind, "code": self.code, "param": self.param}
-        return json.dumps({"error": {**said, **self.facts}}, separators=(",", ":")).encode()
+        return to_json({"error": {**said, **self.facts}}).encode()
 
     def response(self) -> Response:
-        return Response(self.body(), self.status, self.headers, "application/json")
+        headers = {"cache-control": "no-store", **self.headers}
+        return Response(self.body(), self.status, headers, "application/json")
 
 
 class LimitPassed(Exception):
@@ -98,21 +134,20 @@ class ShuttingDown(Exception):
 def bad_request(
     message: str, *, param: str | None = None, code: str = "invalid_request"
 ) -> Refusal:
-    return Refusal(400, code, message, param=param)
+    return Refusal(code, message, param=param)
+
+
+def storage_error(message: str) -> Refusal:
+    return Refusal("storage_error", message)
 
 
 def shutting_down() -> Refusal:
     headers = {"retry-after": str(_RETRY_LATER), "connection": "close"}
-    return Refusal(503, "shutting_down", "the gateway is shutting down", headers=headers)
+    return Refusal("shutting_down", "the gateway is shutting down", headers=headers)
 
 
-def queue_full(most: int) -> Refusal:
-    return Refusal(
-        503,
-        "queue_full",
-        f"{most} turns wait for their sessions already",
-        headers={"retry-after": str(_RETRY_LATER)},
-    )
+def too_many(code: str, text: str) -> Refusal:
+    return Refusal(code, text, headers={"retry-after": str(_RETRY_LATER)})
 
 
 class Explainer:
@@ -142,27 +177,28 @@ class Explainer:
                 return self._revoked(error, began)
             case LimitPassed():
                 facts = {"limit": error.limit}
-                return Refusal(504, f"{error.name}_limit", str(error), facts=facts)
+                return Refusal(f"{error.name}_limit", str(error), facts=facts)
             case ModelError():
                 return _model(error)
             case StoreError() | LockPathError() | TranscriptError():
-                return Refusal(503, "storage_error", str(error))
+                return storage_error(str(error))
             case ShuttingDown():
                 return shutting_down()
             case ClientLeft():
-                return Refusal(499, "client_closed_request", str(error))
+                return Refusal("client_closed_request", str(error))
             case TurnlockError():
-                return Refusal(500, "internal_error", str(error))
-        return Refusal(500, "internal_error", "the gateway failed; its log says how")
+                return Refusal("internal_error", str(error))
+        return Refusal("internal_error", "the gateway failed; its log says how")
 
     def _revoked(self, error: LeaseRevoked, began: bool) -> Refusal:
         facts = {"reason": error.reason, "session": error.session, "held": round(error.held, 3)}
         why = ERRORS.get(error.reason, "the session was taken from this turn")
         if error.reason not in _LIMIT_REASONS:
-            return Refusal(503, _code(error.reason), f"{why}: {error}", facts=facts)
+            known = error.reason if error.reason in CODES else "superseded"
+            return Refusal(known, f"{why}: {error}", facts=facts)
         code, limit = self._limit_of(error.reason, began)
         facts["limit"] = limit
-        return Refusal(504, code, f"{why}: {error}", facts=facts)
+        return Refusal(code, f"{why}: {error}", facts=facts)
 
     def _limit_of(self, reason: str, began: bool) -> tuple[str, float | None]:
         limits = self._limits
@@ -186,7 +222,7 @@ def _busy(error: SessionBusy) -> Refusal:
         "waited": _rounded(error.waited),
     }
     headers = {"retry-after": str(retry)}
-    return Refusal(409, "conversation_locked", str(error), headers=headers, facts=facts)
+    return Refusal("conversation_locked", str(error), headers=headers, facts=facts)
 
 
 def _model(error: ModelError) -> Refusal:
@@ -195,7 +231,7 @@ def _model(error: ModelError) -> Refusal:
         "upstream_status": error.status,
         "upstream_retry_after": error.retry_after,
     }
-    return Refusal(502, "upstream_error", str(error), facts=facts)
+    return Refusal("upstream_error", str(error), facts=facts)
 
 
 def _code(reason: str) -> str:

@@ -43,7 +43,8 @@ class Phase(Enum):
 class Exchange:
     """``identity`` is also the turn's id; ``session`` is None for a call that stores nothing.
 
-    ``on_lost`` is told the message (its entry's id) whose client left without an answer.
+    ``client`` is the address of who asked. ``on_lost`` is told the message (its entry's id) whose
+    client left without an answer.
     """
 
     def __init__(
@@ -53,10 +54,12 @@ class Exchange:
         explain: Explainer,
         *,
         hand_over: float,
+        client: str | None = None,
         on_lost: Callable[[str], None] | None = None,
     ) -> None:
         self.identity = identity
         self.session = session
+        self.client = client
         self.phase = Phase.WAITING if session is not None else Phase.RUNNING
         self.stored = False
         self.question: str | None = None
@@ -189,6 +192,10 @@ class Exchanges:
         self._none_left.clear()
         exchange.outcome.add_done_callback(lambda _: self._forget(exchange))
         exchange.run(work)
+
+    def clients(self) -> dict[str, str | None]:
+        """Who waits for the outcome of which turn."""
+        return {one.identity: one.client for one in self._under_way.values()}
 
     @property
     def waiting(self) -> int:

@@ -13,6 +13,8 @@ class Pace(NamedTuple):
     that a busy session is a 409. ``keepalive``: silence after which a stream sends a comment.
     ``head`` and ``body``: the longest that a client may take to send them. ``hand_over``: how long
     the answer of a revoked turn waits for the turn's terminal entry, should the disk hang.
+    ``reading``: how long a request that only reads files waits for them. ``ending``: how long the
+    answer to a release waits for the code of the released turn to end.
     """
 
     headers: float = 10.0
@@ -21,3 +23,5 @@ class Pace(NamedTuple):
     head: float = 10.0
     body: float = 30.0
     hand_over: float = 5.0
+    reading: float = 30.0
+    ending: float = 0.5

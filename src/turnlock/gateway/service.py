@@ -19,9 +19,10 @@ from .agents import Agent
 from .answering import SessionWork, answer_alone, answer_in_session
 from .chat import ChatRequest
 from .conversation import Repetition
-from .errors import Explainer, Refusal, ShuttingDown, queue_full, shutting_down
+from .errors import Explainer, Refusal, ShuttingDown, shutting_down, too_many
 from .exchange import Exchange, Exchanges, Phase, Reply
 from .pace import Pace
+from .reading import Reading
 
 logger = logging.getLogger("turnlock")
 
@@ -36,10 +37,14 @@ _LOST_MAX = 1000
 
 
 class Where(NamedTuple):
-    """Where a request takes place: in a session, which it may be repeating, or nowhere."""
+    """Where a request takes place: in a session, which it may be repeating, or nowhere.
+
+    ``client`` is the address of who asks.
+    """
 
     session: SessionKey | None
     repeated: Repetition
+    client: str | None = None
 
 
 class Gateway:
@@ -63,11 +68,13 @@ class Gateway:
         self.pace = pace or Pace()
         self.clock = clock or SystemClock()
         self.is_stopping = False
-        self._store = store
+        self.started = self.clock.wall()
+        self.store = store
+        self.reading = Reading(self.pace.reading)
         self._explain = Explainer(config.limits, lambda text: redact(text, known_secrets))
-        self._exchanges = Exchanges()
+        self.exchanges = Exchanges()
         self._lost: deque[str] = deque(maxlen=_LOST_MAX)
-        self._unsubscribe = store.subscribe(self._exchanges.on_event)
+        self._unsubscribe = store.subscribe(self.exchanges.on_event)
 
     # Requests
 
@@ -76,41 +83,46 @@ class Gateway:
         agent = self.agents.get(agent_name(model))
         if agent is None:
             shown = f"there is no agent {model[:_NAME_SHOWN_MAX]!r}"
-            raise Refusal(404, "model_not_found", shown, param="model")
+            raise Refusal("model_not_found", shown, param="model")
         return agent
+
+    def check_open(self) -> None:
+        """Raises `Refusal` once the gateway takes in no new work."""
+        if self.is_stopping:
+            raise shutting_down()
 
     def begin(self, request: ChatRequest, agent: Agent, where: Where) -> Exchange:
         """Start the work on a request. Raises `Refusal`; then nothing was started."""
-        if self.is_stopping:
-            raise shutting_down()
+        self.check_open()
         if where.session is None:
             messages = request.alone()
-            exchange = self._exchange(None)
+            exchange = self._exchange(where)
             return self._start(
                 exchange, answer_alone(agent, messages, exchange, self.config.limits)
             )
         new = request.in_session()
         work = SessionWork(where.session, agent, new, where.repeated, self._lost)
         most = self.config.gateway.max_waiting
-        if self._exchanges.waiting >= most:
-            raise queue_full(most)
-        exchange = self._exchange(str(where.session))
+        if self.exchanges.waiting >= most:
+            raise too_many("queue_full", f"{most} turns wait for their sessions already")
+        exchange = self._exchange(where)
         return self._start(
             exchange,
-            answer_in_session(work, exchange, self._store, self.config.limits, self.clock),
+            answer_in_session(work, exchange, self.store, self.config.limits, self.clock),
         )
 
-    def _exchange(self, session: str | None) -> Exchange:
+    def _exchange(self, where: Where) -> Exchange:
         return Exchange(
             secrets.token_hex(16),
-            session,
+            None if where.session is None else str(where.session),
             self._explain,
             hand_over=self.pace.hand_over,
+            client=where.client,
             on_lost=self._lost.append,
         )
 
     def _start(self, exchange: Exchange, work: Coroutine[Any, Any, Reply]) -> Exchange:
-        self._exchanges.start(exchange, work)
+        self.exchanges.start(exchange, work)
         return exchange
 
     # The end
@@ -126,18 +138,18 @@ class Gateway:
         self.is_stopping = True
         drain = self.config.limits.drain
         settle = min(_SETTLE_MAX, drain * _SETTLE_SHARE)
-        self._exchanges.cancel(ShuttingDown, only=Phase.WAITING)
-        if not await _unless(hasten, self._exchanges.ended(drain - settle)):
-            self._exchanges.cancel(ShuttingDown)
-            await self._exchanges.ended(max(settle, _SETTLE_MAX / 2))
+        self.exchanges.cancel(ShuttingDown, only=Phase.WAITING)
+        if not await _unless(hasten, self.exchanges.ended(drain - settle)):
+            self.exchanges.cancel(ShuttingDown)
+            await self.exchanges.ended(max(settle, _SETTLE_MAX / 2))
         await self.close()
 
     async def close(self) -> None:
         """End what is left of the turns: each is revoked, with a marker."""
         self.is_stopping = True
-        closed = on_worker(self._store.close)
+        closed = on_worker(self.store.close)
         done, _ = await asyncio.wait((closed,), timeout=_CLOSE_MAX)
-        if not done or not await self._exchanges.ended(_CLOSE_MAX):
+        if not done or not await self.exchanges.ended(_CLOSE_MAX):
             logger.error("some turns could not be ended: the next start will mark them")
         self._unsubscribe()
 

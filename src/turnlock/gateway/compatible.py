@@ -1,0 +1,96 @@
+"""OpenAI's routes, and the health check."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from .agents import Agent
+from .body import read_object
+from .chat import ChatRequest, parse_chat
+from .completion import Paper
+from .conversation import repetition, session_of
+from .errors import bad_request
+from .native.call import Call
+from .service import Gateway, Where
+from .sse import Answer
+
+_SESSION_HEADERS = ("x-turnlock-session", "x-openclaw-session-key")
+
+
+async def health(call: Call) -> Response:
+    if call.gateway.is_stopping:
+        headers = {"connection": "close"}
+        return JSONResponse({"status": "draining", "ready": False}, 503, headers)
+    return JSONResponse({"status": "ok", "ready": True})
+
+
+async def models(call: Call) -> Response:
+    gateway = call.gateway
+    listed = [_described(agent, gateway) for agent in gateway.agents.values()]
+    return JSONResponse({"object": "list", "data": listed})
+
+
+async def model(call: Call) -> Response:
+    agent = call.gateway.agent(call.request.path_params["model"])
+    return JSONResponse(_described(agent, call.gateway))
+
+
+async def chat(call: Call) -> Answer:
+    gateway, request = call.gateway, call.request
+    gateway.check_open()
+    body = await read_object(
+        request, limit=gateway.config.gateway.max_body_bytes, patience=gateway.pace.body
+    )
+    wanted = parse_chat(body)
+    agent = gateway.agent(wanted.model)
+    exchange = gateway.begin(wanted, agent, _where(request, wanted, agent))
+    return Answer(
+        exchange,
+        Paper(exchange.identity, int(gateway.clock.wall()), wanted.model),
+        gateway.pace,
+        stream=wanted.stream,
+        include_usage=wanted.include_usage,
+    )
+
+
+def address_of(request: Request) -> str | None:
+    """Where a request comes from: ``host:port``."""
+    return None if request.client is None else f"{request.client.host}:{request.client.port}"
+
+
+def header(request: Request, name: str) -> str | None:
+    """A header's only value as text. Raises `Refusal` for two, an empty one, and bytes of none."""
+    wanted = name.encode()
+    values = [value for key, value in request.headers.raw if key == wanted]
+    if not values:
+        return None
+    if len(values) > 1 or not values[0].strip():
+        raise bad_request(f"the header {name} has to be there once, with a value", param=name)
+    try:
+        return values[0].decode()
+    except UnicodeDecodeError:
+        raise bad_request(f"the header {name} is not UTF-8", param=name) from None
+
+
+def _where(request: Request, chat: ChatRequest, agent: Agent) -> Where:
+    named = next(
+        (value for name in _SESSION_HEADERS if (value := header(request, name)) is not None),
+        chat.user,
+    )
+    repeated = repetition(
+        header(request, "idempotency-key"), request.headers.get("x-stainless-retry-count")
+    )
+    session = None if named is None else session_of(named, agent.name)
+    return Where(session, repeated, address_of(request))
+
+
+def _described(agent: Agent, gateway: Gateway) -> dict[str, Any]:
+    return {
+        "id": agent.name,
+        "object": "model",
+        "created": int(gateway.started),
+        "owned_by": "turnlock",
+    }

@@ -1,0 +1,165 @@
+"""What the gateway can be asked: one table, of which the routes and their description are made.
+
+A parameter of a query is checked by the same line that describes it. What a request's body and an
+answer look like is in ``schemas``; which handler does the work is in ``app``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
+
+from .access import HEALTH
+from .errors import Refusal, bad_request
+
+Schema = Mapping[str, Any]
+
+_NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{0,20})?([eE][+-]?[0-9]{1,3})?", re.ASCII)
+_SHOWN_MAX = 100
+_FIELDS_MAX = 20
+
+
+class Parameter(NamedTuple):
+    """One of a query. ``schema``: an integer or a number with bounds, or text with a length."""
+
+    name: str
+    schema: Schema
+    meaning: str
+
+    def value(self, text: str) -> Any:
+        """Raises `Refusal` for what the schema does not allow."""
+        kind = self.schema["type"]
+        if kind == "string":
+            if self.schema["minLength"] <= len(text) <= self.schema["maxLength"]:
+                return text
+            raise self._refusal(f"text of 1 to {self.schema['maxLength']} characters", text)
+        number = _number(text, whole=kind == "integer")
+        least, most = self.schema["minimum"], self.schema["maximum"]
+        if number is None or not least <= number <= most:
+            word = "a whole number" if kind == "integer" else "a number"
+            raise self._refusal(f"{word} from {least} to {most}", text)
+        return number
+
+    def _refusal(self, wanted: str, text: str) -> Refusal:
+        shown = f"{self.name!r} has to be {wanted}, not {text[:_SHOWN_MAX]!r}"
+        return bad_request(shown, param=self.name)
+
+
+class Operation(NamedTuple):
+    """One method on one path. ``codes`` are those of its own; `COMMON` come with every one.
+
+    ``answer``: the name of the schema of an answer with status 200, or its media type if that is
+    not JSON. ``body``: the name of the request's schema, if it has a body.
+    """
+
+    name: str
+    method: str
+    path: str
+    summary: str
+    answer: str
+    query: tuple[Parameter, ...] = ()
+    body: str | None = None
+    codes: tuple[str, ...] = ()
+
+    @property
+    def is_native(self) -> bool:
+        """Whether unknown parameters are refused: clients of OpenAI's routes send any."""
+        return not self.path.startswith(("/v1/", HEALTH))
+
+    @property
+    def route(self) -> str:
+        """The path as the router has it: a model's name may have slashes."""
+        return self.path.replace("{model}", "{model:path}")
+
+    def asked(self, query: bytes) -> dict[str, Any]:
+        """The parameters of a query. Raises `Refusal`."""
+        try:
+            pairs = parse_qsl(
+                query.decode("latin-1"), keep_blank_values=True, max_num_fields=_FIELDS_MAX
+            )
+        except ValueError:
+            raise bad_request(f"the query has more than {_FIELDS_MAX} parameters") from None
+        known = {parameter.name: parameter for parameter in self.query}
+        values: dict[str, Any] = {}
+        for name, text in pairs:
+            if name not in known:
+                names = ", ".join(known) or "none"
+                shown = f"there is no parameter {name[:_SHOWN_MAX]!r} here; there is: {names}"
+                raise bad_request(shown, param=name[:_SHOWN_MAX])
+            if name in values:
+                raise bad_request(f"{name!r} is there twice", param=name)
+            values[name] = known[name].value(text)
+        return values
+
+
+def _number(text: str, *, whole: bool) -> float | int | None:
+    if not _NUMBER.fullmatch(text):
+        return None
+    if whole:
+        return int(text) if text.isdigit() else None
+    number = float(text)
+    return number if math.isfinite(number) else None
+
+
+def _limit(default: int) -> Parameter:
+    schema = {"type": "integer", "minimum": 1, "maximum": 1000, "default": default}
+    return Parameter("limit", schema, "how many at most")
+
+
+def _text(name: str, most: int, meaning: str) -> Parameter:
+    return Parameter(name, {"type": "string", "minLength": 1, "maxLength": most}, meaning)
+
+
+_SESSION = "/sessions/{agent}/{name}"
+
+OPERATIONS = (
+    Operation("health", "GET", HEALTH, "Whether the gateway takes in new work", "Health"),
+    Operation("listModels", "GET", "/v1/models", "The agents, as models", "ModelList"),
+    Operation(
+        "getModel",
+        "GET",
+        "/v1/models/{model}",
+        "One agent, as a model",
+        "Model",
+        codes=("model_not_found",),
+    ),
+    Operation(
+        "createChatCompletion",
+        "POST",
+        "/v1/chat/completions",
+        "A message to an agent, and its reply: one turn on a session, if one is named",
+        "ChatCompletion",
+        body="ChatRequest",
+    ),
+    Operation(
+        "releaseSession",
+        "POST",
+        f"{_SESSION}/release",
+        "Take a session from one turn, and from no other; says what became of it",
+        "Release",
+        body="ReleaseRequest",
+        codes=(
+            "invalid_request",
+            "invalid_session_key",
+            "body_timeout",
+            "turn_changed",
+            "cannot_be_fenced",
+            "body_too_large",
+            "unsupported_media_type",
+            "not_fenced",
+            "storage_error",
+            "too_many_reads",
+        ),
+    ),
+    Operation(
+        "listLocks",
+        "GET",
+        "/locks",
+        "Every lock, with what only the gateway knows of those that it holds",
+        "Locks",
+        codes=("invalid_request", "storage_error", "too_many_reads"),
+    ),
+)
