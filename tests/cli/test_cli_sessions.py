@@ -12,7 +12,8 @@ from tests.cli.conftest import RunHere
 from tests.cli.running import a_turn, transcript
 from tests.helpers import holder
 from turnlock.cli.lock_table import state_of
-from turnlock.cli.reading import Reader, entry_object
+from turnlock.cli.reading import Reader
+from turnlock.transcript.entries import entry_object
 from turnlock.transcript.jsonl import Line
 
 SAMPLES = Path(__file__).parent.parent / "samples"

@@ -3,36 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from ..errors import seconds
-from ..transcript.entries import END, MARKER, OPENING, Entry, custom_type, epoch_of, turn_id_of
+from ..transcript.entries import Entry, epoch_of, kind_of, turn_id_of
 from ..transcript.history import text_of
 from ..transcript.jsonl import Line
 from .terminal import paint, printable
 
-_KINDS = {OPENING: "opening", END: "end", MARKER: "error-marker"}
 _LABEL_LENGTH = 11
 _ARGUMENTS_LENGTH = 200
-
-
-def kind_of(entry: Entry) -> str:
-    """``message``, ``opening``, ``end``, ``error-marker``, or the entry's own type."""
-    custom = custom_type(entry)
-    if custom is not None:
-        return _KINDS.get(custom, custom)
-    kind = entry.get("type")
-    return kind if isinstance(kind, str) else "unknown"
-
-
-def entry_object(entry: Entry) -> dict[str, Any]:
-    """The entry as it is stored, with ``kind``, and ``id`` and ``epoch`` even when it has none."""
-    identity = entry.get("id")
-    return entry | {
-        "kind": kind_of(entry),
-        "id": identity if isinstance(identity, str) else None,
-        "epoch": epoch_of(entry),
-    }
 
 
 class Reader:

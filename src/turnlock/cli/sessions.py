@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import click
 
 from ..backends import SessionRecord
+from ..transcript.entries import entry_object
 from ..transcript.jsonl import Line
 from .jsonout import say_json, to_json
 from .looking import looking
@@ -19,7 +20,7 @@ from .options import (
     json_option,
     state_directory,
 )
-from .reading import Reader, entry_object
+from .reading import Reader
 from .terminal import columns, counted, printable, say
 
 

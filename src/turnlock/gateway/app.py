@@ -17,6 +17,8 @@ from .errors import ClientLeft, Refusal
 from .native.call import Call
 from .native.locks import list_locks
 from .native.release import release
+from .native.sessions import get_session, list_sessions
+from .native.transcript import read_transcript
 from .operations import OPERATIONS, Operation
 from .service import Gateway
 from .sse import Answer
@@ -28,6 +30,9 @@ HANDLERS: Mapping[str, Handler] = {
     "listModels": compatible.models,
     "getModel": compatible.model,
     "createChatCompletion": compatible.chat,
+    "listSessions": list_sessions,
+    "getSession": get_session,
+    "readTranscript": read_transcript,
     "releaseSession": release,
     "listLocks": list_locks,
 }
@@ -71,9 +76,8 @@ class _AsSent:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        sent = scope.get("raw_path", b"")
-        if sent.startswith(b"/sessions"):
-            scope = {**scope, "path": sent.decode("latin-1")}
+        if scope["type"] == "http" and scope["path"].startswith("/sessions"):
+            scope = {**scope, "path": scope["raw_path"].decode("latin-1")}
         await self._app(scope, receive, send)
 
 

@@ -197,6 +197,14 @@ class Exchanges:
         """Who waits for the outcome of which turn."""
         return {one.identity: one.client for one in self._under_way.values()}
 
+    def waiting_for(self, session: str) -> dict[str, str | None]:
+        """The same, of those that have not got this session yet; who came first comes first."""
+        return {
+            one.identity: one.client
+            for one in self._under_way.values()
+            if one.phase is Phase.WAITING and one.session == session
+        }
+
     @property
     def waiting(self) -> int:
         """How many have not got their session yet."""

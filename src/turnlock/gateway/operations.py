@@ -20,6 +20,8 @@ Schema = Mapping[str, Any]
 _NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{0,20})?([eE][+-]?[0-9]{1,3})?", re.ASCII)
 _SHOWN_MAX = 100
 _FIELDS_MAX = 20
+# Lines of a page, unless the request says so.
+PAGE = 100
 
 
 class Parameter(NamedTuple):
@@ -104,8 +106,8 @@ def _number(text: str, *, whole: bool) -> float | int | None:
     return number if math.isfinite(number) else None
 
 
-def _limit(default: int) -> Parameter:
-    schema = {"type": "integer", "minimum": 1, "maximum": 1000, "default": default}
+def _limit() -> Parameter:
+    schema = {"type": "integer", "minimum": 1, "maximum": 1000, "default": PAGE}
     return Parameter("limit", schema, "how many at most")
 
 
@@ -114,6 +116,7 @@ def _text(name: str, most: int, meaning: str) -> Parameter:
 
 
 _SESSION = "/sessions/{agent}/{name}"
+_READING = ("invalid_request", "storage_error", "too_many_reads")
 
 OPERATIONS = (
     Operation("health", "GET", HEALTH, "Whether the gateway takes in new work", "Health"),
@@ -135,6 +138,38 @@ OPERATIONS = (
         body="ChatRequest",
     ),
     Operation(
+        "listSessions",
+        "GET",
+        "/sessions",
+        "The sessions, page by page",
+        "Sessions",
+        query=(
+            _text("after", 257, "the session key behind which the page begins: the last `next`"),
+            _limit(),
+        ),
+        codes=("invalid_session_key", *_READING),
+    ),
+    Operation(
+        "getSession",
+        "GET",
+        _SESSION,
+        "One session: its holder, who waits, its limits, its last turns",
+        "Session",
+        codes=("invalid_session_key", "session_not_found", *_READING),
+    ),
+    Operation(
+        "readTranscript",
+        "GET",
+        f"{_SESSION}/transcript",
+        "The entries of a session, page by page, oldest first",
+        "Transcript",
+        query=(
+            _text("after", 200, "the id of the entry behind which the page begins, or a `next`"),
+            _limit(),
+        ),
+        codes=("invalid_session_key", "session_not_found", "entry_not_found", *_READING),
+    ),
+    Operation(
         "releaseSession",
         "POST",
         f"{_SESSION}/release",
@@ -150,8 +185,7 @@ OPERATIONS = (
             "body_too_large",
             "unsupported_media_type",
             "not_fenced",
-            "storage_error",
-            "too_many_reads",
+            *_READING[1:],
         ),
     ),
     Operation(
@@ -160,6 +194,6 @@ OPERATIONS = (
         "/locks",
         "Every lock, with what only the gateway knows of those that it holds",
         "Locks",
-        codes=("invalid_request", "storage_error", "too_many_reads"),
+        codes=_READING,
     ),
 )

@@ -26,6 +26,7 @@ END = "turnlock:end"
 MARKER = "openclaw:prompt-error"
 TERMINAL = frozenset({END, MARKER})
 RESERVED = TERMINAL | {OPENING}
+_KINDS = {OPENING: "opening", END: "end", MARKER: "error-marker"}
 
 MARKER_BYTES_MAX = 2048
 # Bytes of a value as JSON. Seven fields of the second size, the first and what JSON adds around
@@ -151,6 +152,25 @@ def turn_id_of(entry: Mapping[str, Any]) -> str | None:
 def is_terminal(entry: Mapping[str, Any]) -> bool:
     """Whether the entry ends its turn. OpenClaw's own prompt errors have no epoch and end none."""
     return custom_type(entry) in TERMINAL and epoch_of(entry) is not None
+
+
+def kind_of(entry: Entry) -> str:
+    """``message``, ``opening``, ``end``, ``error-marker``, or the entry's own type."""
+    custom = custom_type(entry)
+    if custom is not None:
+        return _KINDS.get(custom, custom)
+    kind = entry.get("type")
+    return kind if isinstance(kind, str) else "unknown"
+
+
+def entry_object(entry: Entry) -> Entry:
+    """The entry as it is stored, with ``kind``, and ``id`` and ``epoch`` even when it has none."""
+    identity = entry.get("id")
+    return entry | {
+        "kind": kind_of(entry),
+        "id": identity if isinstance(identity, str) else None,
+        "epoch": epoch_of(entry),
+    }
 
 
 def _message(message: Entry) -> Entry:
