@@ -59,7 +59,9 @@ def test_a_revoked_turn_is_over_when_its_store_says_so() -> None:
 
     async def test() -> None:
         exchanges = Exchanges()
-        exchange = Exchange("t", "main/a", Explainer(Limits(), str), hand_over=60.0)
+        exchange: Exchange[Reply] = Exchange(
+            "t", "main/a", Explainer(Limits(), str), hand_over=60.0
+        )
         exchanges.start(exchange, revoked())
         for _ in range(5):
             await asyncio.sleep(0)
@@ -77,7 +79,9 @@ def test_a_marker_that_hangs_on_a_disk_does_not_keep_the_client(tmp_path: Path) 
         raise LeaseRevoked("main/a", turn_id="t", held=1.0, reason="hold-limit")
 
     async def test() -> None:
-        exchange = Exchange("t", "main/a", Explainer(Limits(), str), hand_over=0.01)
+        exchange: Exchange[Reply] = Exchange(
+            "t", "main/a", Explainer(Limits(), str), hand_over=0.01
+        )
         Exchanges().start(exchange, revoked())
         outcome = await exchange.outcome
         assert isinstance(outcome, Refusal)
@@ -106,13 +110,15 @@ def test_a_full_disk_is_a_typed_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("phase", Phase)
 def test_a_complete_reply_is_stored_whoever_leaves(phase: Phase) -> None:
-    async def finish(exchange: Exchange) -> Reply:
+    async def finish(exchange: Exchange[Reply]) -> Reply:
         exchange.phase = phase
         await asyncio.sleep(0.01)
         return Reply("text", "stop", None)
 
     async def test() -> None:
-        exchange = Exchange("t", "main/a", Explainer(Limits(), str), hand_over=60.0)
+        exchange: Exchange[Reply] = Exchange(
+            "t", "main/a", Explainer(Limits(), str), hand_over=60.0
+        )
         Exchanges().start(exchange, finish(exchange))
         await asyncio.sleep(0)
         exchange.client_left()

@@ -48,7 +48,7 @@ class SessionWork(NamedTuple):
 
 
 async def answer_in_session(
-    work: SessionWork, exchange: Exchange, store: Store, limits: Limits, clock: Clock
+    work: SessionWork, exchange: Exchange[Reply], store: Store, limits: Limits, clock: Clock
 ) -> Reply:
     """One turn: take the session, store the message, ask the model, store its reply.
 
@@ -82,7 +82,7 @@ async def answer_in_session(
     return _reply(text, finished)
 
 
-async def _store(turn: AsyncTurn, planned: Plan, exchange: Exchange) -> str:
+async def _store(turn: AsyncTurn, planned: Plan, exchange: Exchange[Reply]) -> str:
     """Store the message unless the session has it; its id."""
     # From before the append on: one that is cancelled or revoked may have been done.
     exchange.stored = True
@@ -95,7 +95,7 @@ async def _store(turn: AsyncTurn, planned: Plan, exchange: Exchange) -> str:
 
 
 async def answer_alone(
-    agent: Agent, messages: Sequence[Message], exchange: Exchange, limits: Limits
+    agent: Agent, messages: Sequence[Message], exchange: Exchange[Reply], limits: Limits
 ) -> Reply:
     """One call of the agent's model. Raises `ModelError`; limits end the exchange themselves."""
     history = [*_system(agent.instructions), *messages]
@@ -111,7 +111,7 @@ async def answer_alone(
 class _Timers:
     """``turn``, ``first_token`` and ``idle`` for a call without a lease."""
 
-    def __init__(self, exchange: Exchange, limits: Limits) -> None:
+    def __init__(self, exchange: Exchange[Reply], limits: Limits) -> None:
         self._exchange = exchange
         self._idle = limits.idle
         self._turn = self._start("turn", limits.turn)
@@ -134,7 +134,7 @@ class _Timers:
 
 async def _collect(
     items: AsyncIterable[Any],
-    exchange: Exchange,
+    exchange: Exchange[Reply],
     model: Model,
     in_phase: Callable[[str], object] = lambda _: None,
 ) -> tuple[str, Finished]:

@@ -15,15 +15,15 @@ from . import compatible
 from .access import Access
 from .errors import ClientLeft, Refusal
 from .native.call import Call
+from .native.entries import append_entries
 from .native.locks import list_locks
 from .native.release import release
 from .native.sessions import get_session, list_sessions
 from .native.transcript import read_transcript
 from .operations import OPERATIONS, Operation
 from .service import Gateway
-from .sse import Answer
 
-Handler = Callable[[Call], Awaitable[Response | Answer]]
+Handler = Callable[[Call], Awaitable[ASGIApp]]
 
 HANDLERS: Mapping[str, Handler] = {
     "health": compatible.health,
@@ -34,6 +34,7 @@ HANDLERS: Mapping[str, Handler] = {
     "getSession": get_session,
     "readTranscript": read_transcript,
     "releaseSession": release,
+    "appendEntries": append_entries,
     "listLocks": list_locks,
 }
 
@@ -62,7 +63,7 @@ def create_app(gateway: Gateway, *, token: str) -> ASGIApp:
 def _route(gateway: Gateway, operation: Operation) -> Route:
     handler = HANDLERS[operation.name]
 
-    async def endpoint(request: Request) -> Response | Answer:
+    async def endpoint(request: Request) -> ASGIApp:
         query = operation.asked(request.scope["query_string"]) if operation.is_native else {}
         return await handler(Call(gateway, request, query))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from .agents import Agent
@@ -12,7 +11,6 @@ from .body import read_object
 from .chat import ChatRequest, parse_chat
 from .completion import Paper
 from .conversation import repetition, session_of
-from .errors import bad_request
 from .native.call import Call
 from .service import Gateway, Where
 from .sse import Answer
@@ -46,7 +44,7 @@ async def chat(call: Call) -> Answer:
     )
     wanted = parse_chat(body)
     agent = gateway.agent(wanted.model)
-    exchange = gateway.begin(wanted, agent, _where(request, wanted, agent))
+    exchange = gateway.begin(wanted, agent, _where(call, wanted, agent))
     return Answer(
         exchange,
         Paper(exchange.identity, int(gateway.clock.wall()), wanted.model),
@@ -56,35 +54,15 @@ async def chat(call: Call) -> Answer:
     )
 
 
-def address_of(request: Request) -> str | None:
-    """Where a request comes from: ``host:port``."""
-    return None if request.client is None else f"{request.client.host}:{request.client.port}"
-
-
-def header(request: Request, name: str) -> str | None:
-    """A header's only value as text. Raises `Refusal` for two, an empty one, and bytes of none."""
-    wanted = name.encode()
-    values = [value for key, value in request.headers.raw if key == wanted]
-    if not values:
-        return None
-    if len(values) > 1 or not values[0].strip():
-        raise bad_request(f"the header {name} has to be there once, with a value", param=name)
-    try:
-        return values[0].decode()
-    except UnicodeDecodeError:
-        raise bad_request(f"the header {name} is not UTF-8", param=name) from None
-
-
-def _where(request: Request, chat: ChatRequest, agent: Agent) -> Where:
+def _where(call: Call, chat: ChatRequest, agent: Agent) -> Where:
     named = next(
-        (value for name in _SESSION_HEADERS if (value := header(request, name)) is not None),
+        (value for name in _SESSION_HEADERS if (value := call.header(name)) is not None),
         chat.user,
     )
-    repeated = repetition(
-        header(request, "idempotency-key"), request.headers.get("x-stainless-retry-count")
-    )
+    retries = call.request.headers.get("x-stainless-retry-count")
+    repeated = repetition(call.header("idempotency-key"), retries)
     session = None if named is None else session_of(named, agent.name)
-    return Where(session, repeated, address_of(request))
+    return Where(session, repeated, call.client)
 
 
 def _described(agent: Agent, gateway: Gateway) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def plan(
     made = tuple(user(text) for text in new.texts)
     asked: list[Entry] = []
     if repeated.key is not None:
-        ids = _ids(session, repeated.key, new.texts)
+        ids = once_ids(session, repeated.key, new.texts)
         made = tuple({"id": identity, **entry} for identity, entry in zip(ids, made, strict=True))
         asked = [entry for entry in entries if entry.get("id") in ids]
     elif repeated.retries > 0:
@@ -107,6 +107,14 @@ def plan(
     known = {entry.get("id") for entry in asked}
     others = [entry for entry in entries if entry.get("id") not in known]
     return Plan((), messages([*others, *made]), question)
+
+
+def once_ids(session: SessionKey, key: str, texts: Sequence[str]) -> list[str]:
+    """The ids of what an ``Idempotency-Key`` names, the same whenever it is sent again."""
+    # The texts are part of it: a key that a client uses for two messages must not swallow one.
+    raw = json.dumps([str(session), key, *texts]).encode()
+    digest = hashlib.sha256(raw).hexdigest()[:32]
+    return [f"once-{digest}-{place}" for place in range(len(texts))]
 
 
 def reply_id(question: str) -> str:
@@ -155,10 +163,3 @@ def _role(entry: Entry) -> object:
 
 def _text(entry: Entry) -> str:
     return text_of(entry["message"].get("content"))
-
-
-def _ids(session: SessionKey, key: str, texts: Sequence[str]) -> list[str]:
-    # The texts are part of it: a key that a client uses for two messages must not swallow one.
-    raw = json.dumps([str(session), key, *texts]).encode()
-    digest = hashlib.sha256(raw).hexdigest()[:32]
-    return [f"once-{digest}-{place}" for place in range(len(texts))]

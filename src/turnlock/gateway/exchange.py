@@ -15,7 +15,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from ..errors import LeaseRevoked
 from ..events import Event, TurnRevoked
@@ -34,15 +34,19 @@ class Reply(NamedTuple):
     repeated: bool = False
 
 
+R = TypeVar("R")
+
+
 class Phase(Enum):
     WAITING = "waiting"
     RUNNING = "running"
     FINISHING = "finishing"
 
 
-class Exchange:
-    """``identity`` is also the turn's id; ``session`` is None for a call that stores nothing.
+class Exchange(Generic[R]):
+    """Ends in an ``R``, such as a `Reply`, or in a `Refusal`.
 
+    ``identity`` is also the turn's id; ``session`` is None for a call that stores nothing.
     ``client`` is the address of who asked. ``on_lost`` is told the message (its entry's id) whose
     client left without an answer.
     """
@@ -63,14 +67,14 @@ class Exchange:
         self.phase = Phase.WAITING if session is not None else Phase.RUNNING
         self.stored = False
         self.question: str | None = None
-        self.outcome: asyncio.Future[Reply | Refusal] = asyncio.get_running_loop().create_future()
+        self.outcome: asyncio.Future[R | Refusal] = asyncio.get_running_loop().create_future()
         self._explain = explain
         self._hand_over = hand_over
         self._on_lost = on_lost
         self._pieces: asyncio.Queue[str | None] = asyncio.Queue()
         self._began = False
         self._cause: Exception | None = None
-        self._task: asyncio.Task[Reply] | None = None
+        self._task: asyncio.Task[R] | None = None
 
     # For the work
 
@@ -103,7 +107,7 @@ class Exchange:
 
     # For who ends it
 
-    def run(self, work: Coroutine[Any, Any, Reply]) -> asyncio.Task[Reply]:
+    def run(self, work: Coroutine[Any, Any, R]) -> asyncio.Task[R]:
         """Start the work in a named task."""
         name = f"turn {self.identity} of {self.session or 'no session'}"
         self._task = asyncio.get_running_loop().create_task(work, name=name)
@@ -150,7 +154,7 @@ class Exchange:
         """The store has fenced, marked and freed this exchange's turn."""
         self.fail(self._cause or _as_error(event))
 
-    def _on_done(self, task: asyncio.Task[Reply]) -> None:
+    def _on_done(self, task: asyncio.Task[R]) -> None:
         if task.cancelled():
             self.fail(self._cause or ClientLeft())
             return
@@ -171,7 +175,7 @@ class Exchange:
         outcome = self.outcome.result()
         return isinstance(outcome, Refusal) and outcome.status == 500
 
-    def _end(self, outcome: Reply | Refusal) -> None:
+    def _end(self, outcome: R | Refusal) -> None:
         if not self.outcome.done():
             self.outcome.set_result(outcome)
             self._pieces.put_nowait(None)
@@ -182,11 +186,11 @@ class Exchanges:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._under_way: dict[str, Exchange] = {}
+        self._under_way: dict[str, Exchange[Any]] = {}
         self._none_left = asyncio.Event()
         self._none_left.set()
 
-    def start(self, exchange: Exchange, work: Coroutine[Any, Any, Reply]) -> None:
+    def start(self, exchange: Exchange[R], work: Coroutine[Any, Any, R]) -> None:
         """Register the exchange, then run its work."""
         self._under_way[exchange.identity] = exchange
         self._none_left.clear()
@@ -234,7 +238,7 @@ class Exchanges:
         if exchange is not None:
             exchange.revoked(event)
 
-    def _forget(self, exchange: Exchange) -> None:
+    def _forget(self, exchange: Exchange[Any]) -> None:
         del self._under_way[exchange.identity]
         if not self._under_way:
             self._none_left.set()

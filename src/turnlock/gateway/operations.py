@@ -116,6 +116,20 @@ def _text(name: str, most: int, meaning: str) -> Parameter:
 
 
 _SESSION = "/sessions/{agent}/{name}"
+_BODY = ("body_timeout", "body_too_large", "unsupported_media_type")
+# What may become of a turn on a session, with a model or without.
+_TURN = (
+    "conversation_locked",
+    "client_closed_request",
+    "operator",
+    "superseded",
+    "cancelled",
+    "storage_error",
+    "shutting_down",
+    "queue_full",
+    "turn_limit",
+    "hold_limit",
+)
 _READING = ("invalid_request", "storage_error", "too_many_reads")
 
 OPERATIONS = (
@@ -136,6 +150,15 @@ OPERATIONS = (
         "A message to an agent, and its reply: one turn on a session, if one is named",
         "ChatCompletion",
         body="ChatRequest",
+        codes=(
+            "invalid_request",
+            "unsupported_parameter",
+            "model_not_found",
+            *_BODY,
+            *_TURN,
+            "upstream_error",
+            "model_limit",
+        ),
     ),
     Operation(
         "listSessions",
@@ -179,14 +202,28 @@ OPERATIONS = (
         codes=(
             "invalid_request",
             "invalid_session_key",
-            "body_timeout",
+            *_BODY,
             "turn_changed",
             "cannot_be_fenced",
-            "body_too_large",
-            "unsupported_media_type",
             "not_fenced",
             *_READING[1:],
         ),
+    ),
+    Operation(
+        "appendEntries",
+        "POST",
+        f"{_SESSION}/entries",
+        "Append entries to a session, all in one turn and as one",
+        "Appended",
+        query=(
+            Parameter(
+                "wait",
+                {"type": "number", "minimum": 0, "maximum": 3600},
+                "seconds to wait for a busy session; `limits.wait` unless given",
+            ),
+        ),
+        body="AppendRequest",
+        codes=("invalid_request", "invalid_session_key", *_BODY, *_TURN),
     ),
     Operation(
         "listLocks",

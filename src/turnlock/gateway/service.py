@@ -6,8 +6,8 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import Collection, Coroutine, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Coroutine, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 from ..clock import Clock, SystemClock
 from ..config import Config
@@ -23,6 +23,8 @@ from .errors import Explainer, Refusal, ShuttingDown, shutting_down, too_many
 from .exchange import Exchange, Exchanges, Phase, Reply
 from .pace import Pace
 from .reading import Reading
+
+R = TypeVar("R")
 
 logger = logging.getLogger("turnlock")
 
@@ -91,27 +93,33 @@ class Gateway:
         if self.is_stopping:
             raise shutting_down()
 
-    def begin(self, request: ChatRequest, agent: Agent, where: Where) -> Exchange:
-        """Start the work on a request. Raises `Refusal`; then nothing was started."""
+    def begin(self, request: ChatRequest, agent: Agent, where: Where) -> Exchange[Reply]:
+        """Start the work on a message. Raises `Refusal`; then nothing was started."""
         self.check_open()
+        limits = self.config.limits
         if where.session is None:
             messages = request.alone()
-            exchange = self._exchange(where)
-            return self._start(
-                exchange, answer_alone(agent, messages, exchange, self.config.limits)
-            )
+            exchange: Exchange[Reply] = self._exchange(where)
+            return self._start(exchange, answer_alone(agent, messages, exchange, limits))
         new = request.in_session()
         work = SessionWork(where.session, agent, new, where.repeated, self._lost)
+        return self.begin_turn(
+            where,
+            lambda exchange: answer_in_session(work, exchange, self.store, limits, self.clock),
+        )
+
+    def begin_turn(
+        self, where: Where, work: Callable[[Exchange[R]], Coroutine[Any, Any, R]]
+    ) -> Exchange[R]:
+        """Start what takes a session and works in it. Raises `Refusal`, as `begin` does."""
+        self.check_open()
         most = self.config.gateway.max_waiting
         if self.exchanges.waiting >= most:
             raise too_many("queue_full", f"{most} turns wait for their sessions already")
-        exchange = self._exchange(where)
-        return self._start(
-            exchange,
-            answer_in_session(work, exchange, self.store, self.config.limits, self.clock),
-        )
+        exchange: Exchange[R] = self._exchange(where)
+        return self._start(exchange, work(exchange))
 
-    def _exchange(self, where: Where) -> Exchange:
+    def _exchange(self, where: Where) -> Exchange[Any]:
         return Exchange(
             secrets.token_hex(16),
             None if where.session is None else str(where.session),
@@ -121,7 +129,7 @@ class Gateway:
             on_lost=self._lost.append,
         )
 
-    def _start(self, exchange: Exchange, work: Coroutine[Any, Any, Reply]) -> Exchange:
+    def _start(self, exchange: Exchange[R], work: Coroutine[Any, Any, R]) -> Exchange[R]:
         self.exchanges.start(exchange, work)
         return exchange
 

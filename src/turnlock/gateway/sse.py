@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -31,7 +32,13 @@ class Answer:
     """An ASGI application for one exchange. A client that leaves cancels it."""
 
     def __init__(
-        self, exchange: Exchange, paper: Paper, pace: Pace, *, stream: bool, include_usage: bool
+        self,
+        exchange: Exchange[Reply],
+        paper: Paper,
+        pace: Pace,
+        *,
+        stream: bool,
+        include_usage: bool,
     ) -> None:
         self._exchange = exchange
         self._paper = paper
@@ -40,7 +47,7 @@ class Answer:
         self._include_usage = include_usage
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with _client(receive, self._exchange):
+        async with client_watched(receive, self._exchange):
             if not self._stream:
                 await self._whole(scope, receive, send)
                 return
@@ -87,16 +94,22 @@ class Answer:
         return self._paper.ending(outcome, include_usage=self._include_usage)
 
     def _headers(self, *, repeated: bool = False) -> dict[str, str]:
-        headers = {"x-turnlock-turn": self._exchange.identity}
-        if self._exchange.session is not None:
-            headers["x-turnlock-session"] = self._exchange.session
+        headers = headers_of(self._exchange)
         if repeated:
             headers["x-turnlock-repeated"] = "true"
         return headers
 
 
+def headers_of(exchange: Exchange[Any]) -> dict[str, str]:
+    """What every answer says of its turn."""
+    headers = {"x-turnlock-turn": exchange.identity}
+    if exchange.session is not None:
+        headers["x-turnlock-session"] = exchange.session
+    return headers
+
+
 @asynccontextmanager
-async def _client(receive: Receive, exchange: Exchange) -> AsyncIterator[None]:
+async def client_watched(receive: Receive, exchange: Exchange[Any]) -> AsyncIterator[None]:
     """Watch the client for as long as the block runs; an error of the block is a client lost."""
     watch = asyncio.create_task(_until_gone(receive, exchange), name="client watch")
     try:
@@ -108,7 +121,7 @@ async def _client(receive: Receive, exchange: Exchange) -> AsyncIterator[None]:
         watch.cancel()
 
 
-async def _until_gone(receive: Receive, exchange: Exchange) -> None:
+async def _until_gone(receive: Receive, exchange: Exchange[Any]) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     exchange.client_left()

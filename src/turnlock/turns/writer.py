@@ -104,7 +104,7 @@ class Writer:
 
     def append(self, entries: Iterable[Mapping[str, Any]]) -> list[str]:
         """Append entries as one; ids of all of them. An id that the transcript has is skipped."""
-        prepared = [_checked(entry, self._label) for entry in entries]
+        prepared = [checked_entry(entry, self._label) for entry in entries]
         with self._mutex:
             own = {entry["id"] for entry in prepared if "id" in entry}
             seen = self._backend.known_ids(self._held, own) if own else set()
@@ -244,14 +244,17 @@ def _line(entry: Entry, parent: str | None, epoch: int, wall: float) -> bytes:
     )
 
 
-def _checked(entry: Mapping[str, Any], label: str) -> Entry:
-    """A copy of a caller's entry, checked: what only we may write is refused."""
+def checked_entry(entry: Mapping[str, Any], label: str) -> Entry:
+    """A copy of a caller's entry, checked: what only we may write is refused.
+
+    Raises `TranscriptError`, whose ``path`` is the ``label`` then.
+    """
     if not isinstance(entry, Mapping):
         raise TranscriptError(label, f"an entry is a mapping, not a {type(entry).__name__}")
     made = dict(entry)
     kind = made.get("type")
     if not isinstance(kind, str) or not kind:
-        raise TranscriptError(label, f"an entry needs a 'type' that is text, not {kind!r}")
+        raise TranscriptError(label, f"an entry needs a 'type' that is text, not {kind!r:.100}")
     if kind == "session" or custom_type(made) in RESERVED:
         raise TranscriptError(label, f"entries of type {custom_type(made) or kind!r} are not yours")
     identity = made.get("id")

@@ -36,6 +36,25 @@ class Call(NamedTuple):
             wrong = "name" if is_part(agent) else "agent"
             raise Refusal("invalid_session_key", str(error), param=wrong) from None
 
+    @property
+    def client(self) -> str | None:
+        """Where the request comes from: ``host:port``."""
+        address = self.request.client
+        return None if address is None else f"{address.host}:{address.port}"
+
+    def header(self, name: str) -> str | None:
+        """A header's only value as text. Raises `Refusal` for two, an empty one, and no UTF-8."""
+        wanted = name.encode()
+        values = [value for key, value in self.request.headers.raw if key == wanted]
+        if not values:
+            return None
+        if len(values) > 1 or not values[0].strip():
+            raise bad_request(f"the header {name} has to be there once, with a value", param=name)
+        try:
+            return values[0].decode()
+        except UnicodeDecodeError:
+            raise bad_request(f"the header {name} is not UTF-8", param=name) from None
+
     async def body(self, *known: str) -> dict[str, Any]:
         """The request's JSON object, with no other members than those. Raises `Refusal`."""
         found = await read_object(
