@@ -16,9 +16,11 @@ from .access import Access
 from .errors import ClientLeft, Refusal
 from .native.call import Call
 from .native.entries import append_entries
+from .native.events import listen
 from .native.locks import list_locks
 from .native.release import release
 from .native.sessions import get_session, list_sessions
+from .native.statistics import get_statistics
 from .native.transcript import read_transcript
 from .operations import OPERATIONS, Operation
 from .service import Gateway
@@ -36,6 +38,8 @@ HANDLERS: Mapping[str, Handler] = {
     "releaseSession": release,
     "appendEntries": append_entries,
     "listLocks": list_locks,
+    "getStatistics": get_statistics,
+    "listenToEvents": listen,
 }
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+# In a scope's extensions: what ends the connection at once, whatever it still has to send.
+ABORT = "turnlock.abort"
 
 
 class ServerConfig(uvicorn.Config):
@@ -24,6 +28,15 @@ class Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        app = self.app
+
+        async def with_abort(scope: Any, receive: Any, send: Any) -> None:
+            extensions = scope.get("extensions") or {}
+            await app(
+                {**scope, "extensions": {**extensions, ABORT: transport.abort}}, receive, send
+            )
+
+        self.app = with_abort
         self._expect_head()
 
     def data_received(self, data: bytes) -> None:

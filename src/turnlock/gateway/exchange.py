@@ -181,18 +181,32 @@ class Exchange(Generic[R]):
             self._pieces.put_nowait(None)
 
 
+class ExchangeCounts(NamedTuple):
+    """Requests for a turn or a reply. ``under_way`` and, of those, ``waiting`` for their sessions
+    are of this moment; ``begun``, ``answered`` and ``refused`` since the start.
+    """
+
+    under_way: int
+    waiting: int
+    begun: int
+    answered: int
+    refused: int
+
+
 class Exchanges:
     """All exchanges whose client has no outcome yet; belongs to one event loop."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._under_way: dict[str, Exchange[Any]] = {}
+        self._begun = self._refused = 0
         self._none_left = asyncio.Event()
         self._none_left.set()
 
     def start(self, exchange: Exchange[R], work: Coroutine[Any, Any, R]) -> None:
         """Register the exchange, then run its work."""
         self._under_way[exchange.identity] = exchange
+        self._begun += 1
         self._none_left.clear()
         exchange.outcome.add_done_callback(lambda _: self._forget(exchange))
         exchange.run(work)
@@ -208,6 +222,11 @@ class Exchanges:
             for one in self._under_way.values()
             if one.phase is Phase.WAITING and one.session == session
         }
+
+    def counts(self) -> ExchangeCounts:
+        left = len(self._under_way)
+        answered = self._begun - self._refused - left
+        return ExchangeCounts(left, self.waiting, self._begun, answered, self._refused)
 
     @property
     def waiting(self) -> int:
@@ -239,6 +258,7 @@ class Exchanges:
             exchange.revoked(event)
 
     def _forget(self, exchange: Exchange[Any]) -> None:
+        self._refused += isinstance(exchange.outcome.result(), Refusal)
         del self._under_way[exchange.identity]
         if not self._under_way:
             self._none_left.set()

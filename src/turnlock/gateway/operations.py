@@ -63,6 +63,7 @@ class Operation(NamedTuple):
     summary: str
     answer: str
     query: tuple[Parameter, ...] = ()
+    headers: tuple[Parameter, ...] = ()
     body: str | None = None
     codes: tuple[str, ...] = ()
 
@@ -232,5 +233,23 @@ OPERATIONS = (
         "Every lock, with what only the gateway knows of those that it holds",
         "Locks",
         codes=_READING,
+    ),
+    Operation(
+        "getStatistics",
+        "GET",
+        "/statistics",
+        "Counters of the store and of the gateway, and how old what hangs is",
+        "Statistics",
+        codes=("invalid_request",),
+    ),
+    Operation(
+        "listenToEvents",
+        "GET",
+        "/events",
+        "What happens, as it happens, as server-sent events",
+        "text/event-stream",
+        query=(_text("session", 257, "only what concerns this session key"),),
+        headers=(_text("Last-Event-ID", 255, "the id of the last event that was seen"),),
+        codes=("invalid_request", "invalid_session_key", "too_many_listeners"),
     ),
 )

@@ -14,7 +14,8 @@ class Pace(NamedTuple):
     ``head`` and ``body``: the longest that a client may take to send them. ``hand_over``: how long
     the answer of a revoked turn waits for the turn's terminal entry, should the disk hang.
     ``reading``: how long a request that only reads files waits for them. ``ending``: how long the
-    answer to a release waits for the code of the released turn to end.
+    answer to a release waits for the code of the released turn to end. ``slow``: how long a
+    listener to events may take for what it is sent.
     """
 
     headers: float = 10.0
@@ -25,3 +26,4 @@ class Pace(NamedTuple):
     hand_over: float = 5.0
     reading: float = 30.0
     ending: float = 0.5
+    slow: float = 30.0

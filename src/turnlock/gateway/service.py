@@ -17,6 +17,7 @@ from ..store import Store
 from ..turns.aio import on_worker
 from .agents import Agent
 from .answering import SessionWork, answer_alone, answer_in_session
+from .broadcast import Broadcast
 from .chat import ChatRequest
 from .conversation import Repetition
 from .errors import Explainer, Refusal, ShuttingDown, shutting_down, too_many
@@ -71,12 +72,23 @@ class Gateway:
         self.clock = clock or SystemClock()
         self.is_stopping = False
         self.started = self.clock.wall()
+        self.listeners = 0
         self.store = store
         self.reading = Reading(self.pace.reading)
         self._explain = Explainer(config.limits, lambda text: redact(text, known_secrets))
         self.exchanges = Exchanges()
         self._lost: deque[str] = deque(maxlen=_LOST_MAX)
-        self._unsubscribe = store.subscribe(self.exchanges.on_event)
+        self.broadcast = Broadcast(self.clock)
+        self._began = self.clock.monotonic()
+        self._unsubscribe = (
+            store.subscribe(self.exchanges.on_event),
+            store.subscribe(self.broadcast.on_event),
+        )
+
+    @property
+    def uptime(self) -> float:
+        """Seconds."""
+        return self.clock.monotonic() - self._began
 
     # Requests
 
@@ -159,7 +171,9 @@ class Gateway:
         done, _ = await asyncio.wait((closed,), timeout=_CLOSE_MAX)
         if not done or not await self.exchanges.ended(_CLOSE_MAX):
             logger.error("some turns could not be ended: the next start will mark them")
-        self._unsubscribe()
+        for unsubscribe in self._unsubscribe:
+            unsubscribe()
+        self.broadcast.close()
 
 
 async def _unless(event: asyncio.Event, wait: Coroutine[Any, Any, bool]) -> bool:

@@ -21,7 +21,7 @@ from .errors import Refusal
 from .exchange import Exchange, Phase, Reply
 from .pace import Pace
 
-_STREAM = {
+STREAM = {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-cache, no-transform",
     "x-accel-buffering": "no",
@@ -79,7 +79,7 @@ class Answer:
         await response(scope, receive, send)
 
     async def _events(self, first: str, send: Send) -> None:
-        headers = [(k.encode(), v.encode()) for k, v in (_STREAM | self._headers()).items()]
+        headers = [(k.encode(), v.encode()) for k, v in (STREAM | self._headers()).items()]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await _body(send, self._paper.opening())
         piece: str | None = first
