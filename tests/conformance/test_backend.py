@@ -150,6 +150,14 @@ def test_known_ids_are_found_wherever_they_stand(backend: Backend[Any]) -> None:
     assert backend.known_ids(lease, {"2", "4"}) == {"2"}
 
 
+def test_many_known_ids_are_found_as_few_are(backend: Backend[Any]) -> None:
+    lease = taken(backend)
+    there = {str(number) for number in range(50)}
+    append(backend, lease, *map(line, sorted(there)), line('"id":"x1"'))
+    asked = there | {f"x{number}" for number in range(50)}
+    assert backend.known_ids(lease, asked) == there
+
+
 def test_an_id_inside_of_a_text_is_no_known_id(backend: Backend[Any]) -> None:
     lease = taken(backend)
     append(backend, lease, encode({"type": "x", "id": "1", "epoch": 1, "text": "wanted"}))
