@@ -1,4 +1,4 @@
-"""Write the reference from the code: docs/reference/api.md, commands.md, and tables in cli.md.
+"""Write the reference from the code: api.md and commands.md, and tables in cli.md and http.md.
 
     python scripts/reference.py           # writes what is out of date
     python scripts/reference.py --check   # only says so, with exit code 1
@@ -23,6 +23,8 @@ from turnlock import backends, events, testing
 from turnlock.cli import exits
 from turnlock.cli.commands import COMMANDS, cli
 from turnlock.doctor.findings import KINDS
+from turnlock.gateway.errors import CODES
+from turnlock.gateway.operations import OPERATIONS
 from turnlock.store import SessionStatus
 from turnlock.transcript.jsonl import Line
 from turnlock.transcript.tail import Tail, TurnSeen
@@ -47,11 +49,11 @@ def main() -> int:
 
 def pages() -> dict[Path, str]:
     """Every page that is written here, as it has to be."""
-    cli_page = REFERENCE / "cli.md"
+    filled = {path: path.read_text() for path in (REFERENCE / "cli.md", REFERENCE / "http.md")}
     return {
         REFERENCE / "api.md": _text(api_page()),
         REFERENCE / "commands.md": _text(commands_page()),
-        cli_page: _REGION.sub(_filled, cli_page.read_text()),
+        **{path: _REGION.sub(_filled, text) for path, text in filled.items()},
     }
 
 
@@ -88,7 +90,27 @@ def findings() -> Iterator[str]:
         yield f"| `{name}` | {kind.severity} | {kind.meaning} | {fixed} |"
 
 
-REGIONS: dict[str, Callable[[], Iterator[str]]] = {"exit-codes": exit_codes, "findings": findings}
+def routes() -> Iterator[str]:
+    yield "| route | parameters | |"
+    yield "| --- | --- | --- |"
+    for one in OPERATIONS:
+        names = ", ".join(f"`{parameter.name}`" for parameter in (*one.query, *one.headers))
+        yield f"| `{one.method} {one.path}` | {names} | {_cell(one.summary)} |"
+
+
+def codes() -> Iterator[str]:
+    yield "| `error.code` | status | |"
+    yield "| --- | --- | --- |"
+    for name, code in CODES.items():
+        yield f"| `{name}` | {code.status} | {_cell(code.meaning)} |"
+
+
+REGIONS: dict[str, Callable[[], Iterator[str]]] = {
+    "exit-codes": exit_codes,
+    "findings": findings,
+    "routes": routes,
+    "codes": codes,
+}
 
 
 # Commands

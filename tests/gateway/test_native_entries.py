@@ -140,7 +140,7 @@ BODIES: list[object] = [
     {"entries": None},
     {"entries": []},
     {"entries": {}},
-    {"entries": [HELLO] * 10_001},
+    {"entries": [HELLO] * 1001},
     {"entries": [HELLO], "wait": 5},
 ]
 

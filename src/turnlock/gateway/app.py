@@ -15,6 +15,7 @@ from . import compatible
 from .access import Access
 from .errors import ClientLeft, Refusal
 from .native.call import Call
+from .native.description import describe
 from .native.entries import append_entries
 from .native.events import listen
 from .native.locks import list_locks
@@ -29,6 +30,7 @@ Handler = Callable[[Call], Awaitable[ASGIApp]]
 
 HANDLERS: Mapping[str, Handler] = {
     "health": compatible.health,
+    "describe": describe,
     "listModels": compatible.models,
     "getModel": compatible.model,
     "createChatCompletion": compatible.chat,

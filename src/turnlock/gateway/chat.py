@@ -13,7 +13,7 @@ from .errors import Refusal, bad_request
 
 Message = dict[str, Any]
 
-_ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 _INSTRUCTIONS = frozenset({"system", "developer"})
 _UNSUPPORTED = ("tools", "functions", "audio")
 _MESSAGES_MAX = 100_000
@@ -150,9 +150,9 @@ def _missing(name: str) -> str:
 
 def _said(place: int, message: object) -> Said:
     role = message.get("role") if isinstance(message, dict) else None
-    if not isinstance(message, dict) or not isinstance(role, str) or role not in _ROLES:
+    if not isinstance(message, dict) or not isinstance(role, str) or role not in ROLES:
         raise bad_request(
-            f"message {place} has to be an object with one of these roles: {', '.join(_ROLES)}",
+            f"message {place} has to be an object with one of these roles: {', '.join(ROLES)}",
             param=f"messages[{place}]",
         )
     return Said(place, role, message.get("content"))

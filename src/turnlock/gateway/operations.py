@@ -12,12 +12,27 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
+from ..session import PART_LENGTH_MAX
 from .access import HEALTH
 from .errors import Refusal, bad_request
 
 Schema = Mapping[str, Any]
 
+EVENTS = "text/event-stream"
+# Of every operation: what is judged before it is looked at.
+COMMON = (
+    "invalid_request",
+    "invalid_token",
+    "origin_not_allowed",
+    "method_not_allowed",
+    "unknown_host",
+    "headers_too_large",
+    "internal_error",
+)
 _NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{0,20})?([eE][+-]?[0-9]{1,3})?", re.ASCII)
+# A part of a session key.
+PART = f"[A-Za-z0-9][A-Za-z0-9._:@+=-]{{0,{PART_LENGTH_MAX - 1}}}"
+KEY_LENGTH_MAX = 2 * PART_LENGTH_MAX + 1
 _SHOWN_MAX = 100
 _FIELDS_MAX = 20
 # Lines of a page, unless the request says so.
@@ -68,6 +83,16 @@ class Operation(NamedTuple):
     codes: tuple[str, ...] = ()
 
     @property
+    def is_open(self) -> bool:
+        """Whether it wants no token."""
+        return self.path == HEALTH
+
+    @property
+    def streams(self) -> bool:
+        """Whether its answer may be a stream of events."""
+        return self.answer == EVENTS or self.body == "ChatRequest"
+
+    @property
     def is_native(self) -> bool:
         """Whether unknown parameters are refused: clients of OpenAI's routes send any."""
         return not self.path.startswith(("/v1/", HEALTH))
@@ -116,6 +141,14 @@ def _text(name: str, most: int, meaning: str) -> Parameter:
     return Parameter(name, {"type": "string", "minLength": 1, "maxLength": most}, meaning)
 
 
+def _key(name: str, meaning: str) -> Parameter:
+    """Checked by its handler, which says what is wrong with it."""
+    made = _text(name, KEY_LENGTH_MAX, meaning)
+    return made._replace(schema={**made.schema, "pattern": f"^{PART}/{PART}$"})
+
+
+_WORDS: Schema = {"type": "string", "minLength": 1}
+_IDEMPOTENCY = _text("Idempotency-Key", 255, "makes a request that is sent again the same one")
 _SESSION = "/sessions/{agent}/{name}"
 _BODY = ("body_timeout", "body_too_large", "unsupported_media_type")
 # What may become of a turn on a session, with a model or without.
@@ -131,10 +164,11 @@ _TURN = (
     "turn_limit",
     "hold_limit",
 )
-_READING = ("invalid_request", "storage_error", "too_many_reads")
+_READING = ("storage_error", "too_many_reads")
 
 OPERATIONS = (
     Operation("health", "GET", HEALTH, "Whether the gateway takes in new work", "Health"),
+    Operation("describe", "GET", "/openapi.json", "What is here, for programs", "Document"),
     Operation("listModels", "GET", "/v1/models", "The agents, as models", "ModelList"),
     Operation(
         "getModel",
@@ -151,8 +185,12 @@ OPERATIONS = (
         "A message to an agent, and its reply: one turn on a session, if one is named",
         "ChatCompletion",
         body="ChatRequest",
+        headers=(
+            Parameter("X-Turnlock-Session", _WORDS, "the session: its key, or any text as a name"),
+            Parameter("x-openclaw-session-key", _WORDS, "the same, by OpenClaw's name for it"),
+            _IDEMPOTENCY,
+        ),
         codes=(
-            "invalid_request",
             "unsupported_parameter",
             "model_not_found",
             *_BODY,
@@ -168,7 +206,7 @@ OPERATIONS = (
         "The sessions, page by page",
         "Sessions",
         query=(
-            _text("after", 257, "the session key behind which the page begins: the last `next`"),
+            _key("after", "the session key behind which the page begins: the last `next`"),
             _limit(),
         ),
         codes=("invalid_session_key", *_READING),
@@ -201,13 +239,12 @@ OPERATIONS = (
         "Release",
         body="ReleaseRequest",
         codes=(
-            "invalid_request",
             "invalid_session_key",
             *_BODY,
             "turn_changed",
             "cannot_be_fenced",
             "not_fenced",
-            *_READING[1:],
+            *_READING,
         ),
     ),
     Operation(
@@ -223,8 +260,9 @@ OPERATIONS = (
                 "seconds to wait for a busy session; `limits.wait` unless given",
             ),
         ),
+        headers=(_IDEMPOTENCY,),
         body="AppendRequest",
-        codes=("invalid_request", "invalid_session_key", *_BODY, *_TURN),
+        codes=("invalid_session_key", *_BODY, *_TURN),
     ),
     Operation(
         "listLocks",
@@ -240,16 +278,15 @@ OPERATIONS = (
         "/statistics",
         "Counters of the store and of the gateway, and how old what hangs is",
         "Statistics",
-        codes=("invalid_request",),
     ),
     Operation(
         "listenToEvents",
         "GET",
         "/events",
         "What happens, as it happens, as server-sent events",
-        "text/event-stream",
-        query=(_text("session", 257, "only what concerns this session key"),),
+        EVENTS,
+        query=(_key("session", "only what concerns this session key"),),
         headers=(_text("Last-Event-ID", 255, "the id of the last event that was seen"),),
-        codes=("invalid_request", "invalid_session_key", "too_many_listeners"),
+        codes=("invalid_session_key", "too_many_listeners"),
     ),
 )

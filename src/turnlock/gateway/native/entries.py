@@ -29,7 +29,7 @@ from ..service import Where
 from ..sse import client_watched, headers_of
 from .call import Call, answer
 
-_ENTRIES_MAX = 10_000
+ENTRIES_MAX = 1000
 
 
 class AppendedEntry(NamedTuple):
@@ -99,10 +99,11 @@ async def _append(
         ids = await turn.append(*entries)
         exchange.phase = Phase.FINISHING
         epoch = int(turn.epoch)
-    made = [
-        AppendedEntry(one, there.get(one, epoch), one in there or one in ids[:place])
-        for place, one in enumerate(ids)
-    ]
+    seen = set(there)
+    made = []
+    for one in ids:
+        made.append(AppendedEntry(one, there.get(one, epoch), one in seen))
+        seen.add(one)
     return Appended(session, exchange.identity, tuple(made))
 
 
@@ -118,8 +119,8 @@ def _epochs(store: Store, session: str, ids: set[str]) -> dict[str, int | None]:
 def _entries(body: dict[str, Any], session: SessionKey, key: str | None) -> list[Entry]:
     """The request's entries, with ids if it has a key. Raises `Refusal`."""
     entries = body.get("entries")
-    if not isinstance(entries, list) or not 0 < len(entries) <= _ENTRIES_MAX:
-        text = f"'entries' has to be a list of 1 to {_ENTRIES_MAX} entries"
+    if not isinstance(entries, list) or not 0 < len(entries) <= ENTRIES_MAX:
+        text = f"'entries' has to be a list of 1 to {ENTRIES_MAX} entries"
         raise bad_request(text, param="entries")
     checked = [_checked(entry, place) for place, entry in enumerate(entries)]
     if key is None:

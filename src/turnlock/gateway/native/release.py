@@ -22,7 +22,7 @@ from ...turns.aio import call_on_loop
 from ..errors import Refusal, bad_request
 from .call import Call, answer
 
-_TURN_ID_MAX = 200
+TURN_ID_MAX = 200
 # Successors may have written by the time that the transcript is looked at.
 _TURNS_SEARCHED = 16
 # The reason that the marker gets; other ones say that something else ended the turn.
@@ -84,9 +84,9 @@ def _wish(body: Mapping[str, Any]) -> Wish:
         text = "'turn_id' is missing: name the turn that is to lose the session, see GET /locks"
         raise bad_request(text, param="turn_id")
     turn_id, reason = body["turn_id"], body.get("reason", REASONS[0])
-    is_text = isinstance(turn_id, str) and 0 < len(turn_id) <= _TURN_ID_MAX
+    is_text = isinstance(turn_id, str) and 0 < len(turn_id) <= TURN_ID_MAX
     if turn_id is not None and not is_text:
-        text = f"'turn_id' has to be text of 1 to {_TURN_ID_MAX} characters, or null"
+        text = f"'turn_id' has to be text of 1 to {TURN_ID_MAX} characters, or null"
         raise bad_request(text, param="turn_id")
     if reason not in REASONS:
         raise bad_request(f"'reason' has to be {REASONS[0]!r}", param="reason")
