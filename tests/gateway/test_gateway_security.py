@@ -13,7 +13,7 @@ import pytest
 from turnlock.gateway.access import host_of
 
 from .raw import chat, exchange, get, line, post, request
-from .serving import Scripted, Served, echo, run, served
+from .serving import QUICK, Scripted, Served, echo, run, served
 
 ROUTES = [
     ("GET", "/v1/models"),
@@ -231,7 +231,10 @@ def test_a_request_that_cannot_be_meant_is_refused(gateway: Served, changes: Any
 
 def test_a_big_body_is_refused_however_it_says_its_size(tmp_path: Path) -> None:
     async def test() -> None:
-        async with echoing(tmp_path, "max_body_bytes = 2048") as gateway:
+        # A client that still sends a while after its answer is cut, and 50 MB take their time.
+        pace = QUICK._replace(head=10.0)
+        small = "max_body_bytes = 2048"
+        async with served(tmp_path, Scripted(echo), gateway=small, pace=pace) as gateway:
             big = chat("x" * 5000)
             announced = await post(gateway, big)
             assert (announced.status, announced.error()["code"]) == (413, "body_too_large")
