@@ -412,6 +412,10 @@ def test_what_lies_in_the_way_is_an_error_and_nothing_waits_for_it(tmp_path: Pat
                 answer = await get(gateway, transcript(name))
                 assert (answer.status, answer.error()["code"]) == (503, "storage_error")
                 assert b"secret" not in answer.body
+            (gateway.state / "agents/file").mkdir()
+            (gateway.state / "agents/file/sessions").write_text("a file, and no directory")
+            for target in ("/sessions/file/a", "/sessions/file/a/transcript"):
+                assert (await get(gateway, target)).error()["code"] == "storage_error"
             listed = (await page(gateway, "/sessions"))["sessions"]
             assert [one["session"] for one in listed] == ["main/fine"]
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from .agents import Agent
 from .body import read_object
 from .chat import ChatRequest, parse_chat
 from .completion import Paper
 from .conversation import repetition, session_of
-from .native.call import Call
+from .native.call import Call, answer
 from .service import Gateway, Where
 from .sse import Answer
 
@@ -20,20 +20,19 @@ _SESSION_HEADERS = ("x-turnlock-session", "x-openclaw-session-key")
 
 async def health(call: Call) -> Response:
     if call.gateway.is_stopping:
-        headers = {"connection": "close"}
-        return JSONResponse({"status": "draining", "ready": False}, 503, headers)
-    return JSONResponse({"status": "ok", "ready": True})
+        return answer({"status": "draining", "ready": False}, 503, connection="close")
+    return answer({"status": "ok", "ready": True})
 
 
 async def models(call: Call) -> Response:
     gateway = call.gateway
     listed = [_described(agent, gateway) for agent in gateway.agents.values()]
-    return JSONResponse({"object": "list", "data": listed})
+    return answer({"object": "list", "data": listed})
 
 
 async def model(call: Call) -> Response:
     agent = call.gateway.agent(call.request.path_params["model"])
-    return JSONResponse(_described(agent, call.gateway))
+    return answer(_described(agent, call.gateway))
 
 
 async def chat(call: Call) -> Answer:

@@ -36,7 +36,7 @@ class Reading:
         except TimeoutError:
             text = f"the storage did not answer in {self._patience:g} s"
             raise storage_error(text) from None
-        except (StoreError, LockPathError, TranscriptError) as error:
+        except (StoreError, LockPathError, TranscriptError, OSError) as error:
             raise storage_error(str(error)) from error
 
     def _on_done(self, future: asyncio.Future[T]) -> None:

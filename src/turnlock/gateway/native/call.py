@@ -69,12 +69,13 @@ class Call(NamedTuple):
         return found
 
 
-def answer(value: object) -> Response:
-    return json_answer(to_json(value))
+def answer(value: object, status: int = 200, **headers: str) -> Response:
+    return json_answer(to_json(value), status, **headers)
 
 
-def json_answer(text: str) -> Response:
-    return Response(text, headers={"cache-control": "no-store"}, media_type="application/json")
+def json_answer(text: str, status: int = 200, **headers: str) -> Response:
+    headers = {"cache-control": "no-store", **headers}
+    return Response(text, status, headers, media_type="application/json")
 
 
 def _decoded(sent: Mapping[str, str], part: str) -> str:

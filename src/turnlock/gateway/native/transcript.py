@@ -66,7 +66,7 @@ class _Page:
         return f'{{"entries":[{entries}],"damaged":{damaged},"next":{place},"more":{more}}}'
 
     def _add(self, line: Line) -> None:
-        if line.entry is not None and line.entry.get("type") == "session":
+        if line.offset == 0 and line.entry is not None and line.entry.get("type") == "session":
             return
         self._lines += 1
         self._bytes += line.size
