@@ -276,10 +276,7 @@ def test_the_gateway_tells_what_only_it_knows(hung: Hung) -> None:
     assert "  waiting  2" in shown
     assert "  phase    model" in shown
     assert hung.run("release", "main/a", "--yes").code == 0
-    assert sorted(one.reply() for one in waiting) == [
-        "practice reply 2 to: b",
-        "practice reply 3 to: c",
-    ]
+    assert [one.reply().rpartition(": ")[2] for one in waiting] == ["b", "c"]
 
 
 def test_a_hung_turn_is_released_and_the_next_message_answered(hung: Hung) -> None:
