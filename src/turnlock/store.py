@@ -18,7 +18,13 @@ from .limits import DEFAULT_MAX_HOLD, DEFAULT_WAIT, Limits
 from .session import SessionKey, parse_key
 from .transcript.entries import Entry
 from .transcript.jsonl import Line
-from .turns.revoking import REVOKER_MAX_HOLD, report_reclaimed, revoke, settle_and_release
+from .turns.revoking import (
+    REVOKER_MAX_HOLD,
+    report_reclaimed,
+    revoke,
+    revoke_all,
+    settle_and_release,
+)
 from .turns.runtime import Runtime, Statistics, Zombie
 from .turns.sync import OpenTurn, Turn
 from .turns.taking import Wanted, wanted
@@ -204,6 +210,10 @@ class Store:
         """Call ``subscriber`` with every event of this store; returns what ends that."""
         return self._runtime.events.subscribe(subscriber)
 
+    def keep_secret(self, *values: str) -> None:
+        """Keep further values out of error markers and logs, from now on."""
+        self._runtime.secrets += values
+
     # Life
 
     def close(self) -> None:
@@ -211,8 +221,7 @@ class Store:
         if self._closed:
             return
         self._closed = True
-        for lease in self._runtime.leases():
-            revoke(self._runtime, lease, "cancelled")
+        revoke_all(self._runtime, "cancelled")
 
     def __enter__(self) -> Store:
         return self

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from ..clock import Clock, SystemClock
 from ..config import Config
+from ..models import Model
 from ..redaction import redact
 from ..session import SessionKey
 from ..store import Store
@@ -64,7 +65,8 @@ class Gateway:
         self.clock = clock or SystemClock()
         self.is_stopping = False
         self._store = store
-        self._explain = Explainer(config.limits, lambda text: redact(text, known_secrets))
+        self._secrets = frozenset(known_secrets)
+        self._explain = self._explainer()
         self._exchanges = Exchanges()
         self._lost: deque[str] = deque(maxlen=_LOST_MAX)
         self._unsubscribe = store.subscribe(self._exchanges.on_event)
@@ -86,19 +88,16 @@ class Gateway:
         if where.session is None:
             messages = request.alone()
             exchange = self._exchange(None)
-            return self._start(
-                exchange, answer_alone(agent, messages, exchange, self.config.limits)
-            )
+            work = answer_alone(agent, messages, exchange, self.config.limits)
+            return self._start(exchange, work, agent)
         new = request.in_session()
-        work = SessionWork(where.session, agent, new, where.repeated, self._lost)
+        wanted = SessionWork(where.session, agent, new, where.repeated, self._lost)
         most = self.config.gateway.max_waiting
         if self._exchanges.waiting >= most:
             raise queue_full(most)
         exchange = self._exchange(str(where.session))
-        return self._start(
-            exchange,
-            answer_in_session(work, exchange, self._store, self.config.limits, self.clock),
-        )
+        work = answer_in_session(wanted, exchange, self._store, self.config.limits, self.clock)
+        return self._start(exchange, work, agent)
 
     def _exchange(self, session: str | None) -> Exchange:
         return Exchange(
@@ -109,9 +108,36 @@ class Gateway:
             on_lost=self._lost.append,
         )
 
-    def _start(self, exchange: Exchange, work: Coroutine[Any, Any, Reply]) -> Exchange:
-        self._exchanges.start(exchange, work)
+    def _start(
+        self, exchange: Exchange, work: Coroutine[Any, Any, Reply], agent: Agent
+    ) -> Exchange:
+        self._exchanges.start(exchange, work, agent.model)
         return exchange
+
+    # Another configuration
+
+    def reconfigure(self, config: Config, agents: Mapping[str, Agent]) -> None:
+        """Take these for whatever begins from now on; turns that run or wait keep theirs.
+
+        ``host``, ``port``, ``allowed_hosts`` and ``allowed_origins`` are the application's, and
+        stay.
+        """
+        self.config = config
+        self.agents = agents
+        self._store.limits = config.limits
+        self._explain = self._explainer()
+
+    def keep_secret(self, *values: str) -> None:
+        """Take further values out of what clients, logs and markers get."""
+        self._secrets |= frozenset(values)
+        self._store.keep_secret(*values)
+
+    async def until_unused(self, model: Model) -> None:
+        """Wait until no turn or call uses a model, one that ignores its cancellation either."""
+        await self._exchanges.until_unused(model)
+
+    def _explainer(self) -> Explainer:
+        return Explainer(self.config.limits, lambda text: redact(text, self._secrets))
 
     # The end
 
