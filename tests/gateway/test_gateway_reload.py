@@ -394,7 +394,7 @@ def test_a_terminal_that_is_closed_ends_the_gateway_but_not_one_under_nohup(
             url = json.loads((state / "gateway.json").read_text())["url"]
             async with Served(url, state).client() as client:
                 while [one.id async for one in client.models.list()] != ["other"]:
-                    await asyncio.sleep(0.01)
+                    pass
             process.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(process.wait, 20) == 0
         assert not (state / "gateway.json").exists()
