@@ -21,7 +21,9 @@ def command(
 ) -> None:
     """Serve agents over HTTP, one turn at a time for each session.
 
-    Prints its URL, one line, on stdout; logs go to stderr.
+    Prints its URL, one line, on stdout; logs go to stderr. SIGTERM lets turns end before it ends;
+    SIGHUP reads the configuration again. One gateway serves one state directory: a second one
+    exits with 75, and names the first with its condition.
     """
     with extra_installed():
         from ..gateway import run
