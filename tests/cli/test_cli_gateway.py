@@ -20,7 +20,9 @@ from tests.cli.running import Done, line_of, run, running
 from tests.doctor.planting import bytes_of, claim_of, everything, facts, gone_pid, lock, make_unread
 from tests.gateway.serving import Served, config_file, failure, process
 from tests.helpers import Child, child, eventually, holder
-from turnlock.doctor.live import Condition, gateway_of
+from turnlock.doctor.condition import Condition, Stage
+from turnlock.doctor.live import gateway_of, refuse_second
+from turnlock.gateway.owning import own
 
 pytestmark = pytest.mark.processes
 
@@ -286,6 +288,29 @@ def test_a_second_gateway_is_refused_and_changes_nothing(hung: Hung, stopped: bo
     remedy = "kill -CONT" if stopped else "end it first: kill"
     assert f"{remedy} {hung.process.pid}" in line
     assert bytes_of(hung.state) == before
+
+
+def test_what_is_refused_at_once_is_refused_by_the_lock_as_well(
+    hung: Hung, run_here: RunHere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The early look only saves the time to load a gateway; two may pass it together."""
+    monkeypatch.setattr("turnlock.cli.gateway.refuse_second", lambda root, patience: None)
+    done = run_here("gateway", "--port", "0")
+    assert (done.code, f"the gateway there, process {hung.process.pid}" in done.err) == (75, True)
+
+
+@pytest.mark.parametrize("condition", ["closed", "free"])
+def test_in_doubt_the_early_look_says_nothing(state: Path, condition: str) -> None:
+    state.mkdir()
+    with listening() as url:
+        pass
+    owned = own(str(state))
+    owned.say(Stage.SERVING, url)
+    if condition == "free":
+        owned.close()
+        (state / "gateway.json").write_text(json.dumps({"pid": os.getpid(), "url": url}))
+    refuse_second(str(state), 0.3)
+    owned.close()
 
 
 def test_the_next_gateway_follows_a_wedged_one_at_once_when_that_is_killed(hung: Hung) -> None:

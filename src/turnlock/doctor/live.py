@@ -109,7 +109,7 @@ class Gateway(NamedTuple):
 
     ``pid`` is None when it cannot be told; ``state``: of the process, ``T (stopped)`` for example.
     ``claims_as``: the pid in its claims, which differs in another pid namespace. ``heir``: the
-    process that keeps the lock of one that is gone.
+    process that keeps the lock of one that is gone. ``has_lock``: whether the directory is its.
     """
 
     root: str
@@ -120,6 +120,7 @@ class Gateway(NamedTuple):
     claims_as: int | None = None
     host: str | None = None
     heir: int | None = None
+    has_lock: bool = False
 
     @property
     def answers(self) -> bool:
@@ -225,6 +226,18 @@ def gateway_of(root: str, patience: float = _PATIENCE) -> Gateway | None:
     return None if written.is_of_a_lock else _without_lock(root, written, patience)
 
 
+def refuse_second(root: str, patience: float) -> None:
+    """Raise `AlreadyServed` for a directory that a gateway plainly has.
+
+    For who wants to start another, before it loads all that this takes. Whether it may, the lock
+    decides: in doubt this says nothing.
+    """
+    gateway = gateway_of(root, patience)
+    plain = (*SOUND, Condition.STOPPED)
+    if gateway is not None and gateway.has_lock and gateway.condition in plain:
+        raise AlreadyServed(root, gateway)
+
+
 def second_gateway(root: str, first: Gateway) -> Gateway | None:
     """A gateway without the directory's lock, of a program that takes none, beside the first."""
     from .presence import read_written
@@ -259,6 +272,7 @@ def _with_lock(root: str, owner: Owner, patience: float) -> Gateway:
         owner.claims_as,
         written.claim.host,
         owner.heir,
+        has_lock=True,
     )
 
 
