@@ -26,7 +26,7 @@ QUICK = Pace(headers=5.0, keepalive=0.1, head=0.3, body=0.3, hand_over=2.0)
 
 def run(test: Coroutine[Any, Any, None]) -> None:
     async def bounded() -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(50):
             await test
 
     asyncio.run(bounded())
