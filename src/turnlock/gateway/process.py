@@ -20,6 +20,7 @@ from .server import Stop, serve
 # Tasks that ignore their cancellation are given this long before the process leaves without them.
 _LAST_TASKS = 0.5
 _LAST_THREADS = 0.5
+_LAST_LOG = 0.5
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -88,6 +89,9 @@ def _run_to_the_end(main: Coroutine[Any, Any, None]) -> None:
         left = _cancel_all(loop)
     finally:
         loop.close()
+    if _is_log_stuck():
+        # The interpreter would wait for it at its end, and there is nobody to tell.
+        os._exit(0)
     if left or _threads_that_hold_up():
         logging.shutdown()
         sys.stdout.flush()
@@ -113,6 +117,16 @@ def _threads_that_hold_up() -> bool:
     for thread in others:
         thread.join(_LAST_THREADS / len(others))
     return any(thread.is_alive() for thread in others)
+
+
+def _is_log_stuck() -> bool:
+    """Whether a thread hangs in a write to the log: the reader of its pipe reads no more."""
+    locks = [handler.lock for handler in logging.getLogger().handlers if handler.lock is not None]
+    for lock in locks:
+        if not lock.acquire(timeout=_LAST_LOG):
+            return True
+        lock.release()
+    return False
 
 
 def _overridden(config: Config, host: str | None, port: int | None) -> Config:

@@ -85,12 +85,13 @@ async def serve(
         await web.start()
         if not await _unless_stopped(stop, on_worker(lambda: _clean_up(store))):
             return
-        opened = OpenAgents(path)
-        stack.push_async_callback(opened.close)
-        if agents is None:
+        opened = OpenAgents(path) if agents is None else None
+        if opened is not None:
+            stack.push_async_callback(opened.close)
             if not await _unless_stopped(stop, opened.load(config, keys)):
                 return
             agents = opened.agents
+        assert agents is not None
         gateway = Gateway(config, store, agents, known_secrets=known, pace=pace)
         # On the way out turns end first, so that their clients can still be told.
         stack.push_async_callback(gateway.close)
@@ -100,9 +101,7 @@ async def serve(
         with present(state_dir, url):
             announce(url)
             tell(Stage.SERVING)
-            reloader = Reloader(
-                gateway, None if agents is not opened.agents else opened, path, tell
-            )
+            reloader = Reloader(gateway, opened, path, tell)
             async with reloader.at_wish(reload, stop):
                 await web.until(stop.wished)
             tell(Stage.DRAINING)
@@ -116,10 +115,14 @@ async def _unless_stopped(stop: Stop, work: Awaitable[None]) -> bool:
     """Wait for a step of the start; False, and without it, when a stop is wished meanwhile."""
     working = asyncio.ensure_future(work)
     wished = asyncio.ensure_future(stop.wished.wait())
-    await asyncio.wait((working, wished), return_when=asyncio.FIRST_COMPLETED)
-    wished.cancel()
-    if not working.done():
+    try:
+        await asyncio.wait((working, wished), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        wished.cancel()
         working.cancel()
+    # A step that was cancelled closes what it has made by now, before anything else is closed.
+    await asyncio.wait((working,))
+    if working.cancelled():
         return False
     working.result()
     return not stop.wished.is_set()
