@@ -24,6 +24,7 @@ from .turns.revoking import (
     REVOKER_MAX_HOLD,
     report_reclaimed,
     revoke,
+    revoke_all,
     settle_and_release,
     was_revoked,
 )
@@ -267,6 +268,10 @@ class Store:
         """Call ``subscriber`` with every event of this store; returns what ends that."""
         return self._runtime.events.subscribe(subscriber)
 
+    def keep_secret(self, *values: str) -> None:
+        """Keep further values out of error markers and logs, from now on."""
+        self._runtime.secrets += values
+
     # Life
 
     def close(self) -> None:
@@ -274,8 +279,7 @@ class Store:
         if self._closed:
             return
         self._closed = True
-        for lease in self._runtime.leases():
-            revoke(self._runtime, lease, "cancelled")
+        revoke_all(self._runtime, "cancelled")
 
     def __enter__(self) -> Store:
         return self

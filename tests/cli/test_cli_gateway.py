@@ -18,11 +18,13 @@ import pytest
 
 import turnlock
 from tests.cli.conftest import RunHere
-from tests.cli.running import Done, marker, run
+from tests.cli.running import Done, line_of, marker, run, running
 from tests.doctor.planting import bytes_of, claim_of, everything, facts, gone_pid, lock, make_unread
 from tests.gateway.serving import Served, ask, config_file, failure, process
 from tests.helpers import Child, child, eventually, holder
-from turnlock.doctor.live import Condition, Refused, gateway_of
+from turnlock.doctor.condition import Condition, Stage
+from turnlock.doctor.live import Refused, gateway_of, refuse_second
+from turnlock.gateway.owning import own
 from turnlock.session import SessionKey
 
 pytestmark = pytest.mark.processes
@@ -347,11 +349,82 @@ def test_what_a_stopped_gateway_holds_is_not_taken_behind_its_back(hung: Hung) -
     assert hung.ended.wait(10)
 
 
-def test_who_does_not_know_of_the_gateway_would_take_it(hung: Hung) -> None:
+def test_that_somebody_removed_its_files_hides_no_gateway(hung: Hung) -> None:
     hung.process.stop()
     (hung.state / "gateway.json").unlink()
-    assert hung.run("release", "main/a", "--yes").code == 0
+    (hung.state / "gateway.lock").unlink()
+    done = hung.run("release", "main/a", "--yes", "--json")
+    error = done.object["error"]
+    assert (done.code, error["condition"], error["pid"]) == (69, "stopped", hung.process.pid)
+
+
+def test_who_does_not_know_of_the_gateway_would_take_it(
+    hung: Hung, run_here: RunHere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hung.process.stop()
+    monkeypatch.setattr("turnlock.cli.release.gateway_of", lambda root: None)
+    assert run_here("release", "main/a", "--yes").code == 0
     assert [marker["reason"] for marker in hung.gateway.markers()] == ["operator"]
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_second_gateway_is_refused_and_changes_nothing(hung: Hung, stopped: bool) -> None:
+    if stopped:
+        hung.process.stop()
+    before = bytes_of(hung.state)
+    # Not with a port that is in use: that is no reason yet, and would be a worse one.
+    port = hung.gateway.url.rpartition(":")[2]
+    done = hung.run("gateway", "--port", port)
+    assert (done.code, done.out) == (75, "")
+    (line,) = done.err.splitlines()
+    named = f"process {hung.process.pid} at {hung.gateway.url}"
+    assert f"is served already: the gateway there, {named}" in line
+    remedy = "kill -CONT" if stopped else "end it first: kill"
+    assert f"{remedy} {hung.process.pid}" in line
+    assert bytes_of(hung.state) == before
+
+
+def test_what_is_refused_at_once_is_refused_by_the_lock_as_well(
+    hung: Hung, run_here: RunHere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The early look only saves the time to load a gateway; two may pass it together."""
+    monkeypatch.setattr("turnlock.cli.gateway.refuse_second", lambda root, patience: None)
+    done = run_here("gateway", "--port", "0")
+    assert (done.code, f"the gateway there, process {hung.process.pid}" in done.err) == (75, True)
+
+
+@pytest.mark.parametrize("condition", ["closed", "free"])
+def test_in_doubt_the_early_look_says_nothing(state: Path, condition: str) -> None:
+    state.mkdir()
+    with listening() as url:
+        pass
+    owned = own(str(state))
+    owned.say(Stage.SERVING, url)
+    if condition == "free":
+        owned.close()
+        (state / "gateway.json").write_text(json.dumps({"pid": os.getpid(), "url": url}))
+    refuse_second(str(state), 0.3)
+    owned.close()
+
+
+def test_the_next_gateway_follows_a_wedged_one_at_once_when_that_is_killed(hung: Hung) -> None:
+    hung.process.stop()
+    hung.process.process.kill()
+    with running(hung.state, "gateway", "--port", "0") as second:
+        assert line_of(second).startswith("http://")
+        (one,) = hung.gateway.markers()
+        assert one["reason"] == "interrupted"
+
+
+def test_a_gateway_that_shuts_down_is_said_to_and_not_gone_behind(hung: Hung) -> None:
+    hung.process.process.terminate()
+    eventually(lambda: json.loads((hung.state / "gateway.lock").read_text())["stage"] == "draining")
+    done = hung.run("gateway", "--port", "0")
+    assert (done.code, "is shutting down; wait until it is gone" in done.err) == (75, True)
+    told = hung.run("release", "main/a", "--yes", "--json")
+    assert (told.code, told.object["error"]["condition"]) == (69, "draining")
+    (found,) = hung.run("doctor", "--json").object["findings"]
+    assert (found["check"], "it is draining" in found["message"]) == ("gateway-running", True)
 
 
 def test_doctor_says_that_the_gateway_is_stopped(hung: Hung) -> None:
@@ -435,6 +508,8 @@ def test_a_gateway_with_a_blocked_loop_is_told_from_a_stopped_one(tmp_path: Path
         before = bytes_of(hung.state)
         done = hung.run("release", "main/a", "--yes", "--json")
         assert (done.code, done.object["error"]["condition"]) == (69, "blocked")
+        second = hung.run("gateway", "--port", "0")
+        assert (second.code, "its event loop is blocked" in second.err) == (75, True)
         (found,) = hung.run("doctor", "--json").object["findings"]
         assert (found["check"], "is blocked" in found["message"]) == ("gateway-wedged", True)
         assert bytes_of(hung.state) == before

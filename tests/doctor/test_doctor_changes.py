@@ -35,7 +35,14 @@ OPENING = (
     b'"epoch":4}\n'
 )
 # What `wreck` plants, as far as --fix repairs it.
-REPAIRED = {"stale-lock", "torn-tail", "damaged-lines", "unfinished-turn", "stray-file"}
+REPAIRED = {
+    "stale-lock",
+    "torn-tail",
+    "damaged-lines",
+    "unfinished-turn",
+    "stray-file",
+    "gateway-gone",
+}
 
 
 def wreck(state: Path, live_pid: int) -> None:

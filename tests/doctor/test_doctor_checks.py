@@ -8,6 +8,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,8 @@ from turnlock.doctor.examination import Examination
 from turnlock.doctor.examine import examine, run_checks
 from turnlock.doctor.findings import KINDS, Finding, finding
 from turnlock.doctor.looking import CannotLook
+from turnlock.doctor.presence import remove_left
+from turnlock.gateway.owning import own
 
 
 def failing(examination: Examination) -> Iterator[Finding]:
@@ -183,17 +186,24 @@ def gateway_file(state: Path, content: object) -> None:
     (state / "gateway.json").write_text(text)
 
 
-def test_a_gateway_that_runs_is_named(state: Path) -> None:
+@contextmanager
+def healthy() -> Iterator[str]:
+    """The url of a server that answers one request."""
+
     def answer(listener: socket.socket) -> None:
         connection, _ = listener.accept()
         with connection:
             connection.recv(65536)
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
-    now = iso(SystemClock().wall())
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=answer, args=(listener,), daemon=True).start()
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_a_gateway_that_runs_is_named(state: Path) -> None:
+    now = iso(SystemClock().wall())
+    with healthy() as url:
         gateway_file(state, {"pid": os.getpid(), "url": url, "started": now})
         note = found(state)["gateway-running"]
     assert url in note.message
@@ -211,9 +221,40 @@ def test_a_gateway_whose_port_is_closed_is_broken(state: Path) -> None:
     assert not examine(str(state), fix=True).is_sound
 
 
-def test_a_gateway_that_is_gone_is_named(state: Path) -> None:
+def test_a_gateway_that_is_gone_is_named_and_what_it_left_removed(state: Path) -> None:
     gateway_file(state, {"pid": gone_pid(), "url": "http://127.0.0.1:1"})
     assert list(found(state)) == ["gateway-gone"]
+    assert found(state, fix=True)["gateway-gone"].fixed
+    assert list(state.iterdir()) == []
+
+
+def test_who_had_the_lock_and_has_it_no_more_is_gone_though_its_process_lives(state: Path) -> None:
+    """A4: a new image of the same process."""
+    said = {"pid": os.getpid(), "url": "http://127.0.0.1:1", "v": 1}
+    gateway_file(state, said)
+    (state / "gateway.lock").write_text(json.dumps(said))
+    assert [one.check for one in examine(str(state)).findings] == ["gateway-gone"] * 2
+
+
+def test_of_a_gateway_that_starts_just_now_nothing_is_removed(state: Path) -> None:
+    gateway_file(state, {"pid": gone_pid(), "url": "http://127.0.0.1:1"})
+    owned = own(str(state))
+    (one,) = examine(str(state), fix=True).findings
+    assert (one.check, one.fixed) == ("gateway-running", False)
+    assert f"as process {os.getpid()}; it is starting" in one.message
+    assert not remove_left(str(state), ["gateway.json"])
+    assert (state / "gateway.json").exists()
+    owned.close()
+
+
+def test_a_gateway_without_the_lock_beside_one_that_has_it_is_an_error(state: Path) -> None:
+    with healthy() as url, sleeper() as process:
+        gateway_file(state, {"pid": process.pid, "url": url})
+        owned = own(str(state))
+        second = found(state)["gateway-second"]
+        assert f"process {process.pid} at {url}, answers" in second.message
+        assert second.severity == "error"
+        owned.close()
 
 
 def test_a_process_that_began_later_is_another_one(state: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import openai
 
 from turnlock.config import Config, load_config
-from turnlock.gateway import Agent, Pace, Stop, serve
+from turnlock.gateway import Agent, Pace, Reload, Stop, serve
 from turnlock.models import Delta, Finished, Message, Thinking
 from turnlock.transcript.entries import MARKER, is_terminal
 
@@ -26,7 +26,7 @@ QUICK = Pace(headers=5.0, keepalive=0.1, head=0.3, body=0.3, hand_over=2.0)
 
 def run(test: Coroutine[Any, Any, None]) -> None:
     async def bounded() -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(50):
             await test
 
     asyncio.run(bounded())
@@ -94,6 +94,7 @@ async def served(
     *,
     pace: Pace = QUICK,
     instructions: str = "",
+    reload: Reload | None = None,
     **settings: str,
 ) -> AsyncIterator[Served]:
     """A gateway in this loop: with the practice model, or one agent ``main`` on ``model``."""
@@ -103,7 +104,16 @@ async def served(
     agents = None if model is None else {"main": Agent("main", model, instructions)}
     settled = config(tmp_path, **settings)
     task = asyncio.create_task(
-        serve(settled, str(state), listening.set_result, stop=made.stop, agents=agents, pace=pace)
+        serve(
+            settled,
+            str(state),
+            listening.set_result,
+            stop=made.stop,
+            reload=reload,
+            agents=agents,
+            path=str(tmp_path / "turnlock.toml"),
+            pace=pace,
+        )
     )
     await asyncio.wait((task, listening), return_when=asyncio.FIRST_COMPLETED)
     if not listening.done():

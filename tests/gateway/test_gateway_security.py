@@ -242,7 +242,7 @@ def test_a_big_body_is_refused_however_it_says_its_size(tmp_path: Path) -> None:
             chunks = b"".join(b"%x\r\n%s\r\n" % (len(c), c) for c in (big[:1000], big[1000:]))
             counted = await exchange(gateway, head + chunks + b"0\r\n\r\n")
             assert counted.status == 413
-            huge = await post(gateway, b"[" * 50_000_000)
+            huge = await post(gateway, b"[" * 1_000_000)
             assert huge.status == 413
             await fine(gateway)
 

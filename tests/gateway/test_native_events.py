@@ -21,7 +21,7 @@ from turnlock.config import load_config
 from turnlock.gateway import Agent, Gateway, Pace, create_app
 from turnlock.gateway.broadcast import Broadcast, Gap
 from turnlock.gateway.native.events import LISTENERS_MAX
-from turnlock.gateway.server import _bound, _url, _Web
+from turnlock.gateway.web import Web, bound, url_of
 
 from .raw import Line, get, line, request
 from .serving import QUICK, Scripted, Served, ask, echo, eventually, run, served
@@ -326,10 +326,10 @@ async def bare(pace: Pace = QUICK) -> AsyncIterator[tuple[Gateway, Served]]:
     async with turnlock.open_store("memory:") as store:
         agents = {"main": Agent("main", Scripted(echo), "")}
         gateway = Gateway(load_config("/dev/null"), store, agents, pace=pace)
-        with _bound("127.0.0.1", 0) as listener:
-            web = _Web(create_app(gateway, token=token), listener, pace)
+        with bound("127.0.0.1", 0) as listener:
+            web = Web(create_app(gateway, token=token), listener, pace)
             await web.start()
-            reached = Reached(_url(listener), Path("/nowhere"))
+            reached = Reached(url_of(listener), Path("/nowhere"))
             reached.given = token
             try:
                 yield gateway, reached

@@ -8,7 +8,8 @@ code     meaning
 2        the command line or its input is wrong, or the command could not look at what it was to
          report on (no such state directory, session or permission)
 69       the gateway that holds the session does not answer; nothing was changed
-75       the session is busy: another holder has it and the wait limit passed
+75       busy: another holder has the session and the wait limit passed; for ``gateway``: another
+         gateway has the state directory
 124      revoked: the session was taken from the command's turn
 126 127  ``exec``: the command could not be started; was not found
 128+n    ended by signal n: 130 for Ctrl-C, 143 for SIGTERM, 141 when the reader of stdout went away
@@ -22,7 +23,7 @@ from __future__ import annotations
 import signal
 from enum import IntEnum
 
-from ..doctor.live import GatewayUnreachable
+from ..doctor.live import AlreadyServed, GatewayUnreachable
 from ..doctor.looking import CannotLook
 from ..errors import (
     ConfigError,
@@ -61,6 +62,7 @@ class WrongInput(TurnlockError):
 # The first match counts; every other error of ours is a failed operation.
 _CODES: tuple[tuple[type[TurnlockError], ExitCode], ...] = (
     (SessionBusy, ExitCode.BUSY),
+    (AlreadyServed, ExitCode.BUSY),
     (GatewayUnreachable, ExitCode.UNAVAILABLE),
     (LeaseRevoked, ExitCode.REVOKED),
     (InvalidSessionKey, ExitCode.USAGE),

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import click
 
+from ..doctor.live import refuse_second
+from ..store import open_store
 from .options import common_options, state_directory
 from .serving import announce, extra_installed
+
+# Seconds in which a gateway that has the directory may answer, for one that is refused.
+_ASK = 0.3
 
 
 @click.command()
@@ -21,12 +26,18 @@ def command(
 ) -> None:
     """Serve agents over HTTP, one turn at a time for each session.
 
-    Prints its URL, one line, on stdout; logs go to stderr.
+    Prints its URL, one line, on stdout; logs go to stderr. SIGTERM lets turns end before it ends;
+    SIGHUP reads the configuration again. One gateway serves one state directory: a second one
+    exits with 75, and names the first with its condition.
     """
+    root = state_directory(ctx)
+    # Both before what takes long to import. Without flock there is no store, and it says so.
+    open_store(root)
+    refuse_second(root, _ASK)
     with extra_installed():
         from ..gateway import run
     run(
-        state_dir=state_directory(ctx),
+        state_dir=root,
         config_path=config_path,
         host=host,
         port=port,

@@ -66,10 +66,22 @@ KINDS: dict[str, Kind] = {
     ),
     "gateway-running": Kind("info", "a gateway serves this directory"),
     "gateway-wedged": Kind(
-        "error", "the gateway lives and does not answer: stopped, blocked, or its port is closed"
+        "error",
+        "a gateway has the directory and does not answer: stopped, blocked, its port closed, or"
+        " gone with its lock left to a child",
     ),
-    "gateway-gone": Kind("info", "gateway.json was left by a gateway that is gone"),
-    "gateway-file": Kind("info", "gateway.json cannot be read"),
+    "gateway-elsewhere": Kind(
+        "warning", "a gateway in another pid namespace serves this directory", kept=True
+    ),
+    "gateway-second": Kind(
+        "error", "a second gateway, which takes no lock on the directory, serves it as well"
+    ),
+    "gateway-gone": Kind(
+        "info", "a gateway that is gone left its files; they are removed", fixable=True
+    ),
+    "gateway-file": Kind(
+        "info", "a gateway's file cannot be read, and none runs; it is removed", fixable=True
+    ),
 }
 
 

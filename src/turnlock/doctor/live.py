@@ -4,17 +4,7 @@ A gateway knows what no lock file says: the phase of a turn, who waits, whether 
 And what it holds is its own to give up: released through it, the turn's task is cancelled, its
 client told and the marker written with what the turn was at. So a command looks for it first.
 
-``gateway.json`` names a process and a url. Then there are five conditions:
-
-=========  ====================================================================================
-condition  evidence
-=========  ====================================================================================
-answers    something spoke HTTP at its url, in time
-stopped    the process is in state T (SIGSTOP, a debugger, a frozen container)
-closed     the process lives, and its port refuses connections
-blocked    the process lives, and a connection gets no answer: its event loop does nothing
-silent     it answers, but gave no answer to this request
-=========  ====================================================================================
+Who it is, `presence` tells; the conditions that it can be in, `condition`.
 
 Its token is sent to this host alone, whatever url the file names: the two ends of a connection to
 oneself have the same address.
@@ -25,21 +15,20 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import stat
 from collections.abc import Iterator, Mapping
-from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..clock import parse_iso
 from ..errors import TurnlockError
 from ..session import SessionKey
+from .condition import PRESENCE_FILE, SOUND, WORDS, Stage
+from .condition import Condition as Condition
 
 if TYPE_CHECKING:
     from http.client import HTTPConnection
 
     from ..backends import LockRecord
+    from .presence import Owner, Written
 
-NAME = "gateway.json"
 # The wall clock may have been set between the start of the process and that of its service.
 _CLOCK_SLACK_SECONDS = 60.0
 _TOKEN_VARIABLE = "TURNLOCK_TOKEN"
@@ -48,7 +37,7 @@ _PATIENCE = 3.0
 # A release waits for the marker, which may wait for a disk.
 _RELEASE_PATIENCE = 10.0
 _BYTES_MAX = 64 * 1024 * 1024
-_FILE_BYTES_MAX = 64 * 1024
+_HEALTH_BYTES_MAX = 64 * 1024
 _UNAUTHORIZED = 401
 
 
@@ -56,29 +45,36 @@ _UNAUTHORIZED = 401
 _NO_ANSWER = (OSError, ValueError, RecursionError)
 
 
-class Condition(Enum):
-    ANSWERS = "answers"
-    STOPPED = "stopped"
-    CLOSED = "closed"
-    BLOCKED = "blocked"
-    SILENT = "silent"
+class AlreadyServed(TurnlockError):
+    """Another gateway serves this state directory, so this one did not start, and changed nothing.
 
+    Attributes: ``path`` of the directory; of the other gateway ``pid`` (None when it cannot be
+    told), ``url`` (empty before it has one), ``condition`` (``answers``, ``starting``,
+    ``draining``, ``stopped``, ``closed``, ``blocked``, ``elsewhere``, ``inherited``, ``unnamed``),
+    ``state`` of its process by the kernel, or None, and ``host``, or None.
+    """
 
-_WORDS = {
-    Condition.ANSWERS: "answers",
-    Condition.STOPPED: "is stopped",
-    Condition.CLOSED: "runs, but its port is closed",
-    Condition.BLOCKED: "runs, but does not answer: its event loop is blocked",
-    Condition.SILENT: "took the request and did not answer it",
-}
+    def __init__(self, path: str, gateway: Gateway) -> None:
+        self.path = path
+        self.pid = gateway.pid
+        self.url = gateway.url
+        self.condition = gateway.condition.value
+        self.state = gateway.state
+        self.host = gateway.host
+        is_own = gateway.pid == os.getpid()
+        self.hint = "it is of this very process: end it first" if is_own else gateway.remedy
+        super().__init__(
+            f"state directory {path!r} is served already: the gateway there,"
+            f" {gateway.description}; {self.hint}"
+        )
 
 
 class GatewayUnreachable(TurnlockError):
     """A gateway holds the session, and does not answer. Nothing was changed, unless it is
     ``silent``: then it may have released the session, or may still.
 
-    Attributes: ``session``, ``pid``, ``url`` and ``condition`` (``stopped``, ``closed``,
-    ``blocked``, ``silent``) of the gateway, ``state`` of its process by the kernel, or None.
+    Attributes: ``session``, ``pid``, ``url`` and ``condition`` (as `AlreadyServed` has them, or
+    ``silent``) of the gateway, ``state`` of its process by the kernel, or None.
     """
 
     def __init__(self, session: str, gateway: Gateway) -> None:
@@ -109,37 +105,65 @@ class Refused(TurnlockError):
 
 
 class Gateway(NamedTuple):
-    """A gateway whose process lives. ``state``: of the process, ``T (stopped)`` for example."""
+    """A gateway of which something lives.
+
+    ``pid`` is None when it cannot be told; ``state``: of the process, ``T (stopped)`` for example.
+    ``claims_as``: the pid in its claims, which differs in another pid namespace. ``heir``: the
+    process that keeps the lock of one that is gone. ``has_lock``: whether the directory is its.
+    """
 
     root: str
-    pid: int
+    pid: int | None
     url: str
     condition: Condition
     state: str | None
+    claims_as: int | None = None
+    host: str | None = None
+    heir: int | None = None
+    has_lock: bool = False
 
     @property
     def answers(self) -> bool:
         return self.condition is Condition.ANSWERS
 
     @property
+    def is_sound(self) -> bool:
+        """Whether nothing is wrong with it: it answers, or starts, or ends."""
+        return self.condition in SOUND
+
+    @property
     def description(self) -> str:
         """A clause: which process, where, and its condition."""
+        who = f"process {self.pid}" if self.pid is not None else "a process that cannot be seen"
+        host = f" on host {self.host!r}" if self.condition is Condition.ELSEWHERE else ""
         where = f" at {self.url}" if self.url else ""
-        return f"process {self.pid}{where}, {_WORDS[self.condition]}"
+        return f"{who}{host}{where}, {WORDS[self.condition]}"
 
     @property
     def remedy(self) -> str:
-        go_on = f"kill -CONT {self.pid}, or end it: kill -KILL {self.pid}"
-        if self.condition is Condition.STOPPED:
-            return f"let it go on: {go_on}"
-        if self.condition is Condition.SILENT:
-            return "look again: turnlock locks"
-        end = f"kill {self.pid} (kill -KILL {self.pid} if it stays)"
+        pid = self.pid
+        match self.condition:
+            case Condition.STOPPED:
+                return f"let it go on: kill -CONT {pid}, or end it: kill -KILL {pid}"
+            case Condition.SILENT:
+                return "look again: turnlock locks"
+            case Condition.ANSWERS:
+                return f"to start another in its place, end it first: kill {pid}"
+            case Condition.STARTING:
+                return f"wait for it, or end it: kill {pid}"
+            case Condition.DRAINING:
+                return f"wait until it is gone, or hasten it: kill {pid}"
+            case Condition.INHERITED:
+                return f"end that process: kill {self.heir}"
+        if pid is None or self.condition is Condition.ELSEWHERE:
+            return "end it where it runs, a container with this directory most likely"
+        end = f"kill {pid} (kill -KILL {pid} if it stays)"
         return f"end it: {end}; what it holds is free then, and the next gateway marks its turns"
 
     def holds(self, lock: LockRecord) -> bool:
         """Whether its process is the live holder of this lock."""
-        return lock.pid == self.pid and lock.pid_status == "alive" and not lock.stale
+        named = (self.pid, self.claims_as)
+        return lock.pid in named and lock.pid_status == "alive" and not lock.stale
 
     def locks(self) -> dict[str, Mapping[str, Any]]:
         """What it says of the locks of its directory, by their paths; {} when it says nothing."""
@@ -187,29 +211,91 @@ class Gateway(NamedTuple):
             return response.status, answer if isinstance(answer, dict) else {}
 
 
-def gateway_of(root: str) -> Gateway | None:
-    """The gateway that serves this state directory; None when none is alive. Changes nothing."""
-    # Not at the top: every command imports this module, for its error.
+def gateway_of(root: str, patience: float = _PATIENCE) -> Gateway | None:
+    """The gateway that serves this state directory; None when there is none. Changes nothing.
+
+    It is asked whether it answers, and given ``patience`` seconds for that.
+    """
+    # Not at the top: every command imports this module, for its errors.
+    from .presence import owner_of, read_written
+
+    owner = owner_of(root)
+    if owner is not None:
+        return _with_lock(root, owner, patience)
+    written = read_written(f"{root}/{PRESENCE_FILE}")
+    return None if written.is_of_a_lock else _without_lock(root, written, patience)
+
+
+def refuse_second(root: str, patience: float) -> None:
+    """Raise `AlreadyServed` for a directory that a gateway plainly has.
+
+    For who wants to start another, before it loads all that this takes. Whether it may, the lock
+    decides: in doubt this says nothing.
+    """
+    gateway = gateway_of(root, patience)
+    plain = (*SOUND, Condition.STOPPED)
+    if gateway is not None and gateway.has_lock and gateway.condition in plain:
+        raise AlreadyServed(root, gateway)
+
+
+def second_gateway(root: str, first: Gateway) -> Gateway | None:
+    """A gateway without the directory's lock, of a program that takes none, beside the first."""
+    from .presence import read_written
+
+    written = read_written(f"{root}/{PRESENCE_FILE}")
+    if written.is_of_a_lock or written.claim.pid in (first.pid, first.claims_as):
+        return None
+    found = _without_lock(root, written, _PATIENCE)
+    return found if found is not None and found.answers else None
+
+
+def _with_lock(root: str, owner: Owner, patience: float) -> Gateway:
     from ..backends.files.guard import process_state
 
-    written = _written(f"{root}/{NAME}")
-    pid, url = _pid(written), written.get("url")
-    if pid is None or not _runs_since(pid, parse_iso(written.get("started"))):
+    written = owner.written
+    pid = owner.pid if owner.is_here else None
+    state = None if pid is None else process_state(pid)
+    if owner.heir is not None:
+        condition = Condition.INHERITED
+    elif state is not None and state[:1] in "Tt":
+        condition = Condition.STOPPED
+    else:
+        condition = _said(written) or _asked(written.url, patience)
+        if not owner.is_here and condition is not Condition.ANSWERS:
+            condition = Condition.ELSEWHERE if owner.pid is not None else Condition.UNNAMED
+    return Gateway(
+        root,
+        owner.pid,
+        written.url,
+        condition,
+        state,
+        owner.claims_as,
+        written.claim.host,
+        owner.heir,
+        has_lock=True,
+    )
+
+
+def _said(written: Written) -> Condition | None:
+    """The condition that a gateway writes itself, as nobody can ask for it."""
+    if written.stage is Stage.STARTING:
+        return Condition.STARTING
+    if written.stage is Stage.DRAINING:
+        return Condition.DRAINING
+    return None if written.url else Condition.UNNAMED
+
+
+def _without_lock(root: str, written: Written, patience: float) -> Gateway | None:
+    """One that only ``gateway.json`` tells of: an older release, or another program."""
+    from ..backends.files.guard import process_state
+
+    pid = written.claim.pid
+    if pid is None or not _runs_since(pid, written.started):
         return None
     state = process_state(pid)
-    named = url if isinstance(url, str) else ""
-    return Gateway(root, pid, named, _condition(named, state), state)
-
-
-def pid_in(path: str) -> int | None:
-    """The process that a ``gateway.json`` names, alive or not; None when it names none."""
-    return _pid(_written(path))
-
-
-def _pid(written: Mapping[str, Any]) -> int | None:
-    pid = written.get("pid")
-    is_pid = isinstance(pid, int) and not isinstance(pid, bool) and 0 < pid < 2**31
-    return pid if is_pid else None
+    is_stopped = state is not None and state[:1] in "Tt"
+    condition = Condition.STOPPED if is_stopped else _asked(written.url, patience)
+    return Gateway(root, pid, written.url, condition, state, pid)
 
 
 def _runs_since(pid: int, moment: float | None) -> bool:
@@ -227,18 +313,19 @@ def _runs_since(pid: int, moment: float | None) -> bool:
         return True
 
 
-def _condition(url: str, state: str | None) -> Condition:
-    if state is not None and state[:1] in "Tt":
-        return Condition.STOPPED
+def _asked(url: str, patience: float) -> Condition:
     try:
-        with _connection(url, _PATIENCE) as connection:
+        with _connection(url, patience) as connection:
             connection.request("GET", "/healthz")
-            connection.getresponse().read(_FILE_BYTES_MAX)
+            response = connection.getresponse()
+            health = response.read(_HEALTH_BYTES_MAX)
     except ConnectionRefusedError:
         return Condition.CLOSED
     except _NO_ANSWER:
         return Condition.BLOCKED
-    return Condition.ANSWERS
+    stages = (Condition.STARTING, Condition.DRAINING) if response.status == 503 else ()
+    said = (one for one in stages if f'"{one.value}"'.encode() in health)
+    return next(said, Condition.ANSWERS)
 
 
 @contextlib.contextmanager
@@ -275,31 +362,7 @@ def _refused(status: int, answer: Mapping[str, Any]) -> Refused:
 
 
 def _token(root: str) -> str:
+    from .presence import small_file
+
     given = os.environ.get(_TOKEN_VARIABLE)
-    return given or _content(f"{root}/{_TOKEN_FILE}").decode("latin-1").strip()
-
-
-def _written(path: str) -> dict[str, Any]:
-    try:
-        written = json.loads(_content(path))
-    except (ValueError, RecursionError):
-        return {}
-    return written if isinstance(written, dict) else {}
-
-
-def _content(path: str) -> bytes:
-    """Of a small regular file, without a trace in its access time; empty when there is none."""
-    from ..backends.files.fileops import FileOps
-
-    files = FileOps()
-    try:
-        handle = files.open_quietly(path)
-    except OSError:
-        return b""
-    try:
-        regular = stat.S_ISREG(files.stat_handle(handle).st_mode)
-        return files.read_at(handle, 0, _FILE_BYTES_MAX) if regular else b""
-    except OSError:
-        return b""
-    finally:
-        handle.close()
+    return given or small_file(f"{root}/{_TOKEN_FILE}").decode("latin-1").strip()

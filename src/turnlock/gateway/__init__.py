@@ -13,11 +13,24 @@ except ModuleNotFoundError as missing:
         name=missing.name,
     ) from missing
 
+from ..doctor.live import AlreadyServed
 from .agents import Agent, open_agents
 from .app import create_app
 from .pace import Pace
 from .process import run
+from .reloading import Reload
 from .server import Stop, serve
 from .service import Gateway
 
-__all__ = ["Agent", "Gateway", "Pace", "Stop", "create_app", "open_agents", "run", "serve"]
+__all__ = [
+    "Agent",
+    "AlreadyServed",
+    "Gateway",
+    "Pace",
+    "Reload",
+    "Stop",
+    "create_app",
+    "open_agents",
+    "run",
+    "serve",
+]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NamedTuple
 
@@ -43,39 +44,116 @@ def model_keys(config: Config, path: str) -> dict[str, str]:
     return keys
 
 
+class _Opened(NamedTuple):
+    """A model, with what it was made of and what closes it."""
+
+    settings: ModelSettings
+    key: str | None
+    model: Model
+    stack: AsyncExitStack
+
+    def serves(self, settings: ModelSettings, key: str | None) -> bool:
+        """Whether these settings would make the same model again."""
+        return self.settings == settings and (_is_embedded(settings) or self.key == key)
+
+
+class OpenAgents:
+    """The agents of a configuration, with the models that they share and, where one is needed, the
+    practice model's server. Belongs to the running event loop.
+
+    Another configuration may be loaded at any time: a model that it has as well stays the same
+    one, and one that it has no more is closed when nobody uses it.
+    """
+
+    def __init__(self, path: str = "") -> None:
+        self.agents: Mapping[str, Agent] = {}
+        self._path = path
+        self._models: dict[str, _Opened] = {}
+        self._replaced: dict[asyncio.Task[None], _Opened] = {}
+
+    async def load(
+        self,
+        config: Config,
+        keys: Mapping[str, str],
+        until_unused: Callable[[Model], Awaitable[object]] | None = None,
+    ) -> None:
+        """Open what is not open, and take the agents of this configuration in place of the others.
+
+        ``keys`` are those of `model_keys`. A model that is replaced is closed once ``until_unused``
+        has returned for it. Raises `ConfigError` for a model that cannot be used; then nothing has
+        changed.
+        """
+        kept, made = {}, AsyncExitStack()
+        async with made:
+            models = {}
+            for name in _used(config):
+                settings, key = config.models[name], keys.get(name)
+                old = self._models.get(name)
+                if old is not None and old.serves(settings, key):
+                    kept[name] = models[name] = old
+                    continue
+                models[name] = one = await self._open(name, settings, key)
+                made.push_async_callback(one.stack.aclose)
+            made.pop_all()
+        replaced = [one for name, one in self._models.items() if name not in kept]
+        self._models = models
+        self.agents = {
+            name: Agent(name, models[agent.model].model, agent.instructions)
+            for name, agent in config.agents.items()
+        }
+        for one in replaced:
+            self._replace(one, until_unused)
+
+    async def close(self) -> None:
+        """Close every model, used or not."""
+        replaced, self._replaced = self._replaced, {}
+        for task in replaced:
+            task.cancel()
+        models, self._models = self._models, {}
+        for one in (*models.values(), *replaced.values()):
+            await one.stack.aclose()
+
+    def _replace(
+        self, one: _Opened, until_unused: Callable[[Model], Awaitable[object]] | None
+    ) -> None:
+        async def close_when_unused() -> None:
+            if until_unused is not None:
+                await until_unused(one.model)
+            if self._replaced.pop(task, None) is not None:
+                await one.stack.aclose()
+
+        task = asyncio.create_task(close_when_unused(), name="close a replaced model")
+        self._replaced[task] = one
+
+    async def _open(self, name: str, settings: ModelSettings, key: str | None) -> _Opened:
+        from ..models.opening import open_model
+
+        async with AsyncExitStack() as stack:
+            base_url = settings.base_url
+            if _is_embedded(settings):
+                base_url = await _practice(stack, key)
+            try:
+                # In a thread: some providers' libraries take seconds to import.
+                model = await on_worker(
+                    lambda: open_model(settings.provider, base_url, settings.model, key)
+                )
+            except (ValueError, LimitsError, ModuleNotFoundError) as error:
+                raise ConfigError(self._path, f"[models.{name}]: {error}") from None
+            stack.push_async_callback(model.aclose)
+            return _Opened(settings, key, model, stack.pop_all())
+
+
 @asynccontextmanager
 async def open_agents(
     config: Config, keys: Mapping[str, str], path: str = ""
 ) -> AsyncIterator[Mapping[str, Agent]]:
-    """Every agent with its model, and the practice model's server where one is needed.
-
-    ``keys`` are those of `model_keys`. Raises `ConfigError` for a model that cannot be used.
-    """
-    async with AsyncExitStack() as stack:
-        models = {}
-        for name in _used(config):
-            model = await _open_model(stack, name, config.models[name], keys.get(name), path)
-            stack.push_async_callback(model.aclose)
-            models[name] = model
-        yield {
-            name: Agent(name, models[agent.model], agent.instructions)
-            for name, agent in config.agents.items()
-        }
-
-
-async def _open_model(
-    stack: AsyncExitStack, name: str, settings: ModelSettings, key: str | None, path: str
-) -> Model:
-    from ..models.opening import open_model
-
-    base_url = settings.base_url
-    if _is_embedded(settings):
-        base_url = await _practice(stack, key)
+    """Every agent with its model, for as long as the block runs: see `OpenAgents.load`."""
+    opened = OpenAgents(path)
     try:
-        # In a thread: some providers' libraries take seconds to import.
-        return await on_worker(lambda: open_model(settings.provider, base_url, settings.model, key))
-    except (ValueError, LimitsError, ModuleNotFoundError) as error:
-        raise ConfigError(path, f"[models.{name}]: {error}") from None
+        await opened.load(config, keys)
+        yield opened.agents
+    finally:
+        await opened.close()
 
 
 async def _practice(stack: AsyncExitStack, key: str | None) -> str:

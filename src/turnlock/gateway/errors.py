@@ -63,6 +63,7 @@ CODES: Mapping[str, Code] = {
     "cancelled": Code(503, "the turn was cancelled"),
     "storage_error": Code(503, "the storage failed, or does not answer"),
     "not_fenced": Code(503, "the turn could not be fenced yet; it is tried again"),
+    "starting": Code(503, "the gateway starts: it cleans up first"),
     "shutting_down": Code(503, "the gateway stops, and takes in no new work"),
     "queue_full": Code(503, "`max_waiting` turns wait already"),
     "too_many_reads": Code(503, "too many reads of files are under way"),

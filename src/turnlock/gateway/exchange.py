@@ -19,6 +19,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from ..errors import LeaseRevoked
 from ..events import Event, TurnRevoked
+from ..models import Model
 from ..turns.aio import call_on_loop
 from .errors import ClientLeft, Explainer, Refusal
 
@@ -199,17 +200,27 @@ class Exchanges:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._under_way: dict[str, Exchange[Any]] = {}
+        self._working: dict[asyncio.Task[Any], Model | None] = {}
         self._begun = self._refused = 0
         self._none_left = asyncio.Event()
         self._none_left.set()
 
-    def start(self, exchange: Exchange[R], work: Coroutine[Any, Any, R]) -> None:
-        """Register the exchange, then run its work."""
+    def start(
+        self, exchange: Exchange[R], work: Coroutine[Any, Any, R], model: Model | None = None
+    ) -> None:
+        """Register the exchange, then run its work, which uses ``model``."""
         self._under_way[exchange.identity] = exchange
         self._begun += 1
         self._none_left.clear()
         exchange.outcome.add_done_callback(lambda _: self._forget(exchange))
-        exchange.run(work)
+        task = exchange.run(work)
+        self._working[task] = model
+        task.add_done_callback(self._working.pop)
+
+    async def until_unused(self, model: Model) -> None:
+        """Wait until no work uses the model, of exchanges that have their outcome too."""
+        while users := [task for task, used in self._working.items() if used is model]:
+            await asyncio.wait(users)
 
     def clients(self) -> dict[str, str | None]:
         """Who waits for the outcome of which turn."""

@@ -28,6 +28,7 @@ COMMON = (
     "unknown_host",
     "headers_too_large",
     "internal_error",
+    "starting",
 )
 _NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{0,20})?([eE][+-]?[0-9]{1,3})?", re.ASCII)
 # A part of a session key.

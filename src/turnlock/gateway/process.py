@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import logging
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from ..config import Config, default_config, load_config
+from .attendant import Attendant
+from .notify import Notifier
+from .reloading import Reload
 from .server import Stop, serve
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # Tasks that ignore their cancellation are given this long before the process leaves without them.
 _LAST_TASKS = 0.5
 _LAST_THREADS = 0.5
+_LAST_LOG = 0.5
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -31,32 +34,51 @@ def run(
 ) -> None:
     """Serve until SIGTERM or SIGINT, drain, and return; a second signal hastens it.
 
-    ``host`` and ``port`` override the configuration; port 0 takes a free one. ``announce`` gets the
-    url once connections are accepted. Logs go to stderr. To be called on the main thread.
+    SIGHUP has the configuration read again. ``host`` and ``port`` override the configuration; port
+    0 takes a free one. ``announce`` gets the url once requests are served. Logs go to stderr. To be
+    called on the main thread.
 
-    Raises `ConfigError` for a configuration or a token that cannot be used, and `StoreError` for a
-    state directory or an address that cannot be had. When all is done but a thread or a task would
-    keep the process, it ends here, with exit code 0.
+    Raises `AlreadyServed` when another gateway has the state directory, `ConfigError` for a
+    configuration or a token that cannot be used, and `StoreError` for a state directory or an
+    address that cannot be had. The process ends here, with exit code 0, when all is done but a
+    thread or a task would keep it, and when it is not done 5 s after the time to drain.
     """
     _log_to_stderr()
-    config = load_config(config_path) if config_path is not None else default_config()
-    config = _overridden(config, host, port)
+
+    def load() -> Config:
+        config = load_config(config_path) if config_path is not None else default_config()
+        return _overridden(config, host, port)
+
     path = config_path or "(no configuration file)"
-    _run_to_the_end(_serve(config, state_dir, announce, path))
+    _run_to_the_end(_serve(load(), load, state_dir, announce, path))
 
 
 async def _serve(
-    config: Config, state_dir: str, announce: Callable[[str], None], path: str
+    config: Config,
+    load: Callable[[], Config],
+    state_dir: str,
+    announce: Callable[[str], None],
+    path: str,
 ) -> None:
-    stop = Stop()
-    loop = asyncio.get_running_loop()
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, stop.wish)
-    try:
-        await serve(config, state_dir, announce, stop=stop, path=path)
-    finally:
-        for number in _SIGNALS:
-            loop.remove_signal_handler(number)
+    stop, reload, notifier = Stop(), Reload(load), Notifier(os.environ)
+    with (
+        Attendant(
+            asyncio.get_running_loop(),
+            stop=stop.wish,
+            reload=reload.wish,
+            drain=lambda: stop.drain,
+        ),
+        notifier.living(),
+    ):
+        await serve(
+            config,
+            state_dir,
+            announce,
+            stop=stop,
+            reload=reload,
+            path=path,
+            tell=notifier.tell,
+        )
 
 
 def _run_to_the_end(main: Coroutine[Any, Any, None]) -> None:
@@ -67,6 +89,9 @@ def _run_to_the_end(main: Coroutine[Any, Any, None]) -> None:
         left = _cancel_all(loop)
     finally:
         loop.close()
+    if _is_log_stuck():
+        # The interpreter would wait for it at its end, and there is nobody to tell.
+        os._exit(0)
     if left or _threads_that_hold_up():
         logging.shutdown()
         sys.stdout.flush()
@@ -94,6 +119,16 @@ def _threads_that_hold_up() -> bool:
     return any(thread.is_alive() for thread in others)
 
 
+def _is_log_stuck() -> bool:
+    """Whether a thread hangs in a write to the log: the reader of its pipe reads no more."""
+    locks = [handler.lock for handler in logging.getLogger().handlers if handler.lock is not None]
+    for lock in locks:
+        if not lock.acquire(timeout=_LAST_LOG):
+            return True
+        lock.release()
+    return False
+
+
 def _overridden(config: Config, host: str | None, port: int | None) -> Config:
     settings = config.gateway
     if host is not None:
@@ -104,6 +139,8 @@ def _overridden(config: Config, host: str | None, port: int | None) -> Config:
 
 
 def _log_to_stderr() -> None:
+    # Where every thread was, should a supervisor's watchdog end the process by SIGABRT.
+    faulthandler.enable()
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format=_FORMAT)
     logging.getLogger("turnlock").setLevel(logging.INFO)
     # A client that sends no HTTP is its own problem, and would fill the log.

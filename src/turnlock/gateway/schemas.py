@@ -152,7 +152,7 @@ SCHEMAS: Mapping[str, Schema] = {
             },
         }
     ),
-    "Health": exactly(status={"enum": ["ok", "draining"]}, ready=_PLAIN[bool]),
+    "Health": exactly(status={"enum": ["ok", "starting", "draining"]}, ready=_PLAIN[bool]),
     "Model": _MODEL,
     "ModelList": exactly(object={"const": "list"}, data=array(_MODEL)),
     "ChatRequest": {

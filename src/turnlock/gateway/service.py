@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from ..clock import Clock, SystemClock
 from ..config import Config
+from ..models import Model
 from ..redaction import redact
 from ..session import SessionKey
 from ..store import Store
@@ -75,7 +76,8 @@ class Gateway:
         self.listeners = 0
         self.store = store
         self.reading = Reading(self.pace.reading)
-        self._explain = Explainer(config.limits, lambda text: redact(text, known_secrets))
+        self._secrets = frozenset(known_secrets)
+        self._explain = self._explainer()
         self.exchanges = Exchanges()
         self._lost: deque[str] = deque(maxlen=_LOST_MAX)
         self.broadcast = Broadcast(self.clock)
@@ -112,24 +114,32 @@ class Gateway:
         if where.session is None:
             messages = request.alone()
             exchange: Exchange[Reply] = self._exchange(where)
-            return self._start(exchange, answer_alone(agent, messages, exchange, limits))
+            alone = answer_alone(agent, messages, exchange, limits)
+            return self._start(exchange, alone, agent.model)
         new = request.in_session()
         work = SessionWork(where.session, agent, new, where.repeated, self._lost)
         return self.begin_turn(
             where,
             lambda exchange: answer_in_session(work, exchange, self.store, limits, self.clock),
+            agent.model,
         )
 
     def begin_turn(
-        self, where: Where, work: Callable[[Exchange[R]], Coroutine[Any, Any, R]]
+        self,
+        where: Where,
+        work: Callable[[Exchange[R]], Coroutine[Any, Any, R]],
+        model: Model | None = None,
     ) -> Exchange[R]:
-        """Start what takes a session and works in it. Raises `Refusal`, as `begin` does."""
+        """Start what takes a session and works in it, and uses ``model``.
+
+        Raises `Refusal`, as `begin` does.
+        """
         self.check_open()
         most = self.config.gateway.max_waiting
         if self.exchanges.waiting >= most:
             raise too_many("queue_full", f"{most} turns wait for their sessions already")
         exchange: Exchange[R] = self._exchange(where)
-        return self._start(exchange, work(exchange))
+        return self._start(exchange, work(exchange), model)
 
     def _exchange(self, where: Where) -> Exchange[Any]:
         return Exchange(
@@ -141,9 +151,36 @@ class Gateway:
             on_lost=self._lost.append,
         )
 
-    def _start(self, exchange: Exchange[R], work: Coroutine[Any, Any, R]) -> Exchange[R]:
-        self.exchanges.start(exchange, work)
+    def _start(
+        self, exchange: Exchange[R], work: Coroutine[Any, Any, R], model: Model | None = None
+    ) -> Exchange[R]:
+        self.exchanges.start(exchange, work, model)
         return exchange
+
+    # Another configuration
+
+    def reconfigure(self, config: Config, agents: Mapping[str, Agent]) -> None:
+        """Take these for whatever begins from now on; turns that run or wait keep theirs.
+
+        ``host``, ``port``, ``allowed_hosts`` and ``allowed_origins`` are the application's, and
+        stay.
+        """
+        self.config = config
+        self.agents = agents
+        self.store.limits = config.limits
+        self._explain = self._explainer()
+
+    def keep_secret(self, *values: str) -> None:
+        """Take further values out of what clients, logs and markers get."""
+        self._secrets |= frozenset(values)
+        self.store.keep_secret(*values)
+
+    async def until_unused(self, model: Model) -> None:
+        """Wait until no turn or call uses a model, one that ignores its cancellation either."""
+        await self.exchanges.until_unused(model)
+
+    def _explainer(self) -> Explainer:
+        return Explainer(self.config.limits, lambda text: redact(text, self._secrets))
 
     # The end
 

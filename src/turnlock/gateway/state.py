@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -9,16 +10,16 @@ import secrets
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 from ..clock import Clock, SystemClock, iso
+from ..doctor.condition import PRESENCE_FILE
 from ..errors import ConfigError, StoreError
 
 logger = logging.getLogger("turnlock")
 
 TOKEN_VARIABLE = "TURNLOCK_TOKEN"
 TOKEN_FILE = "token"
-PRESENCE_FILE = "gateway.json"
+_TEMPORARY = ".gateway-"
 _TOKEN_BYTES_MAX = 4096
 
 
@@ -50,7 +51,7 @@ def load_token(state_dir: str) -> str:
     return _checked(token, path)
 
 
-@contextmanager
+@contextlib.contextmanager
 def present(state_dir: str, url: str, clock: Clock | None = None) -> Iterator[None]:
     """Keep ``<state-dir>/gateway.json`` for as long as the block runs: pid, url, started.
 
@@ -58,15 +59,34 @@ def present(state_dir: str, url: str, clock: Clock | None = None) -> Iterator[No
     """
     path = os.path.join(state_dir, PRESENCE_FILE)
     started = iso((clock or SystemClock()).wall())
-    text = json.dumps({"pid": os.getpid(), "url": url, "started": started}, indent=2)
+    # "v" tells that its writer has the directory's lock, and so is gone when nobody has it.
+    said = {"pid": os.getpid(), "url": url, "started": started, "v": 1}
     try:
-        os.replace(_temporary(state_dir, f"{text}\n"), path)
+        replace(path, f"{json.dumps(said, indent=2)}\n")
     except OSError as error:
         raise StoreError(path, "write", error.strerror or str(error)) from error
     try:
         yield
     finally:
         _remove_own(path)
+
+
+def replace(path: str, text: str, *, durable: bool = True) -> None:
+    """Put a file, mode 0600, at a path in one step, whatever is there. Raises OSError."""
+    made = _temporary(os.path.dirname(path), text, durable=durable)
+    try:
+        os.replace(made, path)
+    except OSError:
+        os.unlink(made)
+        raise
+
+
+def remove_strays(state_dir: str) -> None:
+    """Remove the temporary files of gateways that died. Only for who owns the directory."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(state_dir):
+            if name.startswith(_TEMPORARY):
+                os.unlink(os.path.join(state_dir, name))
 
 
 def _read(path: str) -> str | None:
@@ -97,12 +117,13 @@ def _create(path: str, token: str) -> None:
         os.unlink(made)
 
 
-def _temporary(directory: str, text: str) -> str:
-    descriptor, path = tempfile.mkstemp(prefix=".gateway-", dir=directory)
+def _temporary(directory: str, text: str, *, durable: bool = True) -> str:
+    descriptor, path = tempfile.mkstemp(prefix=_TEMPORARY, dir=directory)
     with open(descriptor, "w", encoding="ascii") as file:
         file.write(text)
-        file.flush()
-        os.fsync(descriptor)
+        if durable:
+            file.flush()
+            os.fsync(descriptor)
     return path
 
 

@@ -20,6 +20,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from ..backends import Lost, TakeRequest
+from ..clock import SystemClock
 from ..errors import LockPathError, StoreError, TranscriptError
 from ..events import LockReclaimed, RevocationFailed, TurnRevoked
 from ..transcript.entries import Failure
@@ -60,6 +61,32 @@ def was_revoked(runtime: Runtime, lease: Lease) -> bool:
     """Whether somebody else took the lease from its holder; waits a moment for it to be through."""
     over = lease.handed_over
     return over is not None and runtime.clock.wait(over, HAND_OVER_TIMEOUT)
+
+
+def revoke_all(runtime: Runtime, reason: str, patience: float | None = None) -> bool:
+    """Take every lease of a store from its holder, each in a worker of its own.
+
+    Whether all revocations have returned within ``patience`` seconds; None waits for them.
+    """
+    returned = [_revoke_apart(runtime, lease, reason) for lease in runtime.leases()]
+    deadline = None if patience is None else SystemClock.monotonic() + patience
+    return all(
+        one.wait(None if deadline is None else max(0.0, deadline - SystemClock.monotonic()))
+        for one in returned
+    )
+
+
+def _revoke_apart(runtime: Runtime, lease: Lease, reason: str) -> threading.Event:
+    returned = threading.Event()
+
+    def job() -> None:
+        try:
+            revoke(runtime, lease, reason)
+        finally:
+            returned.set()
+
+    workers.submit(job)
+    return returned
 
 
 def carry_out(runtime: Runtime, lease: Lease, *, deadline: float | None = None) -> None:

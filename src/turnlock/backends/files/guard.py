@@ -74,7 +74,7 @@ class Guard:
 
 def flock_holder(file: os.stat_result) -> int | None:
     """The pid that holds a flock on the file, from /proc/locks; None when it cannot be told."""
-    wanted = f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}:{file.st_ino}"
+    wanted = _name_in_tables(file)
     try:
         with open("/proc/locks", encoding="ascii", errors="replace") as table:
             rows = [line.split() for line in table]
@@ -85,6 +85,43 @@ def flock_holder(file: os.stat_result) -> int | None:
         if len(row) >= 6 and row[1] == "FLOCK" and row[5] == wanted and row[4].isdecimal():
             return int(row[4]) or None
     return None
+
+
+def flock_keepers(file: os.stat_result) -> list[int]:
+    """The pids that have a flock on the file through some descriptor, an inherited one too.
+
+    Only of processes that this one may look into.
+    """
+    wanted = _name_in_tables(file)
+    return [
+        int(name)
+        for name in _names("/proc")
+        if name.isdecimal()
+        and any(
+            _has_flock(f"/proc/{name}/fdinfo/{fd}", wanted) for fd in _names(f"/proc/{name}/fd")
+        )
+    ]
+
+
+def _has_flock(path: str, wanted: str) -> bool:
+    # "lock:\t1: FLOCK  ADVISORY  WRITE 1234 08:02:5678 0 EOF"
+    try:
+        with open(path, encoding="ascii", errors="replace") as facts:
+            return any(line.startswith("lock:") and wanted in line.split() for line in facts)
+    except OSError:
+        return False
+
+
+def _names(path: str) -> list[str]:
+    # A process that ends meanwhile has no descriptors, and another user's are hidden.
+    try:
+        return os.listdir(path)
+    except OSError:
+        return []
+
+
+def _name_in_tables(file: os.stat_result) -> str:
+    return f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}:{file.st_ino}"
 
 
 def process_state(pid: int) -> str | None:

@@ -153,14 +153,15 @@ def _exists(pid: int) -> bool:
 
 
 def _pids_elsewhere() -> frozenset[int]:
-    found = (_namespace_pids(name) for name in os.listdir("/proc") if name.isdecimal())
-    return frozenset(int(numbers[-1]) for numbers in found if len(numbers) > 1)
+    found = (namespace_pids(name) for name in os.listdir("/proc") if name.isdecimal())
+    return frozenset(numbers[-1] for numbers in found if len(numbers) > 1)
 
 
-def _namespace_pids(name: str) -> list[str]:
-    for line in _read(f"/proc/{name}/status").splitlines():
+def namespace_pids(pid: int | str) -> list[int]:
+    """A process's numbers, from this pid namespace's to its own; empty where it cannot be told."""
+    for line in _read(f"/proc/{pid}/status").splitlines():
         if line.startswith("NSpid:"):
-            return line.split()[1:]
+            return [int(number) for number in line.split()[1:]]
     return []
 
 

@@ -1,40 +1,61 @@
-"""``gateway.json``: where a gateway says that it serves this directory, and whether it does."""
+"""The gateway of the directory: whether one serves it, in what condition, and what one left."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..condition import LOCK_FILE, PRESENCE_FILE, Condition
 from ..examination import Examination
 from ..findings import Finding, finding
-from ..live import NAME, gateway_of, pid_in
+from ..live import Gateway, gateway_of, second_gateway
+from ..presence import read_written, remove_left
 
 
 def check_gateway(examination: Examination) -> Iterator[Finding]:
-    if NAME not in examination.survey.names:
-        return
-    path = f"{examination.root}/{NAME}"
-    pid = pid_in(path)
-    if pid is None:
-        message = "it cannot be read, or names no process"
-        hint = f"the next gateway replaces it: {examination.command('gateway')}"
-        yield finding("gateway-file", path, message, hint)
-        return
-    gateway = gateway_of(examination.root)
+    root = examination.root
+    gateway = gateway_of(root)
     if gateway is None:
+        yield from _check_left(examination)
+        return
+    yield _running(examination, gateway)
+    second = second_gateway(root, gateway)
+    if second is not None:
         yield finding(
-            "gateway-gone",
-            path,
-            f"the gateway that wrote it, process {pid}, is gone",
-            f"start one if it should serve: {examination.command('gateway')}",
+            "gateway-second",
+            f"{root}/{PRESENCE_FILE}",
+            f"beside the gateway here another serves this directory, {second.description}, without"
+            " its lock",
+            f"end it: kill {second.pid}",
         )
-    elif gateway.answers or not gateway.url:
+
+
+def _running(examination: Examination, gateway: Gateway) -> Finding:
+    path = f"{examination.root}/{PRESENCE_FILE}"
+    if gateway.is_sound or (gateway.condition is Condition.BLOCKED and not gateway.url):
         where = f" at {gateway.url}" if gateway.url else ""
-        yield finding(
+        how = "" if gateway.answers else f"; it is {gateway.condition.value}"
+        return finding(
             "gateway-running",
             path,
-            f"a gateway serves this directory{where}, as process {pid}",
+            f"a gateway serves this directory{where}, as process {gateway.pid}{how}",
             f"what it holds: {examination.command('locks')}",
         )
-    else:
-        message = f"the gateway here, {gateway.description}"
-        yield finding("gateway-wedged", path, message, gateway.remedy)
+    kind = "gateway-elsewhere" if gateway.condition is Condition.ELSEWHERE else "gateway-wedged"
+    return finding(kind, path, f"the gateway here, {gateway.description}", gateway.remedy)
+
+
+def _check_left(examination: Examination) -> Iterator[Finding]:
+    """What a gateway that is gone has left: it stops nobody, and the next one replaces it."""
+    left = [name for name in (PRESENCE_FILE, LOCK_FILE) if name in examination.survey.names]
+    start = f"start one if it should serve: {examination.command('gateway')}"
+    read = {name: read_written(f"{examination.root}/{name}") for name in left}
+    fixed = bool(left) and examination.fix and remove_left(examination.root, left)
+    for name, written in read.items():
+        path = f"{examination.root}/{name}"
+        if written.is_nobodys:
+            message = "it cannot be read, or names no process"
+            hint = f"the next gateway replaces it: {examination.command('gateway')}"
+            yield finding("gateway-file", path, message, hint, fixed=fixed)
+            continue
+        message = f"the gateway that wrote it, process {written.claim.pid}, is gone"
+        yield finding("gateway-gone", path, message, start, fixed=fixed)
