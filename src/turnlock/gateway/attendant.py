@@ -11,8 +11,9 @@ the main thread is at, and passes them on to the loop:
 Then the thread sees to it that the process ends. Once the time to drain is over it asks the loop
 for a sign of life again and again. A loop that gives none for two seconds marks no turns any more:
 the thread does that, revokes every lease with its marker, each in a worker of its own, and ends the
-process with exit code 0. It does the same five seconds after the time to drain, whatever holds the
-process then. What it cannot help against is C code that never lets go of the interpreter's lock.
+process with exit code 0. It does the same, whatever holds the process then, so that it has ended
+eight seconds after the time to drain. What it cannot help against is C code that never lets go of
+the interpreter's lock.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ _ALL = (*_ENDING, signal.SIGHUP)
 # After the time to drain: between two looks, without a sign of life, and to the end of all.
 _LOOK = 0.25
 _DEAF = 2.0
-_LATEST = 5.0
-# For the markers of what is left then.
+_LATEST = 8.0
+# Of that, for the markers of what is left, and to say so.
 _MARKERS = 2.0
 _SAYING = 0.2
 
@@ -120,8 +121,8 @@ class Attendant:
         """Ask the loop for a sign of life once the drain is over; end it all without one."""
         if now < self._drained:
             return
-        if now >= self._drained + _LATEST:
-            self._end(f"the gateway has not ended {_LATEST:g} s after its time to drain")
+        if now >= self._drained + _LATEST - _MARKERS - _SAYING:
+            self._end("the gateway has not ended long after its time to drain")
         elif self._asked is None:
             self._asked = now
             if not call_on_loop(self._loop, self._heard):
@@ -135,7 +136,9 @@ class Attendant:
 
     def _end(self, why: str) -> None:
         # Every step has a bound: the log may be what blocks, and the disk may hang.
-        workers.submit(lambda: logger.error("%s: they are revoked, and the process ends", why))
+        workers.submit(
+            lambda: logger.error("%s: what is left is revoked, and the process ends", why)
+        )
         deadline = SystemClock.monotonic() + _MARKERS
         for runtime in Runtime.all():
             revoke_all(runtime, "cancelled", max(0.0, deadline - SystemClock.monotonic()))

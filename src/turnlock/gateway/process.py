@@ -41,7 +41,7 @@ def run(
     Raises `AlreadyServed` when another gateway has the state directory, `ConfigError` for a
     configuration or a token that cannot be used, and `StoreError` for a state directory or an
     address that cannot be had. The process ends here, with exit code 0, when all is done but a
-    thread or a task would keep it, and when it is not done 5 s after the time to drain.
+    thread or a task would keep it, and when it is not done 8 s after the time to drain.
     """
     _log_to_stderr()
 
