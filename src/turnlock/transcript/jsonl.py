@@ -3,6 +3,17 @@
 Writing never splices text: an entry is serialised whole, NaN and Infinity are refused, and what
 some readers take for the end of a line (U+0085, U+2028, U+2029) is escaped. Reading takes a line
 for damaged when it is no JSON object; there is no checksum, as the format has none.
+
+A line may hold more than one entry: a program that appends without a look at the last byte glues
+its entry to what was cut short before. `pieces` takes such a line apart. An object counts as an
+entry of its own only on proof from both sides:
+
+* before it is the start of the line, another entry, or bytes that no JSON text can go on with: the
+  error of the parser lies at the object's own beginning, not behind it. What may as well be a part
+  of the entry that was cut short stays damaged. (Text cannot pose as an entry: the quotes inside of
+  a string are escaped.)
+* behind it is the end of the line, another object, or NULs, as a power loss leaves them;
+* it has what an entry has: `type`, `id`, `timestamp`, and a parent or an epoch.
 """
 
 from __future__ import annotations
@@ -12,12 +23,18 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, NoReturn
 
-from .entries import Entry
+from .entries import Entry, epoch_of
 
 LINE_BYTES_MAX = 64 * 1024 * 1024
 _CHUNK_BYTES = 256 * 1024
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _LINE_BREAKS = re.compile("[\u0085\u2028\u2029]")
+_BEGINNING = b'{"type":'
+# How far behind its first byte an entry that was glued to a cut string shows: `"mess{"type"`.
+_LATE = 2
+_FAILURES_MAX = 100
+_SPACE = b" \t\r"
+_BOM = b"\xef\xbb\xbf"
 
 # (offset, length) -> at most that many bytes from there; empty at the end.
 ReadAt = Callable[[int, int], bytes]
@@ -63,26 +80,137 @@ def decode(line: bytes) -> Entry | None:
 
 
 def read_lines(read_at: ReadAt) -> Iterator[Line]:
-    """Every complete line from the start. A fragment without newline at the end is not a line.
+    """Every line from the start; a line that holds several entries as one line for each.
 
-    A line of more than 64 MiB is given as damaged, with its first bytes only.
+    A fragment at the end is not a line, unless all that was cut off of an entry is its newline. A
+    line of more than 64 MiB is given as damaged, with its first bytes only.
     """
-    offset = 0
-    pending = b""
-    dropped = 0
-    at = 0
+    at = offset = 0
+    long = _Long()
     while chunk := read_at(at, _CHUNK_BYTES):
         at += len(chunk)
-        *complete, rest = (pending + chunk).split(b"\n")
+        *complete, rest = chunk.split(b"\n")
         for raw in complete:
-            whole = dropped == 0
-            yield Line(offset, raw, decode(raw) if whole else None)
-            offset += dropped + len(raw) + 1
-            dropped = 0
-        if len(rest) > LINE_BYTES_MAX:
-            dropped += len(rest)
-            rest = b""
-        pending = rest
+            if long.length:
+                length, kept = long.ended(raw)
+                long = _Long()
+            else:
+                length, kept = len(raw), raw
+            yield from _taken_apart(offset, kept, whole=len(kept) == length)
+            offset += length + 1
+        if rest:
+            long.goes_on(rest)
+    length, kept = long.ended(b"")
+    if len(kept) == length:
+        for start, part, entry in whole_pieces(kept):
+            yield Line(offset + start, part, entry)
+
+
+def pieces(raw: bytes) -> list[tuple[int, bytes, Entry | None]]:
+    """(offset, bytes, entry) of what a line is made of; None for the bytes that are no entry.
+
+    A line that is whole is one piece. Blanks between pieces, and a line of nothing else, are none.
+    """
+    entry = decode(raw)
+    if entry is not None:
+        return [(0, raw, entry)]
+    found: list[tuple[int, bytes, Entry | None]] = []
+    damaged_from = 0
+    for start, stop, inside in _entries_in(raw):
+        _add_damaged(found, raw, damaged_from, start)
+        found.append((start, raw[start:stop], inside))
+        damaged_from = stop
+    _add_damaged(found, raw, damaged_from, len(raw))
+    return found
+
+
+def whole_pieces(fragment: bytes) -> list[tuple[int, bytes, Entry]]:
+    """Those of the pieces of a fragment without newline that have all that an entry has."""
+    if b'"' not in fragment:
+        return []
+    found = pieces(fragment)
+    return [(at, raw, entry) for at, raw, entry in found if entry is not None and _is_whole(entry)]
+
+
+class _Long:
+    """A line that is longer than the chunks it is read in. Of one too long the first bytes."""
+
+    def __init__(self) -> None:
+        self.length = 0
+        self._begun: list[bytes] = []
+
+    def goes_on(self, part: bytes) -> None:
+        if self.length <= LINE_BYTES_MAX:
+            self._begun.append(part)
+        self.length += len(part)
+
+    def ended(self, part: bytes) -> tuple[int, bytes]:
+        """(length, bytes) of the line that ends with ``part``."""
+        self.goes_on(part)
+        kept = b"".join(self._begun)
+        return self.length, kept if self.length <= LINE_BYTES_MAX else kept[:LINE_BYTES_MAX]
+
+
+def _taken_apart(offset: int, raw: bytes, *, whole: bool = True) -> Iterator[Line]:
+    entry = decode(raw) if whole else None
+    if entry is not None or not whole or b'"' not in raw:
+        yield Line(offset, raw, entry)
+        return
+    for start, part, inside in pieces(raw):
+        yield Line(offset + start, part, inside)
+
+
+def _add_damaged(
+    found: list[tuple[int, bytes, Entry | None]], raw: bytes, start: int, stop: int
+) -> None:
+    part = raw[start:stop]
+    if part.strip():
+        found.append((start, part, None))
+
+
+def _entries_in(raw: bytes) -> Iterator[tuple[int, int, Entry]]:
+    """(start, stop, entry) of the whole entries in a line that is none, by the rule above.
+
+    Each attempt begins where the last one came to grief, so that parsing costs what the line's
+    length does. But making the error does so as well, each time: after some it is given up.
+    """
+    # One character for each byte: JSON's own are ASCII, and an offset is an offset.
+    text = raw.decode("latin-1")
+    start = len(_BOM) if raw.startswith(_BOM) else 0
+    failures = 0
+    while 0 <= start < len(raw) and failures < _FAILURES_MAX:
+        try:
+            _, stop = _decoder.raw_decode(text, start)
+        except json.JSONDecodeError as error:
+            failures += 1
+            start = raw.find(_BEGINNING, max(error.pos - _LATE, start + 1))
+            continue
+        except (ValueError, RecursionError):
+            return
+        behind = _behind(raw, stop)
+        entry = decode(raw[start:stop]) if _may_end(raw, behind) else None
+        if entry is not None and _is_whole(entry):
+            yield start, stop, entry
+            start = behind
+        else:
+            start = raw.find(_BEGINNING, stop)
+
+
+def _behind(raw: bytes, stop: int) -> int:
+    while stop < len(raw) and raw[stop] in _SPACE:
+        stop += 1
+    return stop
+
+
+def _may_end(raw: bytes, behind: int) -> bool:
+    return behind == len(raw) or raw[behind] in b"{\0"
+
+
+def _is_whole(entry: Entry) -> bool:
+    if not all(isinstance(entry.get(name), str) for name in ("type", "id", "timestamp")):
+        return False
+    is_header = entry["type"] == "session"
+    return is_header or "parentId" in entry or epoch_of(entry) is not None
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -13,8 +13,8 @@ from typing import NamedTuple
 from ...clock import Clock
 from ...errors import TranscriptError
 from ...transcript.entries import header
-from ...transcript.jsonl import ReadAt, decode, encode
-from ...transcript.tail import Tail, ends_unanswered, read_tail
+from ...transcript.jsonl import LINE_BYTES_MAX, ReadAt, decode, encode, pieces, whole_pieces
+from ...transcript.tail import End, Tail, read_end, read_tail
 from .birth import Nursery
 from .fileops import FileOps, Handle
 from .guard import Guard
@@ -102,10 +102,21 @@ class Transcripts:
         return self._files.stat_handle(transcript).st_size
 
     def tail(self, transcript: Handle, size: int, *, turns: int) -> Tail:
-        return read_tail(self.reader(transcript), size, turns=turns) if size else Tail()
+        if size == 0:
+            return Tail()
+        return read_tail(
+            self.reader(transcript),
+            size,
+            turns=turns,
+            data_end=lambda: self._files.data_end(transcript, size),
+        )
 
-    def ends_unanswered(self, transcript: Handle, size: int) -> bool:
-        return ends_unanswered(self.reader(transcript), size)
+    def end(self, transcript: Handle, size: int) -> End:
+        return read_end(
+            self.reader(transcript),
+            size,
+            data_end=lambda: self._files.data_end(transcript, size),
+        )
 
     def reader(self, transcript: Handle) -> ReadAt:
         return lambda offset, length: self._files.read_at(transcript, offset, length)
@@ -182,10 +193,11 @@ def _has_line(content: mmap.mmap, needle: bytes, wanted: str) -> bool:
         start = content.rfind(b"\n", 0, found) + 1
         stop = content.find(b"\n", found)
         if stop < 0:
-            # A fragment without newline is no entry: it was never acknowledged.
-            return False
-        entry = decode(content[start:stop])
-        if entry is not None and entry.get("id") == wanted:
+            # It may lack nothing but its newline, and the next writer gives it one.
+            last = content[start : start + LINE_BYTES_MAX]
+            return any(entry["id"] == wanted for _, _, entry in whole_pieces(last))
+        inside = pieces(content[start:stop]) if stop - start <= LINE_BYTES_MAX else []
+        if any(entry is not None and entry.get("id") == wanted for _, _, entry in inside):
             return True
         found = content.find(needle, stop)
     return False
