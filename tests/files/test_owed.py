@@ -144,7 +144,7 @@ def test_openclaw_killed_in_a_tool_leaves_no_open_call(state: Path) -> None:
     with gone as process:
         pid = process.pid
         process.ended()
-    lines = [HEADER, {"id": "u"} | turnlock.user("1"), {"id": "c"} | calls("a")]
+    lines: list[Entry] = [HEADER, {"id": "u"} | turnlock.user("1"), {"id": "c"} | calls("a")]
     path = transcript_of(state, b"".join(map(encode, lines)))
     path.with_name("a.jsonl.lock").write_text(json.dumps({"pid": pid, "createdAt": "2026"}))
     take(state)
