@@ -208,6 +208,12 @@ def turn_id_of(entry: Mapping[str, Any]) -> str | None:
     return turn_id if isinstance(turn_id, str) else None
 
 
+def closes(entry: Mapping[str, Any]) -> int | None:
+    """The epoch that an error marker closes besides its own, see `Failure`."""
+    data = entry.get("data") if custom_type(entry) == MARKER else None
+    return epoch_of({"epoch": data.get("closes")}) if isinstance(data, dict) else None
+
+
 def is_terminal(entry: Mapping[str, Any]) -> bool:
     """Whether the entry ends its turn. OpenClaw's own prompt errors have no epoch and end none."""
     return custom_type(entry) in TERMINAL and epoch_of(entry) is not None

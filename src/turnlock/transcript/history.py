@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import json
 import re
+from array import array
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -48,19 +49,54 @@ def messages(entries: Iterable[Entry]) -> list[Message]:
 
 
 def active_branch(entries: Sequence[Entry]) -> list[Entry]:
-    """The entries on the chain of parents from the last one, oldest first.
+    """The entries on the chain of parents from the last one, oldest first."""
+    tree = Tree()
+    for entry in entries:
+        tree.add(entry)
+    return [entries[index] for index in tree.branch()]
+
+
+class Tree:
+    """Who is whose parent, entry by entry.
 
     Where a parent is missing (its line is damaged), or comes later than its child, the entry before
     in the file stands in for it. Of two entries with one id the later is the parent.
+
+    An entry that has none begins a tree of its own, if OpenClaw wrote it: somebody went back to
+    before the first message. Not one of ours, as then the entry before had no id; and not one in a
+    file that names no parents at all.
     """
-    index = len(entries) - 1
-    parents = _parents(entries)
-    branch: list[Entry] = []
-    while index >= 0:
-        branch.append(entries[index])
-        index = parents[index]
-    branch.reverse()
-    return branch
+
+    def __init__(self) -> None:
+        self._parents = array("q")
+        self._position: dict[str, int] = {}
+        self._before_has_parent = False
+
+    def __contains__(self, identity: object) -> bool:
+        return identity in self._position
+
+    def __len__(self) -> int:
+        return len(self._parents)
+
+    def add(self, entry: Entry) -> None:
+        parent = entry.get("parentId")
+        index = len(self._parents)
+        found = self._position.get(parent, index - 1) if isinstance(parent, str) else index - 1
+        is_root = "parentId" in entry and parent is None and epoch_of(entry) is None
+        self._parents.append(-1 if is_root and self._before_has_parent else found)
+        self._before_has_parent = isinstance(parent, str)
+        identity = entry.get("id")
+        if isinstance(identity, str):
+            self._position[identity] = index
+
+    def branch(self) -> list[int]:
+        """The entries on the chain of parents from the last one, oldest first."""
+        found = []
+        index = len(self._parents) - 1
+        while index >= 0:
+            found.append(index)
+            index = self._parents[index]
+        return found[::-1]
 
 
 def text_of(content: object) -> str:
@@ -72,34 +108,6 @@ def text_of(content: object) -> str:
         for part in _parts(content)
         if part.get("type") == "text" and isinstance(part.get("text"), str)
     )
-
-
-def _parents(entries: Sequence[Entry]) -> list[int]:
-    """The index of each entry's parent, always smaller; -1 for a root."""
-    position: dict[str, int] = {}
-    parents = []
-    for index, entry in enumerate(entries):
-        parent = entry.get("parentId")
-        if isinstance(parent, str):
-            parents.append(position.get(parent, index - 1))
-        else:
-            parents.append(-1 if _is_root(entries, index) else index - 1)
-        identity = entry.get("id")
-        if isinstance(identity, str):
-            position[identity] = index
-    return parents
-
-
-def _is_root(entries: Sequence[Entry], index: int) -> bool:
-    """Whether an entry without parent begins a tree of its own.
-
-    OpenClaw's does, when somebody went back to before the first message. One of ours does not: the
-    entry before had no id. Nor does one in a file that names no parents at all.
-    """
-    entry = entries[index]
-    if "parentId" not in entry or epoch_of(entry) is not None or index == 0:
-        return index == 0
-    return isinstance(entries[index - 1].get("parentId"), str)
 
 
 def _uncompacted(branch: list[Entry]) -> list[Entry]:

@@ -79,11 +79,12 @@ def decode(line: bytes) -> Entry | None:
     return value if isinstance(value, dict) else None
 
 
-def read_lines(read_at: ReadAt) -> Iterator[Line]:
+def read_lines(read_at: ReadAt, *, fragment: bool = False) -> Iterator[Line]:
     """Every line from the start; a line that holds several entries as one line for each.
 
-    A fragment at the end is not a line, unless all that was cut off of an entry is its newline. A
-    line of more than 64 MiB is given as damaged, with its first bytes only.
+    A fragment at the end is not a line, unless all that was cut off of an entry is its newline;
+    with ``fragment`` it is a damaged one. A line of more than 64 MiB is given as damaged, with its
+    first bytes only.
     """
     at = offset = 0
     long = _Long()
@@ -101,7 +102,9 @@ def read_lines(read_at: ReadAt) -> Iterator[Line]:
         if rest:
             long.goes_on(rest)
     length, kept = long.ended(b"")
-    if len(kept) == length:
+    if fragment and length:
+        yield from _taken_apart(offset, kept, whole=len(kept) == length)
+    elif len(kept) == length:
         for start, part, entry in whole_pieces(kept):
             yield Line(offset + start, part, entry)
 

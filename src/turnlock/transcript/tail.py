@@ -224,6 +224,7 @@ class _Backwards:
         self._size = size
         self._data_end = data_end
         self._block = b""
+        self._begin = 0
         self._stop = 0
 
     def entries(self) -> Iterator[Entry]:
@@ -238,8 +239,10 @@ class _Backwards:
 
     def before(self) -> bytes:
         """Whole lines before those given so far, as far as they were read; 16 KiB at most."""
-        lines = self._block[max(0, self._stop - _CHUNK_BYTES) : self._stop]
-        return lines.partition(b"\n")[2]
+        begin = max(0, self._stop - _CHUNK_BYTES)
+        lines = self._block[begin : self._stop]
+        is_whole = self._begin + begin == 0
+        return lines if is_whole else lines.partition(b"\n")[2]
 
     def _lines(self) -> Iterator[bytes]:
         end = self._without_nuls()
@@ -251,6 +254,7 @@ class _Backwards:
             start = max(0, end - chunk_bytes)
             # A frozen or truncated file gives fewer bytes than it promised; what is there counts.
             block = self._block = self._read_at(start, end - start) + carried
+            self._begin = start
             chunk_bytes = min(chunk_bytes * 2, _CHUNK_BYTES_MAX)
             stop = len(block)
             while (found := self._last_line(block, stop))[0] >= 0:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import mmap
 import os
 import stat
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
 from ...clock import Clock
@@ -18,7 +19,7 @@ from ...transcript.tail import End, Tail, read_end, read_tail
 from .birth import Nursery
 from .fileops import FileOps, Handle
 from .guard import Guard
-from .inspect import FileId
+from .inspect import FileId, file_id, named_file
 from .layout import Place
 
 # Kept open between turns of this process: a busy session is not opened anew.
@@ -77,7 +78,7 @@ class Transcripts:
                 raise TranscriptError(path, "it cannot be opened: permission denied") from None
             raise
 
-    def open_or_make(self, place: Place, *, with_header: bool) -> Handle:
+    def open_or_make(self, place: Place, *, with_header: bool = False) -> Handle:
         """As `open`; makes the file, durable with its name, when there is none."""
         while (transcript := self.open(place)) is None:
             self._make(place, with_header=with_header)
@@ -89,6 +90,28 @@ class Transcripts:
             return self.open(place)
         except TranscriptError:
             return None
+
+    @contextlib.contextmanager
+    def guarding(self, open_one: Callable[[Place], Handle | None], place: Place) -> Iterator[None]:
+        """The guard of the file that the path names now; of none where there is none.
+
+        A healed copy may take the file's place between the opening and the guard. Then that one is
+        guarded, as whoever writes it does.
+        """
+        while True:
+            transcript = open_one(place)
+            if transcript is None:
+                yield
+                return
+            try:
+                with self.guard(place, transcript):
+                    found = file_id(self._files.stat_handle(transcript))
+                    if named_file(self._files, place.transcript) == found:
+                        yield
+                        return
+            finally:
+                # With it goes the guard, should a signal's handler have come in before.
+                transcript.close()
 
     def status(self, place: Place, transcript: Handle) -> os.stat_result:
         """Of an open transcript. Raises `TranscriptError` unless it is a regular file."""
