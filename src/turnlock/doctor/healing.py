@@ -81,14 +81,15 @@ class Healer:
         path = self._place.transcript
         with Storage("heal", path):
             size = self._files.stat_path(path).st_size
-            held = self._take(wait, _HOLD_SECONDS + size / _BYTES_PER_SECOND)
-            try:
+        held = self._take(wait, _HOLD_SECONDS + size / _BYTES_PER_SECOND)
+        try:
+            with Storage("heal", path):
                 return self._healed(held)
-            except Lost:
-                why = "somebody took the session while it was healed; nothing was replaced"
-                raise TranscriptError(path, why) from None
-            finally:
-                self._backend.release(held)
+        except Lost:
+            why = "somebody took the session while it was healed; nothing was replaced"
+            raise TranscriptError(path, why) from None
+        finally:
+            self._backend.release(held)
 
     def _take(self, wait: float | None, max_hold: float) -> FileLease:
         want = wanted(self._session, wait=wait, max_hold=max_hold, is_turn=False)
