@@ -46,8 +46,6 @@ def _changes(changes: Changes) -> list[str]:
         told.append(f"{_entries(changes.separated)} put on a line of their own")
     if changes.headers != "kept":
         told.append(f"the header was {changes.headers}")
-    if changes.duplicates:
-        told.append(f"{_entries(changes.duplicates)} that were there twice left out")
     if changes.relinked:
         told.append(f"{_entries(changes.relinked)} linked to the entry before, as a parent is gone")
     if changes.results:

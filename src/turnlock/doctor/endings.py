@@ -10,7 +10,7 @@ from typing import NamedTuple, NoReturn
 
 from ..backends.files.fileops import FileOps, Handle
 from ..errors import TranscriptError
-from ..transcript.jsonl import LINE_BYTES_MAX, ReadAt, decode, pieces, whole_pieces
+from ..transcript.jsonl import LINE_BYTES_MAX, ReadAt, decode, pieces
 from ..transcript.tail import Tail, read_tail
 from .fragments import to_keep
 
@@ -22,16 +22,16 @@ _HEADER_BYTES = 64 * 1024
 class Reading(NamedTuple):
     """``first`` is the first line, None when no line is complete or it is longer than 64 KiB.
 
-    ``fragment`` is what is to be kept of the bytes after the last newline, empty when they are an
-    entry. ``damaged`` is the same of complete lines, without the first; () for a file that was not
-    read whole. ``nuls``: whether the file ends in NULs.
+    ``fragment`` is what is to be kept of the bytes after the last newline, but for entries.
+    ``damaged`` is the same of complete lines, without the first; () for a file that was not read
+    whole. ``nuls``: whether the file ends in NULs.
     """
 
     mode: int
     size: int
     first: bytes | None
     tail: Tail
-    fragment: bytes
+    fragment: tuple[bytes, ...]
     nuls: bool
     damaged: tuple[bytes, ...]
 
@@ -65,31 +65,35 @@ def _read(files: FileOps, handle: Handle, status: os.stat_result) -> Reading:
         size,
         lines[0] if lines else None,
         tail,
-        _fragment(read_at, tail, size),
+        tuple(_fragment(read_at, tail, size)),
         size > 0 and read_at(size - 1, 1) == b"\0",
         tuple(_damaged(start, len(lines))) if small else (),
     )
 
 
-def _fragment(read_at: ReadAt, tail: Tail, size: int) -> bytes:
+def _fragment(read_at: ReadAt, tail: Tail, size: int) -> Iterator[bytes]:
     if tail.fragment is None:
-        return b""
+        return
     length = size - tail.fragment
     raw = read_at(tail.fragment, min(length, LINE_BYTES_MAX))
-    whole = whole_pieces(raw)
-    if whole and len(whole) == len(pieces(raw)):
-        return b""
-    return to_keep(tail.fragment, raw, length)
+    if len(raw) < length and not raw.strip(b"\0"):
+        yield to_keep(tail.fragment, raw, length)
+    else:
+        yield from _damaged_in(tail.fragment, raw)
 
 
 def _damaged(content: bytes, lines: int) -> Iterator[bytes]:
     offset = 0
     for number, line in enumerate(content.split(b"\n")[:lines]):
         if number and line.strip() and _is_damaged(line):
-            for start, raw, entry in pieces(line):
-                if entry is None:
-                    yield to_keep(offset + start, raw)
+            yield from _damaged_in(offset, line)
         offset += len(line) + 1
+
+
+def _damaged_in(offset: int, line: bytes) -> Iterator[bytes]:
+    for start, raw, entry in pieces(line):
+        if entry is None:
+            yield to_keep(offset + start, raw)
 
 
 def _is_damaged(line: bytes) -> bool:

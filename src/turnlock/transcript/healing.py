@@ -4,7 +4,6 @@ Every whole entry stays, in its order and byte for byte, on a line of its own. B
 
 * the header comes first; without one that can be read, one is made, and a second one is left out;
 * bytes that are no entry are left out, blank lines too (the caller keeps the bytes aside);
-* an entry that is there twice, byte for byte, is there once;
 * a parent that is not in the file before its child is replaced by the entry before, as a reader of
   ours does and OpenClaw's does not: it would lose all that was said before;
 * a tool call without result, after which something else was said, is followed by one.
@@ -33,7 +32,6 @@ class Changes(NamedTuple):
     damaged: int
     separated: int
     headers: str
-    duplicates: int
     relinked: int
     results: int
 
@@ -50,10 +48,9 @@ class Copy:
         self._header = header
         self._wall = wall
         self._kept = 0
-        self._duplicates = 0
         self._relinked = 0
         self._results = 0
-        self._raws: dict[str, int] = {}
+        self._known: set[str] = set()
         self._links: dict[str, str] = {}
         self._last_id: str | None = None
         self._open: dict[int, list[ToolCall]] = {}
@@ -78,22 +75,17 @@ class Copy:
             scan.damaged_count,
             scan.glued,
             headers if len(scan.headers) < 2 else "reduced to one",
-            self._duplicates,
             self._relinked,
             self._results,
         )
 
     def _entry(self, entry: Entry, raw: bytes, calls: list[ToolCall]) -> Iterator[bytes]:
-        bare = _bare(raw)
         identity = entry.get("id")
         named = identity if isinstance(identity, str) else None
-        if named is not None and self._raws.get(named) == hash(bare):
-            self._duplicates += 1
-            return
         self._kept += 1
-        yield self._linked(entry, bare)
+        yield self._linked(entry, _bare(raw))
         if named is not None:
-            self._raws[named] = hash(bare)
+            self._known.add(named)
         self._last_id = named or self._last_id
         for call in calls:
             yield self._result(call, entry)
@@ -102,7 +94,7 @@ class Copy:
         parent = entry.get("parentId")
         if not isinstance(parent, str):
             return bare + b"\n"
-        wanted = self._links.get(parent, parent) if parent in self._raws else self._last_id
+        wanted = self._links.get(parent, parent) if parent in self._known else self._last_id
         if wanted == parent:
             return bare + b"\n"
         try:
@@ -130,7 +122,7 @@ class Copy:
         if isinstance(origin, str):
             self._links[origin] = identity
         self._last_id = identity
-        self._raws[identity] = 0
+        self._known.add(identity)
         self._results += 1
         return encode(made)
 

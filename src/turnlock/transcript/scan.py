@@ -150,9 +150,7 @@ class Scan:
             self.orphan_results += 1
         if role in ("user", "assistant"):
             self._last_said = place
-        for call in tool_calls(entry):
+        for call in tool_calls(entry) if is_new else ():
             before = self._calls.get(call.id)
-            if before is not None and is_new:
-                self._replaced.append(before)
-            if before is None or is_new:
-                self._calls[call.id] = OpenCall(place, call)
+            self._replaced += [before] if before is not None else []
+            self._calls[call.id] = OpenCall(place, call)

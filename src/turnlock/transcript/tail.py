@@ -25,7 +25,7 @@ reading it, others by comparing. A gigabyte of them costs no more than a read of
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -35,6 +35,7 @@ from .entries import (
     Entry,
     ToolCall,
     answered_call,
+    closes,
     custom_type,
     epoch_of,
     is_terminal,
@@ -122,9 +123,13 @@ def read_tail(
                 break
     if current is not None:
         seen.append(current)
-    left = tuple(turn for turn in reversed(seen[1:]) if not turn.terminal and turn.turn_id)
-    earlier = _earlier(lines.before(), seen) + left
-    return Tail(size, lines.fragment, last_id, highest, tuple(seen), calls.found(), earlier)
+    before = _unfinished(lines.before())
+    # Of a turn that was torn apart the opening may stand before another's entries.
+    seen = [_named(turn, before) for turn in seen]
+    known = {turn.epoch for turn in seen} | {turn.turn_id for turn in seen}
+    earlier = [turn for turn in before.values() if known.isdisjoint((turn.epoch, turn.turn_id))]
+    earlier += [turn for turn in reversed(seen[1:]) if not turn.terminal and turn.turn_id]
+    return Tail(size, lines.fragment, last_id, highest, tuple(seen), calls.found(), tuple(earlier))
 
 
 class End(NamedTuple):
@@ -189,26 +194,30 @@ def _reason(entry: Entry) -> str | None:
     return reason if isinstance(reason, str) else None
 
 
-def _earlier(before: bytes, seen: list[TurnSeen]) -> tuple[TurnSeen, ...]:
-    """The turns without terminal entry among whole lines that come before the turns seen."""
-    names = _BOUNDS.findall(before)
+def _named(turn: TurnSeen, opened: Mapping[int, TurnSeen]) -> TurnSeen:
+    if turn.turn_id is not None or turn.epoch not in opened:
+        return turn
+    return turn._replace(turn_id=opened[turn.epoch].turn_id)
+
+
+def _unfinished(lines: bytes) -> dict[int, TurnSeen]:
+    """The turns that open in these lines and do not end in them, by epoch."""
+    names = _BOUNDS.findall(lines)
     # Nearly always each opening is followed by a terminal entry, and nothing has to be parsed.
     if (_OPENS, _OPENS) not in pairwise([*names, _OPENS]):
-        return ()
-    unfinished: dict[str, TurnSeen] = {}
-    for raw in before.split(b"\n"):
+        return {}
+    unfinished: dict[int, TurnSeen] = {}
+    for raw in lines.split(b"\n"):
         for _, _, entry in pieces(raw) if b'"customType"' in raw else ():
             epoch = epoch_of(entry) if entry is not None else None
-            turn_id = turn_id_of(entry) if entry is not None else None
-            if entry is None or epoch is None or turn_id is None:
+            if entry is None or epoch is None:
                 continue
-            if custom_type(entry) == OPENING:
-                unfinished[turn_id] = TurnSeen(epoch, turn_id, False, None)
+            if custom_type(entry) == OPENING and turn_id_of(entry) is not None:
+                unfinished[epoch] = TurnSeen(epoch, turn_id_of(entry), False, None)
             elif is_terminal(entry):
-                unfinished.pop(turn_id, None)
-    for turn in seen:
-        unfinished.pop(turn.turn_id or "", None)
-    return tuple(unfinished.values())
+                unfinished.pop(epoch, None)
+                unfinished.pop(closes(entry) or 0, None)
+    return unfinished
 
 
 class _Backwards:

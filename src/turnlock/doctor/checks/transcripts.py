@@ -152,10 +152,11 @@ def _check_end(
 
 def _torn(examination: Examination, path: str, reading: Reading) -> Iterator[Finding]:
     copy = TornCopy(examination.files, path)
-    lost = copy.missing([reading.fragment])
+    lost = copy.missing(reading.fragment)
     if not lost:
         return
-    what = f"it ends in an entry that was cut short ({len(reading.fragment)} of its bytes)"
+    number = sum(map(len, reading.fragment))
+    what = f"it ends in an entry that was cut short ({number} of its bytes)"
     if reading.nuls:
         what = "it ends in NULs, as a power loss leaves them, after what was cut short"
     yield _kept(examination, "torn-tail", path, f"{what}; it was never acknowledged", copy, lost)
