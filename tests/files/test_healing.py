@@ -143,6 +143,14 @@ def test_a_call_that_may_still_be_answered_gets_no_result(state: Path) -> None:
     assert heal(state).changes is None
 
 
+def test_another_version_is_not_healed(state: Path) -> None:
+    content = encode(HEADER | {"version": 4}) + b'{"cut\n'
+    path = transcript_of(state, content)
+    with pytest.raises(TranscriptError, match="version 4"):
+        heal(state)
+    assert path.read_bytes() == content
+
+
 def test_nobody_heals_what_somebody_holds(state: Path) -> None:
     path = transcript_of(state, DAMAGED)
     with turnlock.open_store(state).turn("main/a") as turn:

@@ -168,6 +168,33 @@ def test_an_entry_that_lacks_its_newline_is_not_written_twice(state: Path) -> No
     assert found == ["mine", "more"]
 
 
+def test_cut_at_every_byte_of_the_last_record_the_rest_is_read_and_written_on(state: Path) -> None:
+    """F4, F5: what is left of it hides neither what came before nor what comes next."""
+    whole = encode(HEADER) + begun(1)
+    last = encode({"type": "x", "id": "last", "parentId": "1-1", "timestamp": "2026", "epoch": 1})
+    store = turnlock.open_store(state, durability="none")
+    for length in range(1, len(last) + 1):
+        path = transcript_of(state, whole + last[:length])
+        is_whole = length >= len(last) - 1
+        with store.turn("main/a") as turn:
+            turn.append({"id": "next"} | turnlock.user("next"))
+        assert path.read_bytes().startswith(whole + last[:length])
+        found = [entry["id"] for entry in entries(state)]
+        assert found[:2] == ["1-0", "1-1"]
+        assert ("last" in found, found.count("next")) == (is_whole, 1)
+        assert markers(state) == [("T1", 1, None)]
+
+
+@pytest.mark.parametrize("first", [b'{"type":"sess', b"\0" * 100, b"", b'ion","version":3}'])
+def test_a_damaged_header_hides_nothing_and_is_left(state: Path, first: bytes) -> None:
+    """F6: a loader that cannot read the first line must not begin afresh."""
+    content = first + b"\n" + begun(1)
+    path = transcript_of(state, content)
+    take(state)
+    assert path.read_bytes().startswith(content)
+    assert [entry["id"] for entry in entries(state)][:2] == ["1-0", "1-1"]
+
+
 class CountingReads(FileOps):
     read = 0
 

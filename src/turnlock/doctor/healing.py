@@ -20,6 +20,7 @@ from ..backends.files.storage import Storage
 from ..clock import Clock, SystemClock
 from ..errors import TranscriptError
 from ..session import SessionKey
+from ..transcript.entries import VERSION
 from ..transcript.healing import Changes, Copy
 from ..transcript.jsonl import ReadAt, read_lines
 from ..transcript.scan import Scan
@@ -101,6 +102,9 @@ class Healer:
     def _healed(self, held: FileLease) -> Healed:
         read_at, size = self._content(held)
         scan = scan_lines(read_at)
+        if scan.versions:
+            why = f"its header is of version {scan.versions[0]!r:.50}, and only {VERSION} is healed"
+            raise TranscriptError(self._place.transcript, why)
         held.tail = owing(held.tail, scan.unfinished)
         if held.tail.owes or held.owed:
             self._settle(held)

@@ -73,7 +73,7 @@ def encode(entry: Mapping[str, Any]) -> bytes:
 def decode(line: bytes) -> Entry | None:
     """The entry of a line, or None when the line is damaged."""
     try:
-        value = _decoder.decode(line.decode("utf-8-sig"))
+        value = _decoder.decode(line.removeprefix(_BOM).decode())
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
