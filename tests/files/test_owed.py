@@ -118,26 +118,6 @@ def test_half_a_call_gets_no_result(state: Path, reason: str) -> None:
     assert [custom_type(entry) for entry in entries(state)[4:]] == [MARKER]
 
 
-def test_a_turn_that_fails_closes_its_calls(state: Path) -> None:
-    """E10, F10: the history has a result for each call of a turn that was cut off."""
-    with pytest.raises(ValueError), turnlock.open_store(state).turn("main/a") as turn:
-        turn.append(turnlock.user("1"), calls("a", "b"))
-        turn.append(result("b"))
-        raise ValueError("no")
-    kinds = [message_of(entry).get("toolCallId") for entry in entries(state)]
-    assert kinds == [None, None, None, "b", "a", None]
-
-
-def test_a_turn_that_ends_well_may_leave_a_call_to_the_next(state: Path) -> None:
-    store = turnlock.open_store(state)
-    with store.turn("main/a") as turn:
-        turn.append(calls("a"))
-    with store.turn("main/a") as turn:
-        turn.append(result("a"))
-    found = [message_of(entry).get("toolCallId") for entry in entries(state)]
-    assert [one for one in found if one] == ["a"]
-
-
 @pytest.mark.processes
 def test_openclaw_killed_in_a_tool_leaves_no_open_call(state: Path) -> None:
     gone = child("pass")

@@ -135,6 +135,19 @@ def test_turns_before_the_newest_that_have_no_end_are_found() -> None:
     assert tail_of(text(HEADER, *turn(1), *turn(2), *turn(3))).earlier == ()
 
 
+def test_a_turn_before_one_whose_opening_is_gone_is_found() -> None:
+    begun = turn(4, ended=False)[:1]
+    tail = tail_of(text(HEADER, *turn(1), *begun, *turn(5)[1:]))
+    assert [(seen.epoch, seen.turn_id) for seen in tail.earlier] == [(4, "T4")]
+    assert (tail.epoch, tail.turns[0].turn_id) == (5, "T5")
+
+
+def test_a_turn_that_was_torn_apart_has_its_name_once() -> None:
+    mine, other = turn(4, ended=False), turn(5)
+    tail = tail_of(text(HEADER, mine[0], other[2], mine[1]))
+    assert (tail.earlier, tail.open_turn.turn_id, tail.epoch) == ((), "T4", 5)
+
+
 def test_a_turn_that_was_closed_behind_later_ones_owes_nothing() -> None:
     closing = [numbered(opening("T1"), "o", 3), numbered(end("T1", 1.0), "e", 3)]
     content = text(HEADER, *turn(1, ended=False), *turn(2), *closing)

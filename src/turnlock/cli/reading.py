@@ -6,7 +6,16 @@ import json
 from typing import Any
 
 from ..errors import seconds
-from ..transcript.entries import END, MARKER, OPENING, Entry, custom_type, epoch_of, turn_id_of
+from ..transcript.entries import (
+    END,
+    MARKER,
+    OPENING,
+    Entry,
+    closes,
+    custom_type,
+    epoch_of,
+    turn_id_of,
+)
 from ..transcript.history import text_of
 from ..transcript.jsonl import Line
 from .terminal import paint, printable
@@ -110,7 +119,8 @@ def _marker_line(entry: Entry) -> str:
     reason = facts.get("reason")
     what = f"{reason}: {facts.get('error')}" if reason else str(facts.get("error"))
     phase = f"phase {facts['phase']}" if facts.get("phase") else ""
-    where = ", ".join(text for text in (_held(entry), phase) if text)
+    closed = f"of epoch {closes(entry)}" if closes(entry) else ""
+    where = ", ".join(text for text in (closed, _held(entry), phase) if text)
     return _labelled("!! failed", entry, what + (f" ({where})" if where else ""), "error")
 
 

@@ -98,6 +98,7 @@ def read_tail(
     seen: list[TurnSeen] = []
     current: TurnSeen | None = None
     calls = OpenCalls()
+    is_past = False
     for entry in lines.entries():
         if last_id is None and entry.get("type") != "session":
             identity = entry.get("id")
@@ -111,7 +112,8 @@ def read_tail(
             if current is not None:
                 seen.append(current)
             if len(seen) >= turns:
-                current = None
+                # The opening of the last turn is gone; this is already a turn before it.
+                is_past, current = True, None
                 break
             current = TurnSeen(epoch, turn_id_of(entry), is_terminal(entry), _reason(entry))
         if not seen and not current.terminal:
@@ -123,8 +125,9 @@ def read_tail(
                 break
     if current is not None:
         seen.append(current)
-    before = _unfinished(lines.before())
     # Of a turn that was torn apart the opening may stand before another's entries.
+    nameless = any(turn.turn_id is None for turn in seen)
+    before = _unfinished(lines.before(with_last=is_past), look_closely=nameless)
     seen = [_named(turn, before) for turn in seen]
     known = {turn.epoch for turn in seen} | {turn.turn_id for turn in seen}
     earlier = [turn for turn in before.values() if known.isdisjoint((turn.epoch, turn.turn_id))]
@@ -200,11 +203,11 @@ def _named(turn: TurnSeen, opened: Mapping[int, TurnSeen]) -> TurnSeen:
     return turn._replace(turn_id=opened[turn.epoch].turn_id)
 
 
-def _unfinished(lines: bytes) -> dict[int, TurnSeen]:
+def _unfinished(lines: bytes, *, look_closely: bool) -> dict[int, TurnSeen]:
     """The turns that open in these lines and do not end in them, by epoch."""
     names = _BOUNDS.findall(lines)
     # Nearly always each opening is followed by a terminal entry, and nothing has to be parsed.
-    if (_OPENS, _OPENS) not in pairwise([*names, _OPENS]):
+    if not look_closely and (_OPENS, _OPENS) not in pairwise([*names, _OPENS]):
         return {}
     unfinished: dict[int, TurnSeen] = {}
     for raw in lines.split(b"\n"):
@@ -235,6 +238,7 @@ class _Backwards:
         self._block = b""
         self._begin = 0
         self._stop = 0
+        self._behind = 0
 
     def entries(self) -> Iterator[Entry]:
         """The entries, newest first, of whole lines and of a line that has several."""
@@ -246,10 +250,11 @@ class _Backwards:
                 if entry is not None:
                     yield entry
 
-    def before(self) -> bytes:
-        """Whole lines before those given so far, as far as they were read; 16 KiB at most."""
-        begin = max(0, self._stop - _CHUNK_BYTES)
-        lines = self._block[begin : self._stop]
+    def before(self, *, with_last: bool) -> bytes:
+        """Whole lines before the last one given, as far as they were read; 16 KiB at most."""
+        stop = self._behind if with_last else self._stop
+        begin = max(0, stop - _CHUNK_BYTES)
+        lines = self._block[begin:stop]
         is_whole = self._begin + begin == 0
         return lines if is_whole else lines.partition(b"\n")[2]
 
@@ -271,7 +276,7 @@ class _Backwards:
                 if not complete:
                     self._see_fragment(start + begin)
                     complete = True
-                self._stop = begin
+                self._stop, self._behind = begin, stop
                 yield b"" if too_long else block[begin:stop]
                 too_long = False
                 stop = begin - 1
@@ -283,7 +288,7 @@ class _Backwards:
             end = start
         if not complete:
             self._see_fragment(0)
-        self._stop = 0
+        self._stop, self._behind = 0, len(carried)
         yield b"" if too_long else carried
 
     def _last_line(self, block: bytes, stop: int) -> tuple[int, int]:
