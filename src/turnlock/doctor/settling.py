@@ -17,6 +17,9 @@ from .examination import Examination, warnings_of_the_core
 # The transcript may have a name that is no key; the layout of one file answers every key with it.
 _ANY_KEY = SessionKey("doctor", "doctor")
 
+# Nobody waits for doctor: a slow disk is no reason to call a marker owed.
+_PATIENCE = 30.0
+
 
 def settle(
     examination: Examination, path: str, unfinished: Sequence[TurnSeen], size: int
@@ -44,7 +47,8 @@ def settle(
         moved = held.tail.size != size
         if not moved:
             held.tail = owing(held.tail, unfinished)
-        settle_and_release(Runtime(clock=examination.clock), backend, held, path)
+        runtime = Runtime(clock=examination.clock)
+        settle_and_release(runtime, backend, held, path, patience=_PATIENCE)
     if moved:
         return "somebody wrote it meanwhile; look again"
     return "; ".join(said) or ("it is still owed" if held.tail.size == size else None)
