@@ -146,7 +146,8 @@ class Store:
         """The session's entries, oldest first; the header is none. Needs no lock.
 
         Nothing for a session that does not exist. A damaged line is left out (``read_lines`` shows
-        it), and so is a fragment at the end, as its append was never acknowledged.
+        it), and so is a fragment at the end, as its append was never acknowledged; one that lacks
+        nothing but its newline is read.
         """
         session = parse_key(key)
         return (

@@ -113,7 +113,7 @@ def test_what_openclaw_wrote_can_be_read(path: Path) -> None:
     shown = []
     for raw in path.read_bytes().splitlines():
         entry = json.loads(raw)
-        shown += reader.lines(Line(0, raw, entry))
+        shown += reader.lines(Line(0, raw, entry, len(raw), len(raw) + 1))
         assert entry_object(entry)["kind"]
     assert shown[0] == "session main/a"
     assert any("user       MODE=" in line for line in shown)
@@ -134,7 +134,7 @@ def test_what_openclaw_wrote_can_be_read(path: Path) -> None:
     ],
 )
 def test_no_entry_is_too_odd_to_be_shown(entry: dict[str, object]) -> None:
-    assert Reader("main/a").lines(Line(0, b"", entry))
+    assert Reader("main/a").lines(Line(0, b"", entry, 0, 1))
     assert set(entry_object(entry)) >= {"kind", "id", "epoch"}
 
 

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 import turnlock
+from tests.files.test_owed import calls, result
 from tests.helpers import kinds
 from turnlock import LeaseRevoked, SessionBusy
 from turnlock.events import TurnRevoked
 from turnlock.store import Store
-from turnlock.transcript.entries import Entry
+from turnlock.transcript.entries import Entry, message_of
 
 
 def entries(store: Store, key: str = "main/a") -> list[Entry]:
@@ -70,6 +71,22 @@ class TestInAThread:
         with pytest.raises(ZeroDivisionError), store.turn("main/a"):
             raise ZeroDivisionError
         assert kinds(store) == ["turn", "error"]
+
+    def test_a_turn_that_fails_closes_its_calls(self, store: Store) -> None:
+        """E10, F10: the history has a result for each call of a turn that was cut off."""
+        with pytest.raises(ValueError), store.turn("main/a") as turn:
+            turn.append(calls("a", "b"), result("b"))
+            raise ValueError("no")
+        found = [message_of(entry).get("toolCallId") for entry in entries(store)]
+        assert found == [None, None, "b", "a", None]
+
+    def test_a_turn_that_ends_well_may_leave_a_call_to_the_next(self, store: Store) -> None:
+        with store.turn("main/a") as turn:
+            turn.append(calls("a"))
+        with store.turn("main/a") as turn:
+            turn.append(result("a"))
+        found = [message_of(entry).get("toolCallId") for entry in entries(store)]
+        assert [one for one in found if one] == ["a"]
 
     def test_keyboard_interrupt_is_a_cancellation(self, store: Store) -> None:
         with pytest.raises(KeyboardInterrupt), store.turn("main/a"):

@@ -163,7 +163,7 @@ def test_an_empty_transcript_is_a_note(state: Path) -> None:
 def test_a_header_is_needed_and_never_made_up(state: Path, first: bytes, check: str) -> None:
     path = transcript(state, content=first + MESSAGE)
     assert list(found(state, fix=True)) == [check]
-    assert "turnlock sessions read main/a" in found(state)[check].hint
+    assert "turnlock sessions heal main/a" in found(state)[check].hint
     assert path.read_bytes() == first + MESSAGE
 
 

@@ -212,6 +212,35 @@ def test_damaged_lines_are_told_and_a_fragment_is_left_out(gateway: Served) -> N
     run(test())
 
 
+def test_entries_that_share_a_line_are_read_once_whatever_a_page_holds(gateway: Served) -> None:
+    def entry(identity: str) -> bytes:
+        at = "2026-01-01T00:00:00.000Z"
+        made = {"type": "message", "id": identity, "parentId": None, "timestamp": at}
+        return json.dumps(made, separators=(",", ":")).encode()
+
+    glued = entry("2") + entry("3")
+    lines = [b'{"type":"session","version":3,"id":"s"}', entry("1"), glued, entry("4")]
+    path = planted(gateway, "glued", b"\n".join(lines))
+    known = ["1", "2", "3", "4"]
+
+    async def test() -> None:
+        for limit in (1, 2, 100):
+            found = await pages(gateway, "glued", limit)
+            assert [e["id"] for part in found for e in part["entries"]] == known
+        for number, identity in enumerate(known):
+            rest = await page(gateway, transcript("glued"), after=identity)
+            assert [e["id"] for e in rest["entries"]] == known[number + 1 :]
+        # The last one lacks its newline; the next writer begins with it.
+        end = (await page(gateway, transcript("glued")))["next"]
+        assert (await page(gateway, transcript("glued"), after=end))["entries"] == []
+        with path.open("ab") as file:
+            file.write(b"\n" + entry("5") + b"\n")
+        rest = await page(gateway, transcript("glued"), after=end)
+        assert [e["id"] for e in rest["entries"]] == ["5"]
+
+    run(test())
+
+
 def test_an_answer_is_json_that_any_reader_and_any_terminal_takes(gateway: Served) -> None:
     text = "\x1b]8;;http://x\x07 \u202e \x9b31m \x7f \u2028 \U0001f600 \\ud800"
     written(gateway, "escapes", [text])

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from turnlock.transcript.entries import Failure, end, marker, opening
-from turnlock.transcript.jsonl import decode, encode, read_lines
-from turnlock.transcript.tail import ends_unanswered, read_tail
+from turnlock.transcript.jsonl import Line, decode, encode, read_lines
+from turnlock.transcript.tail import read_end, read_tail
 
 
 def text(*entries: Any) -> bytes:
@@ -18,6 +18,10 @@ def text(*entries: Any) -> bytes:
 
 def tail_of(content: bytes, turns: int = 1) -> Any:
     return read_tail(lambda at, n: content[at : at + n], len(content), turns=turns)
+
+
+def lines_of(content: bytes) -> list[Line]:
+    return list(read_lines(lambda at, n: content[at : at + n]))
 
 
 HEADER = {"type": "session", "version": 3, "id": "s"}
@@ -89,11 +93,21 @@ def test_an_epoch_inside_of_a_text_does_not_count() -> None:
 def test_every_torn_end_is_a_fragment_and_nothing_else() -> None:
     whole = text(HEADER, *turn(1))
     last = text(numbered({"type": "x", "text": "é" * 5}, "x", 1))
-    for length in range(1, len(last)):
+    for length in range(1, len(last) - 1):
         tail = tail_of(whole + last[:length])
         assert tail.fragment == len(whole)
         assert (tail.epoch, tail.last_id) == (1, "e1")
     assert tail_of(whole + last).fragment is None
+
+
+def test_an_entry_that_lacks_only_its_newline_is_one() -> None:
+    """The next writer's newline makes it one, and then its turn must not get a second end."""
+    stamped = [entry | {"timestamp": "2026-01-01T00:00:00.000Z"} for entry in turn(1)]
+    content = text(HEADER, *stamped)[:-1]
+    tail = tail_of(content)
+    assert (tail.last_id, tail.open_turn) == ("e1", None)
+    assert tail.fragment == content.rfind(b"\n") + 1
+    assert [line.entry["id"] for line in lines_of(content) if line.entry][-1] == "e1"
 
 
 def test_a_long_line_is_found_across_blocks() -> None:
@@ -114,10 +128,96 @@ def test_only_the_end_is_read() -> None:
     assert sum(read) < 64 * 1024 < len(content)
 
 
+def test_turns_before_the_newest_that_have_no_end_are_found() -> None:
+    tail = tail_of(text(HEADER, *turn(1, ended=False), *turn(2, ended=False), *turn(3)))
+    assert [(seen.epoch, seen.turn_id) for seen in tail.earlier] == [(1, "T1"), (2, "T2")]
+    assert (tail.epoch, tail.open_turn, tail.owes) == (3, None, True)
+    assert tail_of(text(HEADER, *turn(1), *turn(2), *turn(3))).earlier == ()
+
+
+def test_a_turn_before_one_whose_opening_is_gone_is_found() -> None:
+    begun = turn(4, ended=False)[:1]
+    tail = tail_of(text(HEADER, *turn(1), *begun, *turn(5)[1:]))
+    assert [(seen.epoch, seen.turn_id) for seen in tail.earlier] == [(4, "T4")]
+    assert (tail.epoch, tail.turns[0].turn_id) == (5, "T5")
+
+
+def test_a_turn_that_was_torn_apart_has_its_name_once() -> None:
+    mine, other = turn(4, ended=False), turn(5)
+    tail = tail_of(text(HEADER, mine[0], other[2], mine[1]))
+    assert (tail.earlier, tail.open_turn.turn_id, tail.epoch) == ((), "T4", 5)
+
+
+def test_a_turn_that_was_closed_behind_later_ones_owes_nothing() -> None:
+    closing = [numbered(opening("T1"), "o", 3), numbered(end("T1", 1.0), "e", 3)]
+    content = text(HEADER, *turn(1, ended=False), *turn(2), *closing)
+    assert tail_of(content).earlier == ()
+    assert tail_of(content + text(*turn(4)), turns=2).earlier == ()
+
+
+def test_earlier_turns_are_not_looked_for_through_the_whole_file() -> None:
+    filling = [entry for n in range(2, 500) for entry in turn(n)]
+    assert tail_of(text(HEADER, *turn(1, ended=False), *filling)).earlier == ()
+
+
+def test_the_calls_that_an_open_turn_left_without_result() -> None:
+    def call(*ids: object) -> dict[str, Any]:
+        parts = [{"type": "toolCall", "id": one, "name": "n"} for one in ids]
+        return {"type": "message", "message": {"role": "assistant", "content": parts}}
+
+    result = {"type": "message", "message": {"role": "toolResult", "toolCallId": "a"}}
+    aborted = call("x")
+    aborted["message"]["stopReason"] = "aborted"
+    said = [call("a", "b"), result, call("c", "", None, 5), aborted]
+    written = [numbered(entry, f"i{n}", 2) for n, entry in enumerate(said)]
+    tail = tail_of(text(HEADER, *turn(1), *turn(2, ended=False), *written))
+    assert [one.id for one in tail.calls] == ["b", "c"]
+    assert tail_of(text(HEADER, *turn(1), *turn(2, ended=False), *written, *turn(3))).calls == ()
+
+
+@pytest.mark.parametrize("length", [1, 16 * 1024, 5_000_000])
+@pytest.mark.parametrize("behind", [b"", b"\n"])
+def test_nuls_at_the_end_are_passed_over(length: int, behind: bytes) -> None:
+    whole = text(HEADER, *turn(1, ended=False))
+    tail = tail_of(whole + b"\0" * length + behind)
+    assert tail.fragment == (None if behind else len(whole))
+    assert (tail.epoch, tail.last_id, tail.turns[0].turn_id) == (1, "m1", "T1")
+
+
+def test_a_hole_at_the_end_is_not_read() -> None:
+    whole = text(HEADER, *turn(1, ended=False))
+    size = 10**12
+    read: list[int] = []
+
+    def read_at(at: int, length: int) -> bytes:
+        read.append(length)
+        return whole[at : at + length].ljust(min(length, size - at), b"\0")
+
+    tail = read_tail(read_at, size, data_end=lambda: len(whole))
+    assert (tail.fragment, tail.last_id) == (len(whole), "m1")
+    assert sum(read) < 100_000
+
+
+@pytest.mark.parametrize("length", [1_000_001, 3_000_000, 9_000_000])
+def test_a_line_that_is_too_long_is_a_fragment_all_the_same(
+    length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("turnlock.transcript.jsonl.LINE_BYTES_MAX", 1_000_000)
+    monkeypatch.setattr("turnlock.transcript.tail.LINE_BYTES_MAX", 1_000_000)
+    whole = text(HEADER, *turn(1))
+    content = whole + b'{"x":"'.ljust(length, b"x")
+    assert (tail_of(content).fragment, tail_of(content).last_id) == (len(whole), "e1")
+    found = lines_of(content + b"\n" + text(*turn(2)))
+    assert [line.entry is None for line in found] == [False] * 4 + [True] + [False] * 3
+    assert found[-1].entry == decode(text(turn(2)[-1]))
+    assert content[found[4].offset :].startswith(found[4].raw)
+    assert tail_of(content + b"\n" + text(*turn(2)), turns=2).turns[1].turn_id == "T1"
+
+
 def test_an_unanswered_end_is_told_from_an_answered_one() -> None:
     def answered(*entries: Any) -> bool:
         content = text(HEADER, *entries)
-        return not ends_unanswered(lambda at, n: content[at : at + n], len(content))
+        return not read_end(lambda at, n: content[at : at + n], len(content)).unanswered
 
     user = {"type": "message", "message": {"role": "user"}}
     reply = {"type": "message", "message": {"role": "assistant"}}
@@ -129,6 +229,10 @@ def test_an_unanswered_end_is_told_from_an_answered_one() -> None:
     assert not answered(user, reply, result)
     assert answered(user, failed)
     assert not answered(user, {"type": "model_change"})
+    part = {"type": "toolCall", "id": "c", "name": "n", "arguments": {}}
+    call = {"type": "message", "message": {"role": "assistant", "content": [part]}}
+    assert not answered(user, call)
+    assert not answered(user, call, {"type": "message", "message": {"role": "toolResult"}})
 
 
 def test_lines_are_split_at_newlines_only() -> None:

@@ -18,7 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "locks": ("locks", "List every lock with its holder."),
     "practice-model": ("practice_model", "Serve a model that answers without a key, or hangs."),
     "release": ("release", "Take a session from whoever holds it."),
-    "sessions": ("sessions", "List the sessions, or read one."),
+    "sessions": ("sessions", "List the sessions, read one, or heal its transcript."),
 }
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import click
 
-from ..doctor.examine import examine
+from ..doctor.checks import CHECKS
+from ..doctor.examine import examination_of, run_checks
 from ..doctor.findings import SEVERITIES, Finding, Report
 from ..doctor.live import gateway_of
 from .exits import ExitCode
@@ -14,6 +15,7 @@ from .jsonout import say_json
 from .knowledge import knowledge_of, locks_as_json, notes
 from .lock_table import lock_lines
 from .options import common_options, json_option, state_directory
+from .progress import progress
 from .terminal import counted, paint, printable, say, wrapped
 
 # Of findings that are alike, so many paths are shown.
@@ -26,19 +28,28 @@ _PATHS_MAX = 5
     is_flag=True,
     help="Remove stale locks and strays, write owed error markers, copy torn bytes aside.",
 )
+@click.option(
+    "--deep",
+    is_flag=True,
+    help="Read every transcript whole, and not only its ends.",
+)
 @json_option
 @common_options
 @click.pass_context
-def command(ctx: click.Context, fix: bool, as_json: bool) -> int:
+def command(ctx: click.Context, fix: bool, deep: bool, as_json: bool) -> int:
     """Look for locks that are stale and files that are broken; repair them with --fix.
 
     Without --fix nothing is changed, not even an access time. With it a live lock is never
-    touched, and a transcript only gets the error markers that it is owed.
+    touched, and a transcript only gets what it is owed: the error markers of turns that ended
+    without one, and a result for each tool call that they left open.
+
+    With --deep damaged lines, unfinished turns, forks and the like are found wherever they are in
+    a transcript. How far it is shows on stderr, but not with --json.
 
     Exit code 0: nothing stale or broken is left; 1: something is; 2: it could not look.
     """
     root = state_directory(ctx)
-    report = examine(root, fix=fix)
+    report = _examined(root, fix=fix, deep=deep, shown=not as_json)
     # One that does not answer was asked already, and waited for.
     answers = any(found.check == "gateway-running" for found in report.findings)
     known = knowledge_of(root, report.locks, gateway_of(root) if answers else None)
@@ -48,6 +59,15 @@ def command(ctx: click.Context, fix: bool, as_json: bool) -> int:
         for line in report_lines(report, notes(known)):
             say(line)
     return ExitCode.OK if report.is_sound else ExitCode.FAILED
+
+
+def _examined(root: str, *, fix: bool, deep: bool, shown: bool) -> Report:
+    examination = examination_of(root, fix=fix, deep=deep)
+    if not deep:
+        return run_checks(examination, CHECKS)
+    with progress("reading transcripts", examination.transcript_bytes(), shown=shown) as on_read:
+        examination.on_read = on_read
+        return run_checks(examination, CHECKS)
 
 
 def report_lines(report: Report, known: Mapping[str, Sequence[str]] | None = None) -> list[str]:

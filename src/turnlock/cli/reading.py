@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from ..errors import seconds
-from ..transcript.entries import Entry, epoch_of, kind_of, turn_id_of
+from ..transcript.entries import Entry, closes, epoch_of, kind_of, turn_id_of
 from ..transcript.history import text_of
 from ..transcript.jsonl import Line
 from .terminal import paint, printable
@@ -89,7 +89,8 @@ def _marker_line(entry: Entry) -> str:
     reason = facts.get("reason")
     what = f"{reason}: {facts.get('error')}" if reason else str(facts.get("error"))
     phase = f"phase {facts['phase']}" if facts.get("phase") else ""
-    where = ", ".join(text for text in (_held(entry), phase) if text)
+    closed = f"of epoch {closes(entry)}" if closes(entry) else ""
+    where = ", ".join(text for text in (closed, _held(entry), phase) if text)
     return _labelled("!! failed", entry, what + (f" ({where})" if where else ""), "error")
 
 

@@ -1,4 +1,4 @@
-"""``turnlock sessions`` and ``turnlock sessions read KEY``."""
+"""``turnlock sessions``, ``turnlock sessions read KEY`` and ``turnlock sessions heal KEY``."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from collections.abc import Iterable
 import click
 
 from ..backends import SessionRecord
+from ..doctor.healing import Healer
+from ..session import parse_key
 from ..transcript.entries import entry_object
 from ..transcript.jsonl import Line
+from .healed import healed_lines, healed_object
 from .jsonout import say_json, to_json
 from .looking import looking
 from .naming import NoSuchSession, resolve
@@ -18,10 +21,15 @@ from .options import (
     existing_store,
     is_state_directory_named,
     json_option,
+    seconds_option,
     state_directory,
 )
+from .progress import progress
 from .reading import Reader
 from .terminal import columns, counted, printable, say
+
+# A smaller transcript is healed before anybody could read how far it is.
+_SHOWN_BYTES = 64 * 1024 * 1024
 
 
 @click.group(invoke_without_command=True)
@@ -29,7 +37,7 @@ from .terminal import columns, counted, printable, say
 @common_options
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:
-    """List the sessions, or read one.
+    """List the sessions, read one, or heal its transcript.
 
     With --json one object: {"sessions": [{"session", "path", "size", "modified"}]}.
     """
@@ -67,6 +75,49 @@ def read(ctx: click.Context, key: str, as_json: bool) -> None:
     if damaged:
         text = f"turnlock: {counted(damaged, 'damaged line')} skipped (turnlock doctor)"
         say(text, to_stderr=True)
+
+
+@command.command()
+@click.argument("key")
+@seconds_option(
+    "--wait",
+    forever=True,
+    default=0,
+    help="How long to wait for a busy session; 0 tries once, 'forever' is allowed.",
+)
+@json_option
+@common_options
+@click.pass_context
+def heal(ctx: click.Context, key: str, wait: float | None, as_json: bool) -> None:
+    """Put a healed copy in the place of the transcript of session KEY.
+
+    Every entry that can be read stays, in its order, on a line of its own, below a header. What
+    is damaged is left out and kept in FILE.torn; the original is kept as FILE.<time>.bak. A
+    transcript that has nothing to heal is left as it is.
+
+    Readers need no healing: they step over what is damaged. It is for other programs that read the
+    file. The session is taken meanwhile; exit code 75 when somebody holds it.
+
+    KEY may also be a file or a name that OpenClaw has for it, as for 'turnlock release'.
+
+    With --json one object: {"session", "path", "healed", "markers", "changes", "original", "torn"}.
+    """
+    as_json = as_json or bool(ctx.parent and ctx.parent.params.get("as_json"))
+    target = resolve(key, state_directory(ctx), named=is_state_directory_named(ctx))
+    path = target.place.transcript
+    if not os.path.lexists(path):
+        raise NoSuchSession(key, path)
+    # It is read twice: to see what is in it, and to make the copy.
+    size = os.lstat(path).st_size * 2
+    shown = not as_json and size > _SHOWN_BYTES
+    with progress("healing", size, shown=shown) as on_read:
+        healer = Healer(target.layout, parse_key(target.store_key), on_read=on_read)
+        healed = healer.heal(wait=wait)
+    if as_json:
+        say_json(healed_object(target.key, healed), indent=2)
+        return
+    for line in healed_lines(target.key, healed):
+        say(line)
 
 
 def _session_lines(sessions: Iterable[SessionRecord]) -> list[str]:

@@ -6,7 +6,7 @@ import errno
 import logging
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from functools import cached_property
@@ -25,6 +25,10 @@ from .survey import Survey, SurveyedDirectory, take_survey
 _logger = logging.getLogger("turnlock")
 
 
+def _ignore(_: int) -> None:
+    """Nobody wants to know how far it is."""
+
+
 class Occupation(Enum):
     """Whether somebody may be writing a session."""
 
@@ -37,7 +41,8 @@ class Examination:
     """``locks`` are filled by the check of the locks, ``ours`` by those that meet files of ours.
 
     ``ours`` are the (path, mode) of transcripts and claims that Turnlock wrote, as opposed to
-    OpenClaw.
+    OpenClaw. ``deep``: whether transcripts are read whole; ``on_read`` is then told of every
+    number of bytes that was.
     """
 
     def __init__(
@@ -45,12 +50,16 @@ class Examination:
         root: str,
         *,
         fix: bool = False,
+        deep: bool = False,
+        on_read: Callable[[int], object] = _ignore,
         files: FileOps | None = None,
         clock: Clock | None = None,
         platform: Platform | None = None,
     ) -> None:
         self.root = os.path.realpath(root)
         self.fix = fix
+        self.deep = deep
+        self.on_read = on_read
         self.files = files or FileOps()
         self.clock = clock or SystemClock()
         self.platform = platform or native()
@@ -76,6 +85,21 @@ class Examination:
     def command(self, line: str) -> str:
         """A command line of ours for this state directory, to be copied into a shell."""
         return command_line(line, self.root)
+
+    def transcript_bytes(self) -> int:
+        """How many bytes there are to read with ``deep``."""
+        paths = [
+            f"{directory.path}/{name}"
+            for directory in self.survey.directories
+            for name in directory.transcripts()
+        ]
+        return sum(map(self._size, paths))
+
+    def _size(self, path: str) -> int:
+        try:
+            return self.files.stat_path(path).st_size
+        except OSError:
+            return 0
 
     def occupation(self, lock: str) -> Occupation:
         """Who may write the session of this lock path, now."""

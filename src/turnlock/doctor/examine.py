@@ -10,13 +10,19 @@ from .findings import Finding, Report, finding, report
 from .looking import require_directory
 
 
-def examine(root: str, *, fix: bool = False) -> Report:
+def examine(root: str, *, fix: bool = False, deep: bool = False) -> Report:
     """Look at a state directory, and with ``fix`` repair what can be.
 
+    Of a transcript its ends are read, with ``deep`` all of it.
     Raises `CannotLook` when there is no directory to look at, or it cannot be read.
     """
+    return run_checks(examination_of(root, fix=fix, deep=deep), CHECKS)
+
+
+def examination_of(root: str, *, fix: bool, deep: bool) -> Examination:
+    """What the checks take. Raises as `examine` does."""
     require_directory(root)
-    return run_checks(Examination(root, fix=fix), CHECKS)
+    return Examination(root, fix=fix, deep=deep)
 
 
 def run_checks(examination: Examination, checks: Iterable[tuple[str, Check]]) -> Report:

@@ -43,6 +43,8 @@ KINDS: dict[str, Kind] = {
     "transcript-empty": Kind("info", "a transcript has no bytes; the next turn begins it"),
     "header-missing": Kind("warning", "the first line of a transcript is no header"),
     "header-damaged": Kind("error", "the first line of a transcript is no JSON object"),
+    "header-version": Kind("info", "a header is of another version than 3; entries are read"),
+    "second-header": Kind("info", "a transcript has more headers than one; readers step over them"),
     "torn-tail": Kind(
         "warning", "a write at the end was cut short; its bytes are copied aside", fixable=True
     ),
@@ -51,10 +53,21 @@ KINDS: dict[str, Kind] = {
     ),
     "unfinished-turn": Kind(
         "warning",
-        "a turn has no terminal entry and nobody holds the session; its error marker is written",
+        "turns have no terminal entry and nobody holds the session; error markers are written",
         fixable=True,
     ),
+    "glued-lines": Kind("info", "entries share a line, as a newline is missing; each is read"),
+    "forked": Kind(
+        "info", "entries are on a branch that is not the active one: no model sees them"
+    ),
+    "missing-parents": Kind("info", "the parent of an entry is gone; the entry before stands in"),
+    "duplicate-ids": Kind("info", "entries have the same id; the later one is the parent"),
+    "open-calls": Kind(
+        "info", "tool calls without result, or results without call; none is sent so"
+    ),
+    "epochs-decrease": Kind("info", "entries of turns are not in their order"),
     "torn-copy": Kind("info", "bytes that an earlier --fix copied aside"),
+    "healed-original": Kind("info", "the original of a transcript that 'sessions heal' replaced"),
     "stray-file": Kind(
         "warning", "a temporary file whose maker is gone; it is removed", fixable=True
     ),

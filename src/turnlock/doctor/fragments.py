@@ -2,7 +2,8 @@
 
 A write that was cut short leaves bytes without a newline, and after the next writer's newline a
 damaged line. Nobody cuts them off, as that could be a superseded repairer cutting off its
-successor's entries. They are copied aside, each ended by a newline, and never twice.
+successor's entries. They are copied aside, each ended by a newline, and never twice. Of NULs, as a
+power loss leaves them, their number and place is kept.
 """
 
 from __future__ import annotations
@@ -16,6 +17,12 @@ from ..backends.files.fileops import FileOps, Handle, write_all
 
 SUFFIX = ".torn"
 _COPY_BYTES_MAX = 256 * 1024 * 1024
+
+
+def to_keep(offset: int, raw: bytes, length: int | None = None) -> bytes:
+    """What is kept of ``length`` bytes at ``offset`` that are no entry; ``raw`` has the first."""
+    bare = raw.strip(b"\0")
+    return bare or b"(%d NUL bytes at byte %d)" % (length or len(raw), offset)
 
 
 class TornCopy:

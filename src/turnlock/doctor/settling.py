@@ -1,27 +1,34 @@
-"""Having the error marker written that a turn owes when nobody holds its session."""
+"""Having the error markers written that turns owe when nobody holds their session."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..backends import Backend, Holder, TakeRequest
 from ..backends.files import FilesBackend, OneFile
 from ..errors import TurnlockError
 from ..session import SessionKey
+from ..transcript.tail import Tail, TurnSeen
 from ..turns.revoking import REVOKER_MAX_HOLD, settle_and_release
 from ..turns.runtime import Runtime
-from .endings import read_transcript
 from .examination import Examination, warnings_of_the_core
 
 # The transcript may have a name that is no key; the layout of one file answers every key with it.
 _ANY_KEY = SessionKey("doctor", "doctor")
 
+# Nobody waits for doctor: a slow disk is no reason to call a marker owed.
+_PATIENCE = 30.0
 
-def settle(examination: Examination, path: str, turn_id: str | None) -> str | None:
+
+def settle(
+    examination: Examination, path: str, unfinished: Sequence[TurnSeen], size: int
+) -> str | None:
     """Take the session for a moment, as whoever holds it writes first what is owed.
 
-    Returns why the turn has no terminal entry still, None when it has. It does not wait, and takes
-    the session without a turn: should this process die meanwhile, it owes nothing itself.
+    ``unfinished`` are the turns without terminal entry in the first ``size`` bytes. Returns why one
+    of them has none still, None when all have. It does not wait, and takes the session without a
+    turn: should this process die meanwhile, it owes nothing itself.
     """
     backend: Backend[Any] = FilesBackend(
         OneFile(path),
@@ -37,8 +44,22 @@ def settle(examination: Examination, path: str, turn_id: str | None) -> str | No
         if isinstance(held, Holder):
             held.close()
             return "somebody holds the session now"
-        settle_and_release(Runtime(clock=examination.clock), backend, held, path)
-    unfinished = read_transcript(examination.files, path).tail.open_turn
-    if unfinished is not None and unfinished.turn_id == turn_id:
-        return "; ".join(said) or "it is still owed"
-    return None
+        moved = held.tail.size != size
+        if not moved:
+            held.tail = owing(held.tail, unfinished)
+        runtime = Runtime(clock=examination.clock)
+        settle_and_release(runtime, backend, held, path, patience=_PATIENCE)
+    if moved:
+        return "somebody wrote it meanwhile; look again"
+    return "; ".join(said) or ("it is still owed" if held.tail.size == size else None)
+
+
+def owing(tail: Tail, unfinished: Sequence[TurnSeen]) -> Tail:
+    """The end of a transcript in which more turns are unfinished than its end shows."""
+    newest = tail.open_turn
+    earlier = [
+        turn._replace(turn_id=turn.turn_id or "unknown")
+        for turn in unfinished
+        if newest is None or turn.epoch != newest.epoch
+    ]
+    return tail._replace(earlier=tuple(earlier))

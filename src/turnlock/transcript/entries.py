@@ -28,6 +28,11 @@ TERMINAL = frozenset({END, MARKER})
 RESERVED = TERMINAL | {OPENING}
 _KINDS = {OPENING: "opening", END: "end", MARKER: "error-marker"}
 
+# Why a reply that is in the transcript is not complete, in OpenClaw's words.
+CUT_SHORT = frozenset({"error", "aborted"})
+CUT_OFF = "(There is no result: the turn ended before this call did. It may have had effects.)"
+_CALL_NAME_MAX = 512
+
 MARKER_BYTES_MAX = 2048
 # Bytes of a value as JSON. Seven fields of the second size, the first and what JSON adds around
 # them stay under the size of a marker.
@@ -49,7 +54,11 @@ REASONS: tuple[Reason, ...] = get_args(Reason)
 
 
 class Failure(NamedTuple):
-    """What an error marker says about a turn. ``error`` is already redacted."""
+    """What an error marker says about a turn. ``error`` is already redacted.
+
+    ``closes`` is the epoch of a turn that was found without terminal entry behind later ones: its
+    marker has an epoch of its own, as epochs never decrease.
+    """
 
     turn_id: str
     reason: str
@@ -59,6 +68,14 @@ class Failure(NamedTuple):
     provider: str | None = None
     model: str | None = None
     api: str | None = None
+    closes: int | None = None
+
+
+class ToolCall(NamedTuple):
+    """A model's request to call a tool."""
+
+    id: str
+    name: str
 
 
 def new_id() -> str:
@@ -127,7 +144,50 @@ def marker(failure: Failure, *, session_id: str | None, wall: float) -> Entry:
         "heldMs": None if failure.held is None else round(failure.held * 1000),
         "phase": _cut(failure.phase),
     }
+    if failure.closes is not None:
+        data["closes"] = failure.closes
     return _custom(MARKER, data)
+
+
+def cut_off_result(call: ToolCall) -> Entry:
+    """The result of a tool call that has none because its turn ended first."""
+    return _message(
+        {
+            "role": "toolResult",
+            "toolCallId": call.id,
+            "toolName": call.name,
+            "content": [{"type": "text", "text": CUT_OFF}],
+            "isError": True,
+        }
+    )
+
+
+def tool_calls(entry: Mapping[str, Any]) -> list[ToolCall]:
+    """The calls of an assistant's message that a tool could have been given.
+
+    A reply that was cut off may have half a call in it: nothing answers that one.
+    """
+    message = message_of(entry)
+    if message.get("role") != "assistant" or message.get("stopReason") in CUT_SHORT:
+        return []
+    content = message.get("content")
+    parts = content if isinstance(content, list) else []
+    calls = (part for part in parts if isinstance(part, dict) and part.get("type") == "toolCall")
+    made = (ToolCall(call.get("id", ""), call.get("name", "")) for call in calls)
+    return [call for call in made if _is_named(call.id) and _is_named(call.name)]
+
+
+def answered_call(entry: Mapping[str, Any]) -> str | None:
+    """The id of the tool call that the entry is the result of."""
+    message = message_of(entry)
+    identity = message.get("toolCallId") if message.get("role") == "toolResult" else None
+    return identity if isinstance(identity, str) else None
+
+
+def message_of(entry: Mapping[str, Any]) -> Entry:
+    """The message in an entry; empty for what is no message."""
+    message = entry.get("message") if entry.get("type") == "message" else None
+    return message if isinstance(message, dict) else {}
 
 
 def custom_type(entry: Mapping[str, Any]) -> str | None:
@@ -147,6 +207,12 @@ def turn_id_of(entry: Mapping[str, Any]) -> str | None:
     data = entry.get("data")
     turn_id = data.get("turnId") if isinstance(data, dict) else None
     return turn_id if isinstance(turn_id, str) else None
+
+
+def closes(entry: Mapping[str, Any]) -> int | None:
+    """The epoch that an error marker closes besides its own, see `Failure`."""
+    data = entry.get("data") if custom_type(entry) == MARKER else None
+    return epoch_of({"epoch": data.get("closes")}) if isinstance(data, dict) else None
 
 
 def is_terminal(entry: Mapping[str, Any]) -> bool:
@@ -175,6 +241,10 @@ def entry_object(entry: Entry) -> Entry:
 
 def _message(message: Entry) -> Entry:
     return {"type": "message", "message": message}
+
+
+def _is_named(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= _CALL_NAME_MAX
 
 
 def _custom(kind: str, data: Entry) -> Entry:

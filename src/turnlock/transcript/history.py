@@ -1,45 +1,102 @@
-"""A transcript as a model's history: OpenAI-style messages.
+"""A transcript as a model's history: OpenAI-style messages that a strict endpoint accepts.
 
-OpenClaw's transcripts are trees: the active branch is the chain of parents from the last entry.
-Markers, openings and all other entries that are no messages stay out. So does what an endpoint
-would refuse: an assistant message without content, a tool call without result, a result without
-call.
+OpenClaw's transcripts are trees: the active branch is the chain of parents from the last entry. Of
+what was compacted its summary stands for the messages before the first that was kept. Markers,
+openings and all other entries that are no messages stay out.
+
+A strict endpoint refuses a history for ever once one message in it is wrong. So, whatever the
+transcript has:
+
+* each tool call is followed at once by its one result, wherever that stands in the transcript. A
+  call without result gets one that says so; a result without call, or a second one, is left out;
+* a call that nothing can answer is left out: without a name, or in a reply that was cut short,
+  which may hold half a call;
+* ids of calls are unique, not empty, and of a length and form that endpoints take; names of tools
+  too; arguments are a JSON object;
+* no message is empty but for a reply with calls;
+* text holds neither NUL nor half of a character.
 """
 
 from __future__ import annotations
 
 import json
+import re
+from array import array
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from .entries import Entry
+from .entries import CUT_SHORT, Entry, epoch_of, message_of
 
 Message = dict[str, Any]
+
+_NO_RESULT = "(This call has no result.)"
+_NO_OUTPUT = "(no output)"
+_NO_TEXT = "(a message without text)"
+_COMPACTED = "(What was said before, in short:)\n\n"
+_BRANCH = "(What was tried on another branch of this conversation, in short:)\n\n"
+# What OpenAI's endpoint takes; an id of another kind is given a new one.
+_ID = re.compile(r"[A-Za-z0-9._:@+=-]{1,40}", re.ASCII)
+_ODD_IN_NAME = re.compile("[^A-Za-z0-9_-]")
+_NAME_MAX = 64
 
 
 def messages(entries: Iterable[Entry]) -> list[Message]:
     """The active branch of the transcript as messages for a chat completions endpoint."""
-    made = [_message(entry["message"]) for entry in active_branch(list(entries)) if _is(entry)]
-    return _paired([message for message in made if message is not None])
+    history = _History()
+    for entry in _uncompacted(active_branch(list(entries))):
+        history.take(entry)
+    return history.made()
 
 
 def active_branch(entries: Sequence[Entry]) -> list[Entry]:
-    """The entries on the chain of parents from the last one, oldest first.
+    """The entries on the chain of parents from the last one, oldest first."""
+    tree = Tree()
+    for entry in entries:
+        tree.add(entry)
+    return [entries[index] for index in tree.branch()]
 
-    Where a parent is missing (its line is damaged), the entry before in the file stands in for it.
+
+class Tree:
+    """Who is whose parent, entry by entry.
+
+    Where a parent is missing (its line is damaged), or comes later than its child, the entry before
+    in the file stands in for it. Of two entries with one id the later is the parent.
+
+    An entry that has none begins a tree of its own, if OpenClaw wrote it: somebody went back to
+    before the first message. Not one of ours, as then the entry before had no id; and not one in a
+    file that names no parents at all.
     """
-    position = {entry.get("id"): index for index, entry in enumerate(entries)}
-    branch: list[Entry] = []
-    index = len(entries) - 1
-    while index >= 0:
-        entry = entries[index]
-        branch.append(entry)
+
+    def __init__(self) -> None:
+        self._parents = array("q")
+        self._position: dict[str, int] = {}
+        self._before_has_parent = False
+
+    def __contains__(self, identity: object) -> bool:
+        return identity in self._position
+
+    def __len__(self) -> int:
+        return len(self._parents)
+
+    def add(self, entry: Entry) -> None:
         parent = entry.get("parentId")
-        found = position.get(parent, index - 1) if isinstance(parent, str) else index - 1
-        # A parent that comes later than its child is no parent: the walk has to end.
-        index = found if found < index else index - 1
-    branch.reverse()
-    return branch
+        index = len(self._parents)
+        found = self._position.get(parent, index - 1) if isinstance(parent, str) else index - 1
+        is_root = "parentId" in entry and parent is None and epoch_of(entry) is None
+        self._parents.append(-1 if is_root and self._before_has_parent else found)
+        self._before_has_parent = isinstance(parent, str)
+        identity = entry.get("id")
+        if isinstance(identity, str):
+            self._position[identity] = index
+
+    def branch(self) -> list[int]:
+        """The entries on the chain of parents from the last one, oldest first."""
+        found = []
+        index = len(self._parents) - 1
+        while index >= 0:
+            found.append(index)
+            index = self._parents[index]
+        return found[::-1]
 
 
 def text_of(content: object) -> str:
@@ -53,60 +110,150 @@ def text_of(content: object) -> str:
     )
 
 
-def _is(entry: Entry) -> bool:
-    return entry.get("type") == "message" and isinstance(entry.get("message"), dict)
+def _uncompacted(branch: list[Entry]) -> list[Entry]:
+    """The branch from the last compaction on: its summary, what it kept, what came after."""
+    place = max((n for n, entry in enumerate(branch) if _is_compaction(entry)), default=None)
+    if place is None:
+        return branch
+    first = branch[place].get("firstKeptEntryId")
+    kept = (n for n, entry in enumerate(branch[:place]) if first and entry.get("id") == first)
+    start = next(kept, place)
+    return [branch[place], *branch[start:place], *branch[place + 1 :]]
 
 
-def _message(message: Entry) -> Message | None:
-    content = message.get("content")
-    text = text_of(content)
-    match message.get("role"):
-        case "user" | "system" as role:
-            return {"role": role, "content": text}
-        case "assistant":
-            return _assistant(text, _parts(content))
-        case "toolResult":
-            return {"role": "tool", "tool_call_id": message.get("toolCallId"), "content": text}
-    return None
+def _is_compaction(entry: Entry) -> bool:
+    return entry.get("type") == "compaction" and isinstance(entry.get("summary"), str)
 
 
-def _assistant(text: str, parts: list[Entry]) -> Message | None:
-    calls = [
-        {
-            "id": part.get("id"),
+class _Call:
+    """A tool call, and the text of its result once there is one."""
+
+    def __init__(self, identity: str, name: str, arguments: str) -> None:
+        self.id = identity
+        self.result: str | None = None
+        self.sent = {
+            "id": identity,
             "type": "function",
-            "function": {
-                "name": part.get("name"),
-                "arguments": json.dumps(part.get("arguments") or {}),
-            },
+            "function": {"name": name, "arguments": arguments},
         }
-        for part in parts
-        if part.get("type") == "toolCall"
+
+
+class _Said(NamedTuple):
+    """A message, and the calls in it. ``cut_short``: only calls that have a result are real."""
+
+    message: Message
+    calls: list[_Call]
+    cut_short: bool = False
+
+
+class _History:
+    def __init__(self) -> None:
+        self._said: list[_Said] = []
+        self._unanswered: dict[object, _Call] = {}
+        self._ids: set[str] = set()
+
+    def take(self, entry: Entry) -> None:
+        match entry.get("type"):
+            case "message":
+                self._take_message(message_of(entry))
+            case "compaction":
+                self._say("user", text_of(entry.get("summary")), before=_COMPACTED)
+            case "branch_summary":
+                self._say("user", text_of(entry.get("summary")), before=_BRANCH)
+            case "custom_message":
+                self._say("user", text_of(entry.get("content")))
+
+    def made(self) -> list[Message]:
+        return [message for said in self._said for message in _finished(said)]
+
+    def _take_message(self, message: Entry) -> None:
+        content = message.get("content")
+        match message.get("role"):
+            case "user" | "system" as role:
+                others = any(part.get("type") != "text" for part in _parts(content))
+                self._say(role, text_of(content) or (_NO_TEXT if others else ""))
+            case "assistant":
+                cut_short = message.get("stopReason") in CUT_SHORT
+                calls = [call for part in _parts(content) if (call := self._call(part))]
+                made: Message = {"role": "assistant", "content": _clean(text_of(content)) or None}
+                self._said.append(_Said(made, calls, cut_short))
+            case "toolResult":
+                call = self._unanswered.pop(_key(message.get("toolCallId")), None)
+                if call is not None:
+                    call.result = _clean(text_of(content)) or _NO_OUTPUT
+
+    def _say(self, role: str, text: str, *, before: str = "") -> None:
+        if text:
+            self._said.append(_Said({"role": role, "content": before + _clean(text)}, []))
+
+    def _call(self, part: Entry) -> _Call | None:
+        name = part.get("name")
+        if part.get("type") != "toolCall" or not isinstance(name, str) or not name:
+            return None
+        key = _key(part.get("id"))
+        named = _ODD_IN_NAME.sub("_", name)[:_NAME_MAX]
+        call = _Call(self._new_id(key), named, _arguments(part.get("arguments")))
+        # A later call with the same id is what later results belong to.
+        self._unanswered[key] = call
+        return call
+
+    def _new_id(self, key: object) -> str:
+        identity = "" if key is None else str(key)
+        number = len(self._ids)
+        while not _ID.fullmatch(identity) or identity in self._ids:
+            number += 1
+            identity = f"call-{number}"
+        self._ids.add(identity)
+        return identity
+
+
+def _finished(said: _Said) -> list[Message]:
+    calls = [call for call in said.calls if call.result is not None or not said.cut_short]
+    if not calls:
+        return [said.message] if said.message["content"] else []
+    results = [
+        {"role": "tool", "tool_call_id": call.id, "content": call.result or _NO_RESULT}
+        for call in calls
     ]
-    if not text and not calls:
-        return None
-    made: Message = {"role": "assistant", "content": text or None}
-    return made | {"tool_calls": calls} if calls else made
+    return [said.message | {"tool_calls": [call.sent for call in calls]}, *results]
 
 
-def _paired(history: list[Message]) -> list[Message]:
-    calls = {
-        call["id"] for message in history for call in message.get("tool_calls", ()) if call["id"]
-    }
-    results = {m["tool_call_id"] for m in history if m["role"] == "tool" and m["tool_call_id"]}
-    kept: list[Message] = []
-    for message in history:
-        if message["role"] == "tool" and message["tool_call_id"] not in calls:
-            continue
-        if "tool_calls" in message:
-            closed = [call for call in message["tool_calls"] if call["id"] in results]
-            message = {k: v for k, v in message.items() if k != "tool_calls"}
-            if closed:
-                message["tool_calls"] = closed
-            elif message["content"] is None:
-                continue
-        kept.append(message)
-    return kept
+def _key(identity: object) -> object:
+    """What calls and results are matched by; None for an id that is none."""
+    is_plain = isinstance(identity, (str, int)) and not isinstance(identity, bool)
+    return identity if is_plain and identity != "" else None
+
+
+def _arguments(given: object) -> str:
+    """The arguments of a call as the text of a JSON object."""
+    if isinstance(given, str):
+        try:
+            given = json.loads(given)
+        except (ValueError, RecursionError):
+            given = {"arguments": given}
+    try:
+        # 1e999 is JSON, and read as infinity, which is none.
+        return json.dumps(_clean_in(given) if isinstance(given, dict) else {}, allow_nan=False)
+    except (ValueError, RecursionError):
+        return "{}"
+
+
+def _clean(text: str) -> str:
+    """The text with U+FFFD for NULs and halves of characters, which some endpoints refuse."""
+    text = text.replace("\0", "\ufffd")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _clean_in(value: Any) -> Any:
+    if isinstance(value, str):
+        return _clean(value)
+    if isinstance(value, dict):
+        return {_clean(str(name)): _clean_in(inside) for name, inside in value.items()}
+    return [_clean_in(inside) for inside in value] if isinstance(value, list) else value
 
 
 def _parts(content: object) -> list[Entry]:

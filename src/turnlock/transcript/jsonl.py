@@ -3,6 +3,17 @@
 Writing never splices text: an entry is serialised whole, NaN and Infinity are refused, and what
 some readers take for the end of a line (U+0085, U+2028, U+2029) is escaped. Reading takes a line
 for damaged when it is no JSON object; there is no checksum, as the format has none.
+
+A line may hold more than one entry: a program that appends without a look at the last byte glues
+its entry to what was cut short before. `pieces` takes such a line apart. An object counts as an
+entry of its own only on proof from both sides:
+
+* before it is the start of the line, another entry, or bytes that no JSON text can go on with: the
+  error of the parser lies at the object's own beginning, not behind it. What may as well be a part
+  of the entry that was cut short stays damaged. (Text cannot pose as an entry: the quotes inside of
+  a string are escaped.)
+* behind it is the end of the line, another object, or NULs, as a power loss leaves them;
+* it has what an entry has: `type`, `id`, `timestamp`, and a parent or an epoch.
 """
 
 from __future__ import annotations
@@ -12,12 +23,18 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, NoReturn
 
-from .entries import Entry
+from .entries import Entry, epoch_of
 
 LINE_BYTES_MAX = 64 * 1024 * 1024
 _CHUNK_BYTES = 256 * 1024
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _LINE_BREAKS = re.compile("[\u0085\u2028\u2029]")
+_BEGINNING = b'{"type":'
+# How far behind its first byte an entry that was glued to a cut string shows: `"mess{"type"`.
+_LATE = 2
+_FAILURES_MAX = 100
+_SPACE = b" \t\r"
+_BOM = b"\xef\xbb\xbf"
 
 # (offset, length) -> at most that many bytes from there; empty at the end.
 ReadAt = Callable[[int, int], bytes]
@@ -27,17 +44,14 @@ class Line(NamedTuple):
     """One line as it stands in the file. ``entry`` is None when the line is damaged.
 
     ``size`` in bytes without the newline; ``raw`` has fewer of a line that is too long to keep.
+    ``end`` is the offset of the next line of the file: the same for all that share a line.
     """
 
     offset: int
     raw: bytes
     entry: Entry | None
-    size: int = 0
-
-    @property
-    def end(self) -> int:
-        """The offset of the next line."""
-        return self.offset + self.size + 1
+    size: int
+    end: int
 
 
 def encode(entry: Mapping[str, Any]) -> bytes:
@@ -65,52 +79,185 @@ def encode(entry: Mapping[str, Any]) -> bytes:
 def decode(line: bytes) -> Entry | None:
     """The entry of a line, or None when the line is damaged."""
     try:
-        value = _decoder.decode(line.decode("utf-8-sig"))
+        value = _decoder.decode(line.removeprefix(_BOM).decode())
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
 
-def read_lines(read_at: ReadAt, start: int = 0) -> Iterator[Line]:
-    """Every complete line from ``start`` on. A fragment without newline at the end is not a line.
+def read_lines(read_at: ReadAt, start: int = 0, *, fragment: bool = False) -> Iterator[Line]:
+    """Every line from ``start`` on; a line that holds several entries as one line for each.
 
-    A line of more than 64 MiB is given as damaged, with its last bytes only.
+    A fragment at the end is not a line, unless all that was cut off of an entry is its newline;
+    with ``fragment`` it is a damaged one. A line of more than 64 MiB is given as damaged, with its
+    first bytes only.
     """
-    for offset, raw, size in _raw_lines(read_at, start):
-        yield Line(offset, raw, decode(raw) if len(raw) == size else None, size)
-
-
-def _raw_lines(read_at: ReadAt, start: int) -> Iterator[tuple[int, bytes, int]]:
-    """(offset, bytes, size) of every complete line; of a line too long its last bytes only."""
-    offset = at = start
-    begun: list[bytes] = []
-    kept = dropped = 0
-    while chunk := read_at(at, _CHUNK_BYTES):
-        at += len(chunk)
-        *complete, rest = chunk.split(b"\n")
-        for ending in complete:
-            raw = b"".join((*begun, ending))
-            size = dropped + len(raw)
-            yield offset, raw, size
-            offset += size + 1
-            begun, kept, dropped = [], 0, 0
-        # Joined once it is complete: joining at every chunk took 18 s for a line of 64 MiB.
-        begun.append(rest)
-        kept += len(rest)
-        if kept > LINE_BYTES_MAX:
-            dropped += kept
-            begun, kept = [], 0
+    for raw in _raw_lines(read_at, start):
+        if not raw.complete and not fragment:
+            yield from _whole_parts(raw)
+        elif raw.complete or raw.size:
+            yield from _parts(raw)
 
 
 def find_entry(read_at: ReadAt, identity: str) -> int | None:
     """The offset of the first entry with this id, found without decoding the others."""
     needles = tuple(f'"id":{gap}{json.dumps(identity)}'.encode() for gap in ("", " "))
-    for offset, raw, size in _raw_lines(read_at, 0):
-        if any(needle in raw for needle in needles):
-            entry = decode(raw) if len(raw) == size else None
-            if entry is not None and entry.get("id") == identity:
-                return offset
+    for raw in _raw_lines(read_at, 0):
+        if any(needle in raw.kept for needle in needles):
+            for line in _parts(raw) if raw.complete else _whole_parts(raw):
+                if line.entry is not None and line.entry.get("id") == identity:
+                    return line.offset
     return None
+
+
+def pieces(raw: bytes) -> list[tuple[int, bytes, Entry | None]]:
+    """(offset, bytes, entry) of what a line is made of; None for the bytes that are no entry.
+
+    A line that is whole is one piece. Blanks between pieces, and a line of nothing else, are none.
+    """
+    entry = decode(raw)
+    if entry is not None:
+        return [(0, raw, entry)]
+    found: list[tuple[int, bytes, Entry | None]] = []
+    damaged_from = 0
+    for start, stop, inside in _entries_in(raw):
+        _add_damaged(found, raw, damaged_from, start)
+        found.append((start, raw[start:stop], inside))
+        damaged_from = stop
+    _add_damaged(found, raw, damaged_from, len(raw))
+    return found
+
+
+def whole_pieces(fragment: bytes) -> list[tuple[int, bytes, Entry]]:
+    """Those of the pieces of a fragment without newline that have all that an entry has."""
+    if b'"' not in fragment:
+        return []
+    found = pieces(fragment)
+    return [(at, raw, entry) for at, raw, entry in found if entry is not None and _is_whole(entry)]
+
+
+class _Raw(NamedTuple):
+    """A line between two newlines, or what is behind the last one. ``kept``: its first bytes."""
+
+    offset: int
+    kept: bytes
+    size: int
+    complete: bool
+
+    @property
+    def is_whole(self) -> bool:
+        return len(self.kept) == self.size
+
+    def part(self, start: int, raw: bytes, entry: Entry | None) -> Line:
+        size = len(raw) if self.is_whole else self.size
+        return Line(self.offset + start, raw, entry, size, self.offset + self.size + 1)
+
+
+def _raw_lines(read_at: ReadAt, start: int) -> Iterator[_Raw]:
+    at = offset = start
+    long = _Long()
+    while chunk := read_at(at, _CHUNK_BYTES):
+        at += len(chunk)
+        *complete, rest = chunk.split(b"\n")
+        for raw in complete:
+            if long.length:
+                length, kept = long.ended(raw)
+                long = _Long()
+            else:
+                length, kept = len(raw), raw
+            yield _Raw(offset, kept, length, True)
+            offset += length + 1
+        if rest:
+            long.goes_on(rest)
+    length, kept = long.ended(b"")
+    yield _Raw(offset, kept, length, False)
+
+
+class _Long:
+    """A line that is longer than the chunks it is read in. Of one too long the first bytes."""
+
+    def __init__(self) -> None:
+        self.length = 0
+        self._begun: list[bytes] = []
+
+    def goes_on(self, part: bytes) -> None:
+        if self.length <= LINE_BYTES_MAX:
+            self._begun.append(part)
+        self.length += len(part)
+
+    def ended(self, part: bytes) -> tuple[int, bytes]:
+        """(length, bytes) of the line that ends with ``part``."""
+        self.goes_on(part)
+        kept = b"".join(self._begun)
+        return self.length, kept if self.length <= LINE_BYTES_MAX else kept[:LINE_BYTES_MAX]
+
+
+def _parts(raw: _Raw) -> Iterator[Line]:
+    entry = decode(raw.kept) if raw.is_whole else None
+    if entry is not None or not raw.is_whole or b'"' not in raw.kept:
+        yield raw.part(0, raw.kept, entry)
+        return
+    for start, part, inside in pieces(raw.kept):
+        yield raw.part(start, part, inside)
+
+
+def _whole_parts(raw: _Raw) -> Iterator[Line]:
+    if raw.is_whole:
+        for start, part, entry in whole_pieces(raw.kept):
+            yield raw.part(start, part, entry)
+
+
+def _add_damaged(
+    found: list[tuple[int, bytes, Entry | None]], raw: bytes, start: int, stop: int
+) -> None:
+    part = raw[start:stop]
+    if part.strip():
+        found.append((start, part, None))
+
+
+def _entries_in(raw: bytes) -> Iterator[tuple[int, int, Entry]]:
+    """(start, stop, entry) of the whole entries in a line that is none, by the rule above.
+
+    Each attempt begins where the last one came to grief, so that parsing costs what the line's
+    length does. But making the error does so as well, each time: after some it is given up.
+    """
+    # One character for each byte: JSON's own are ASCII, and an offset is an offset.
+    text = raw.decode("latin-1")
+    start = len(_BOM) if raw.startswith(_BOM) else 0
+    failures = 0
+    while 0 <= start < len(raw) and failures < _FAILURES_MAX:
+        try:
+            _, stop = _decoder.raw_decode(text, start)
+        except json.JSONDecodeError as error:
+            failures += 1
+            start = raw.find(_BEGINNING, max(error.pos - _LATE, start + 1))
+            continue
+        except (ValueError, RecursionError):
+            return
+        behind = _behind(raw, stop)
+        entry = decode(raw[start:stop]) if _may_end(raw, behind) else None
+        if entry is not None and _is_whole(entry):
+            yield start, stop, entry
+            start = behind
+        else:
+            start = raw.find(_BEGINNING, stop)
+
+
+def _behind(raw: bytes, stop: int) -> int:
+    while stop < len(raw) and raw[stop] in _SPACE:
+        stop += 1
+    return stop
+
+
+def _may_end(raw: bytes, behind: int) -> bool:
+    return behind == len(raw) or raw[behind] in b"{\0"
+
+
+def _is_whole(entry: Entry) -> bool:
+    if not all(isinstance(entry.get(name), str) for name in ("type", "id", "timestamp")):
+        return False
+    is_header = entry["type"] == "session"
+    return is_header or "parentId" in entry or epoch_of(entry) is not None
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -180,11 +180,12 @@ def settle_and_release(
     label: str,
     *,
     details: Failure | None = None,
+    patience: float = _MARKER_TIMEOUT,
 ) -> None:
     """Write what was owed to a lease that was taken for nothing else, and release it.
 
-    What cannot be written stays owed by a dead claim. Returns after a second when the disk hangs;
-    the job goes on without its caller.
+    What cannot be written stays owed by a dead claim. Returns after ``patience`` seconds when the
+    disk hangs; the job goes on without its caller.
     """
     done = threading.Event()
 
@@ -195,7 +196,7 @@ def settle_and_release(
             done.set()
 
     submit_or_run(job)
-    if not runtime.clock.wait(done, _MARKER_TIMEOUT):
+    if not runtime.clock.wait(done, patience):
         logger.error("session %s: the disk hangs; its marker is owed", label)
 
 

@@ -52,7 +52,7 @@ class TurnCore:
         """Write what predecessors owe, before the turn begins. A full disk does not stop it."""
         held = self.lease.held
         unfinished = held.tail.open_turn
-        if not held.owed and unfinished is None:
+        if not held.owed and not held.tail.owes:
             return
         try:
             self._writer.settle()
@@ -60,7 +60,8 @@ class TurnCore:
             # Somebody took the session in this very moment; the turn's first act will say so.
             pass
         except _STORAGE_ERRORS as error:
-            owed = [unfinished.turn_id] if unfinished is not None else []
+            owed = [turn.turn_id for turn in held.tail.earlier]
+            owed += [unfinished.turn_id] if unfinished is not None else []
             owed += [turn.turn_id for turn in held.owed]
             self.runtime.marker_owed(self.lease.label, next(filter(None, owed), "unknown"), error)
         report_reclaimed(self.runtime, held, self.lease.label)

@@ -4,6 +4,12 @@ Whatever a turn appends goes into one buffer with what has to come before it: th
 predecessors that could not be written yet, then the turn's own opening. So a turn that writes
 nothing leaves nothing, and no entry of a turn is ever seen without its opening.
 
+A marker closes what its turn left open: before it comes a result for each tool call that has none,
+which says that the call was cut off. A turn that ends well may leave a call to the next one.
+
+A predecessor that has turns after it gets opening and marker under an epoch of its own, since
+epochs never decrease in a file; ``closes`` in the marker names the epoch that it closes.
+
 The turn's epoch is the next one after all of these; it is known once they are.
 """
 
@@ -22,10 +28,14 @@ from ..transcript.entries import (
     TERMINAL,
     Entry,
     Failure,
+    ToolCall,
+    answered_call,
     custom_type,
+    cut_off_result,
     marker,
     new_id,
     opening,
+    tool_calls,
 )
 from ..transcript.jsonl import encode
 from ..transcript.tail import Tail, TurnSeen
@@ -77,7 +87,8 @@ class Writer:
         self._on_marked = on_marked
         self._details = details or {}
         self._mutex = threading.Lock()
-        self._owes = bool(held.owed) or held.tail.open_turn is not None
+        self._owes = bool(held.owed) or held.tail.owes
+        self._calls: dict[str, ToolCall] = {}
         self._session_id: str | None = None
         # An epoch above this one is the turn's own, even when a turn before it had the same name.
         self._epoch_before = held.tail.epoch
@@ -116,6 +127,7 @@ class Writer:
                     fresh.append(entry)
             if fresh:
                 self._write(fresh, with_opening=True)
+                self._follow(fresh)
             return [entry["id"] for entry in prepared]
 
     def terminate(self, entry: Entry) -> None:
@@ -124,8 +136,18 @@ class Writer:
             self._write([{"id": new_id()} | entry], with_opening=True)
 
     def fail(self, failure: Failure) -> None:
-        """Append the turn's error marker."""
-        self.terminate(self._marker(failure))
+        """Append the turn's error marker, and a result for each tool call that has none."""
+        with self._mutex:
+            self._write(
+                [*_results(self._calls.values()), {"id": new_id()} | self._marker(failure)],
+                with_opening=True,
+            )
+
+    def _follow(self, entries: Iterable[Entry]) -> None:
+        """Keep in mind which tool calls of the turn have no result."""
+        for entry in entries:
+            self._calls.pop(answered_call(entry) or "", None)
+            self._calls.update((call.id, call) for call in tool_calls(entry))
 
     def _write(self, entries: Sequence[Entry], *, with_opening: bool) -> None:
         for _ in range(_MOVES_MAX):
@@ -196,18 +218,31 @@ class Writer:
         owed: list[tuple[int, Entry]] = []
         marked: list[Failure] = []
         superseded = {turn.turn_id: turn for turn in self._held.owed if turn.turn_id}
+        results = _results(tail.calls)
         unfinished = tail.open_turn
         epoch = tail.epoch
         if unfinished is not None:
             turn_id = unfinished.turn_id or "unknown"
             marked.append(self._failure(turn_id, superseded.get(turn_id)))
-            owed.append((unfinished.epoch, {"id": new_id()} | self._marker(marked[-1])))
+            closing = [*results, {"id": new_id()} | self._marker(marked[-1])]
+            owed += [(unfinished.epoch, entry) for entry in closing]
+            results = []
+        late = [
+            self._failure(turn.turn_id, superseded.get(turn.turn_id))._replace(closes=turn.epoch)
+            for turn in tail.earlier
+            if turn.turn_id is not None
+        ]
+        known = {failure.turn_id for failure in late}
         for turn_id, turn in superseded.items():
-            if tail.turn(turn_id) is None:
-                epoch += 1
-                marked.append(self._failure(turn_id, turn))
-                owed.append((epoch, {"id": new_id()} | opening(turn_id)))
-                owed.append((epoch, {"id": new_id()} | self._marker(marked[-1])))
+            if tail.turn(turn_id) is None and turn_id not in known:
+                late.append(self._failure(turn_id, turn))
+        for failure in late:
+            epoch += 1
+            marked.append(failure)
+            beginning = {"id": new_id()} | opening(failure.turn_id)
+            closing = [beginning, *results, {"id": new_id()} | self._marker(failure)]
+            owed += [(epoch, entry) for entry in closing]
+            results = []
         return owed, epoch, marked
 
     def _failure(self, turn_id: str, turn: Superseded | None) -> Failure:
@@ -223,6 +258,10 @@ class Writer:
         if self._session_id is None:
             self._session_id = self._backend.header_id(self._held)
         return marker(failure, session_id=self._session_id, wall=self._clock.wall())
+
+
+def _results(calls: Iterable[ToolCall]) -> list[Entry]:
+    return [{"id": new_id()} | cut_off_result(call) for call in calls]
 
 
 def _line(entry: Entry, parent: str | None, epoch: int, wall: float) -> bytes:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Hashable, Sequence
 from ...clock import Clock, SystemClock
 from ...errors import LockPathError, StoreError, TranscriptError
 from ...session import SessionKey
+from ...transcript.jsonl import ReadAt
 from ...transcript.tail import Tail
 from .. import (
     STALE_AFTER,
@@ -33,6 +34,7 @@ from .lease import FileLease
 from .line import Line, Standing
 from .listing import Listing
 from .platform import Platform, native
+from .replacing import Replacement
 from .storage import Storage, storage_error
 from .transcripts import Idle, Transcripts, file_of, size_of
 from .waiting import Waiting, held, is_past_grace, vacant
@@ -71,7 +73,7 @@ class FilesBackend(Listing):
         self._platform = platform or native()
         super().__init__(layout, files, Inspector(files, self._clock, self._platform.processes))
         self._durable = durability == "fsync"
-        nursery = Nursery(files, unnamed=self._platform.unnamed_files)
+        self._nursery = nursery = Nursery(files, unnamed=self._platform.unnamed_files)
         self._line = Line(files, self._clock)
         self._waiting = Waiting(files, self._clock, self._platform.waker, self._inspector)
         self._transcripts = Transcripts(
@@ -293,6 +295,27 @@ class FilesBackend(Listing):
             return None
         with Storage("read", lease.place.transcript):
             return self._transcripts.header_id(lease.transcript)
+
+    def content(self, lease: FileLease) -> tuple[ReadAt, int]:
+        """The lease's transcript: how to read it, and its size now."""
+        assert lease.transcript is not None
+        return self._transcripts.reader(lease.transcript), self._transcripts.size(lease.transcript)
+
+    def header_line(self) -> bytes:
+        """A header for a transcript that has none."""
+        return self._transcripts.header_line()
+
+    def replacement(self, lease: FileLease) -> Replacement:
+        """A new file for the place of the lease's transcript; see ``replacing``."""
+        return Replacement(
+            self._files,
+            self._clock,
+            self._nursery,
+            self._transcripts,
+            self._claims,
+            lease,
+            durable=self._durable,
+        )
 
     def release(self, lease: FileLease) -> None:
         with lease.mutex:

@@ -6,6 +6,7 @@ Under the guard, because a holder whose lock file was removed by hand may be in 
 
 from __future__ import annotations
 
+from ...transcript.tail import End
 from .. import TakeRequest
 from .claims import Claims, owes_for_sure
 from .fileops import FileOps, write_all
@@ -81,5 +82,8 @@ class Beginning:
         last = lease.owed[-1] if lease.owed else None
         if last is None or last.turn_id is None or owes_for_sure(last):
             return
-        if transcript is None or not self._transcripts.ends_unanswered(transcript, lease.tail.size):
+        end = self._transcripts.end(transcript, lease.tail.size) if transcript else End()
+        if end.unanswered:
+            lease.tail = lease.tail._replace(calls=lease.tail.calls or end.calls)
+        else:
             lease.owed = lease.owed[:-1]

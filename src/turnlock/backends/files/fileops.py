@@ -64,6 +64,19 @@ _OFD_SETLK = getattr(fcntl, "F_OFD_SETLK", -1)
 _FLOCK = struct.Struct("hhqqi4x")
 
 
+_SEEK_DATA: int | None = getattr(os, "SEEK_DATA", None)
+
+
+def _is_hole(handle: Handle, offset: int) -> bool:
+    """Whether there is no data from there on. A file system that does not know says no."""
+    assert _SEEK_DATA is not None
+    try:
+        os.lseek(handle.fd, offset, _SEEK_DATA)
+    except OSError as error:
+        return error.errno == errno.ENXIO
+    return False
+
+
 def _byte_lock(kind: int, start: int, length: int) -> bytes:
     return _FLOCK.pack(kind, os.SEEK_SET, start, length, 0)
 
@@ -96,6 +109,16 @@ class FileOps:
 
     def read_at(self, handle: Handle, offset: int, length: int) -> bytes:
         return os.pread(handle.fd, length, offset)
+
+    def data_end(self, handle: Handle, size: int) -> int:
+        """Behind which byte the file is one hole up to ``size``; ``size`` when there is none."""
+        if _SEEK_DATA is None or not _is_hole(handle, size - 1):
+            return size
+        data, hole = -1, size - 1
+        while hole - data > 1:
+            middle = (data + hole) // 2
+            data, hole = (data, middle) if _is_hole(handle, middle) else (middle, hole)
+        return hole
 
     def write(self, handle: Handle, data: bytes | memoryview) -> int:
         return os.write(handle.fd, data)

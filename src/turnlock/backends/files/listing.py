@@ -57,7 +57,12 @@ class Listing:
             return Tail()
         with Storage("read", path):
             size = self._files.stat_handle(handle).st_size
-            return read_tail(self._reader(handle), size, turns=turns)
+            return read_tail(
+                self._reader(handle),
+                size,
+                turns=turns,
+                data_end=lambda: self._files.data_end(handle, size),
+            )
 
     def _open_to_read(self, path: str) -> Handle | None:
         try:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import mmap
 import os
 import re
 import stat
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
 from ...clock import Clock
 from ...errors import TranscriptError
 from ...transcript.entries import header
-from ...transcript.jsonl import ReadAt, decode, encode
-from ...transcript.tail import Tail, ends_unanswered, read_tail
+from ...transcript.jsonl import LINE_BYTES_MAX, ReadAt, decode, encode, pieces, whole_pieces
+from ...transcript.tail import End, Tail, read_end, read_tail
 from .birth import Nursery
 from .fileops import FileOps, Handle
 from .guard import Guard
-from .inspect import FileId
+from .inspect import FileId, file_id, named_file
 from .layout import Place
 
 # Kept open between turns of this process: a busy session is not opened anew.
@@ -82,7 +83,7 @@ class Transcripts:
                 raise TranscriptError(path, "it cannot be opened: permission denied") from None
             raise
 
-    def open_or_make(self, place: Place, *, with_header: bool) -> Handle:
+    def open_or_make(self, place: Place, *, with_header: bool = False) -> Handle:
         """As `open`; makes the file, durable with its name, when there is none."""
         while (transcript := self.open(place)) is None:
             self._make(place, with_header=with_header)
@@ -94,6 +95,28 @@ class Transcripts:
             return self.open(place)
         except TranscriptError:
             return None
+
+    @contextlib.contextmanager
+    def guarding(self, open_one: Callable[[Place], Handle | None], place: Place) -> Iterator[None]:
+        """The guard of the file that the path names now; of none where there is none.
+
+        A healed copy may take the file's place between the opening and the guard. Then that one is
+        guarded, as whoever writes it does.
+        """
+        while True:
+            transcript = open_one(place)
+            if transcript is None:
+                yield
+                return
+            try:
+                with self.guard(place, transcript):
+                    found = file_id(self._files.stat_handle(transcript))
+                    if named_file(self._files, place.transcript) == found:
+                        yield
+                        return
+            finally:
+                # With it goes the guard, should a signal's handler have come in before.
+                transcript.close()
 
     def status(self, place: Place, transcript: Handle) -> os.stat_result:
         """Of an open transcript. Raises `TranscriptError` unless it is a regular file."""
@@ -107,10 +130,21 @@ class Transcripts:
         return self._files.stat_handle(transcript).st_size
 
     def tail(self, transcript: Handle, size: int, *, turns: int) -> Tail:
-        return read_tail(self.reader(transcript), size, turns=turns) if size else Tail()
+        if size == 0:
+            return Tail()
+        return read_tail(
+            self.reader(transcript),
+            size,
+            turns=turns,
+            data_end=lambda: self._files.data_end(transcript, size),
+        )
 
-    def ends_unanswered(self, transcript: Handle, size: int) -> bool:
-        return ends_unanswered(self.reader(transcript), size)
+    def end(self, transcript: Handle, size: int) -> End:
+        return read_end(
+            self.reader(transcript),
+            size,
+            data_end=lambda: self._files.data_end(transcript, size),
+        )
 
     def reader(self, transcript: Handle) -> ReadAt:
         return lambda offset, length: self._files.read_at(transcript, offset, length)
@@ -198,10 +232,11 @@ def _has_line(content: mmap.mmap, needle: bytes, wanted: str) -> bool:
         start = content.rfind(b"\n", 0, found) + 1
         stop = content.find(b"\n", found)
         if stop < 0:
-            # A fragment without newline is no entry: it was never acknowledged.
-            return False
-        entry = decode(content[start:stop])
-        if entry is not None and entry.get("id") == wanted:
+            # It may lack nothing but its newline, and the next writer gives it one.
+            last = content[start : start + LINE_BYTES_MAX]
+            return any(entry["id"] == wanted for _, _, entry in whole_pieces(last))
+        inside = pieces(content[start:stop]) if stop - start <= LINE_BYTES_MAX else []
+        if any(entry is not None and entry.get("id") == wanted for _, _, entry in inside):
             return True
         found = content.find(needle, stop)
     return False

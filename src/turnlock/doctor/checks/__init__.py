@@ -17,7 +17,7 @@ from .locks import check_locks
 from .modes import check_modes
 from .openclaw import check_openclaw
 from .strays import check_strays
-from .torn_copies import check_torn_copies
+from .torn_copies import check_originals, check_torn_copies
 from .transcripts import check_transcripts
 
 Check = Callable[[Examination], Iterator[Finding]]
@@ -30,6 +30,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("transcripts", check_transcripts),
     ("strays", check_strays),
     ("torn-copies", check_torn_copies),
+    ("originals", check_originals),
     ("modes", check_modes),
     ("openclaw", check_openclaw),
 )

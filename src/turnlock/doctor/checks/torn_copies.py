@@ -1,10 +1,12 @@
-"""Copies of bytes that were cut short, from an earlier ``--fix``."""
+"""What repairs have kept: bytes that were cut short, and the originals of healed transcripts."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
 
+from ...backends.files.inspect import named_file
+from ...backends.files.replacing import is_original, transcript_of
 from ..examination import Examination
 from ..findings import Finding, finding
 from ..fragments import SUFFIX
@@ -26,6 +28,20 @@ def check_torn_copies(examination: Examination) -> Iterator[Finding]:
                 message = "bytes of entries that were cut short, copied aside from the transcript"
                 hint = f"read it: less {shlex.quote(path)}; it goes when its transcript goes"
             yield finding("torn-copy", path, message, hint)
+
+
+def check_originals(examination: Examination) -> Iterator[Finding]:
+    for directory in examination.survey.directories:
+        for name in sorted(filter(is_original, directory.names)):
+            path = f"{directory.path}/{name}"
+            transcript = f"{directory.path}/{transcript_of(name)}"
+            if named_file(examination.files, path) == named_file(examination.files, transcript):
+                message = "a second name of the transcript, left by a healing that was cut short"
+                hint = "nothing has to be done: the next healing uses it"
+            else:
+                message = "the original of a transcript whose healed copy took its place"
+                hint = f"when the transcript is as you want it, remove it: rm {shlex.quote(path)}"
+            yield finding("healed-original", path, message, hint)
 
 
 def _is_empty(examination: Examination, path: str) -> bool:

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import shlex
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ...errors import TranscriptError
 from ...session import is_part
-from ...transcript.jsonl import decode
+from ...transcript.entries import VERSION
+from ...transcript.jsonl import pieces
+from ...transcript.scan import Scan
+from ...transcript.tail import TurnSeen
 from ..endings import Reading, read_transcript
 from ..examination import Examination, Occupation
 from ..findings import Finding, finding
 from ..fragments import TornCopy
+from ..scanning import damage_of, scan_transcript, what_readers_step_over
 from ..settling import settle
+
+# Of turns without terminal entry so many are named.
+_NAMES_MAX = 5
 
 
 class Transcript(NamedTuple):
@@ -26,6 +33,11 @@ class Transcript(NamedTuple):
     @property
     def lock(self) -> str:
         return f"{self.path}.lock"
+
+    @property
+    def name(self) -> str:
+        """What to type for it."""
+        return shlex.quote(self.session or self.path)
 
 
 def check_transcripts(examination: Examination) -> Iterator[Finding]:
@@ -64,8 +76,12 @@ def _look(examination: Examination, transcript: Transcript) -> Iterator[Finding]
     if reading.tail.epoch:
         examination.ours.append((path, reading.mode))
     yield from _check_header(examination, transcript, reading)
-    yield from _check_lines(examination, path, reading)
-    yield from _check_end(examination, transcript, reading)
+    scan = scan_transcript(examination, path, reading.size) if examination.deep else None
+    if scan is not None:
+        yield from what_readers_step_over(examination, transcript.name, path, scan)
+    damaged = reading.damaged if scan is None else damage_of(scan, reading)
+    yield from _check_lines(examination, path, damaged)
+    yield from _check_end(examination, transcript, reading, scan)
 
 
 def _no_file(path: str) -> Finding:
@@ -87,23 +103,27 @@ def _check_header(
         return
     if reading.first is None:
         return
-    entry = decode(reading.first)
-    if entry is not None and entry.get("type") == "session":
-        return
-    name = shlex.quote(transcript.session or transcript.path)
-    see = examination.command(f"sessions read {name}")
-    hint = f"see what can be read: {see}; restore its first line from a backup if you have one"
+    entry = next((inside for _, _, inside in pieces(reading.first) if inside), None)
+    heal = examination.command(f"sessions heal {transcript.name}")
     if entry is None:
         message = "its first line, the header, is no JSON object; entries are still read"
+        hint = f"give it a header, in a copy that takes its place: {heal}"
         yield finding("header-damaged", transcript.path, message, hint)
-    else:
+    elif entry.get("type") != "session":
         message = "its first line is no header; entries are still read"
+        hint = f"give it a header, in a copy that takes its place: {heal}"
         yield finding("header-missing", transcript.path, message, hint)
+    elif entry.get("version") != VERSION:
+        message = f"its header is of version {entry.get('version')!r:.50}, and {VERSION} is known"
+        hint = "if another program is to go on with it, see what that program says of the version"
+        yield finding("header-version", transcript.path, message, hint)
 
 
-def _check_lines(examination: Examination, path: str, reading: Reading) -> Iterator[Finding]:
+def _check_lines(
+    examination: Examination, path: str, damaged: Sequence[bytes]
+) -> Iterator[Finding]:
     copy = TornCopy(examination.files, path)
-    lost = copy.missing(reading.damaged) if reading.damaged else []
+    lost = copy.missing(damaged) if damaged else []
     if lost:
         number = len(lost)
         what = "1 line is" if number == 1 else f"{number} lines are"
@@ -112,25 +132,34 @@ def _check_lines(examination: Examination, path: str, reading: Reading) -> Itera
 
 
 def _check_end(
-    examination: Examination, transcript: Transcript, reading: Reading
+    examination: Examination, transcript: Transcript, reading: Reading, scan: Scan | None
 ) -> Iterator[Finding]:
-    if not reading.fragment and reading.tail.open_turn is None:
+    newest = reading.tail.open_turn
+    unfinished = [*reading.tail.earlier, *([newest] if newest is not None else [])]
+    if scan is not None:
+        unfinished = scan.unfinished
+    if not reading.fragment and not unfinished:
         return
     occupation = _occupation_since(examination, transcript, reading)
     if occupation is None:
         return
     if reading.fragment:
-        copy = TornCopy(examination.files, transcript.path)
-        lost = copy.missing([reading.fragment])
-        if lost:
-            message = (
-                f"it ends in an entry that was cut short ({len(reading.fragment)} of its bytes);"
-                " it was never acknowledged"
-            )
-            yield _kept(examination, "torn-tail", transcript.path, message, copy, lost)
+        yield from _torn(examination, transcript.path, reading)
     # With a stale lock the marker is owed by that lock's finding.
-    if reading.tail.open_turn is not None and occupation is Occupation.FREE:
-        yield _unfinished(examination, transcript, reading.tail.open_turn.turn_id)
+    if unfinished and occupation is Occupation.FREE:
+        yield _unfinished(examination, transcript, unfinished, reading.size)
+
+
+def _torn(examination: Examination, path: str, reading: Reading) -> Iterator[Finding]:
+    copy = TornCopy(examination.files, path)
+    lost = copy.missing(reading.fragment)
+    if not lost:
+        return
+    number = sum(map(len, reading.fragment))
+    what = f"it ends in an entry that was cut short ({number} of its bytes)"
+    if reading.nuls:
+        what = "it ends in NULs, as a power loss leaves them, after what was cut short"
+    yield _kept(examination, "torn-tail", path, f"{what}; it was never acknowledged", copy, lost)
 
 
 def _occupation_since(
@@ -167,14 +196,25 @@ def _kept(
     )
 
 
-def _unfinished(examination: Examination, transcript: Transcript, turn_id: str | None) -> Finding:
-    message = f"turn {turn_id or 'unknown'} has no terminal entry, and nobody holds the session"
-    hint = f"write its error marker: {examination.command('doctor --fix')}"
+def _unfinished(
+    examination: Examination, transcript: Transcript, unfinished: Sequence[TurnSeen], size: int
+) -> Finding:
+    path = transcript.path
+    names = ", ".join(turn.turn_id or "unknown" for turn in unfinished[:_NAMES_MAX])
+    if len(unfinished) == 1:
+        message = f"turn {names} has no terminal entry, and nobody holds the session"
+    else:
+        more = ", …" if len(unfinished) > _NAMES_MAX else ""
+        message = f"{len(unfinished)} turns ({names}{more}) have no terminal entry each,"
+        message += " and nobody holds the session"
+    hint = f"write what is owed: {examination.command('doctor --fix')}"
+    if examination.deep:
+        hint = f"{hint} --deep"
     if not examination.fix:
-        return finding("unfinished-turn", transcript.path, message, hint)
-    why = settle(examination, transcript.path, turn_id)
+        return finding("unfinished-turn", path, message, hint)
+    why = settle(examination, path, unfinished, size)
     if why is not None:
-        message = f"{message}; its error marker could not be written: {why}"
-        return finding("unfinished-turn", transcript.path, message, hint)
-    message = f"{message}; its error marker was written"
-    return finding("unfinished-turn", transcript.path, message, "nothing is left to do", fixed=True)
+        message = f"{message}; it could not be written: {why}"
+        return finding("unfinished-turn", path, message, hint)
+    message = f"{message}; each has its error marker now"
+    return finding("unfinished-turn", path, message, "nothing is left to do", fixed=True)

@@ -7,7 +7,7 @@ least: so a transcript of any size is read in bounded memory.
 
 A damaged line is told by its place and size and not shown: it is no JSON. So is an entry that
 strict JSON cannot say (a number beyond all bounds). A fragment at the end was never acknowledged,
-and is left out.
+and is left out, unless it is an entry that lacks nothing but its newline.
 """
 
 from __future__ import annotations
@@ -53,8 +53,11 @@ class _Page:
 
     def fill(self, lines: Iterator[Line], limit: int) -> None:
         for line in lines:
-            if self._lines == limit or (self._lines and self._bytes + line.size > PAGE_BYTES_MAX):
-                self.next, self.more = line.offset, True
+            # Entries that share a line of the file share a page: an offset names lines.
+            begins = line.end != self.next
+            full = self._lines >= limit or self._bytes + line.size > PAGE_BYTES_MAX
+            if self._lines and begins and full:
+                self.more = True
                 return
             self._add(line)
             self.next = line.end
@@ -108,16 +111,27 @@ def _start(store: Store, session: str, after: str) -> int | None:
     if found is None:
         return None
     with _lines(store, session, found) as lines:
-        return next(lines).end
+        named, behind = next(lines), next(lines, None)
+    shares_line = behind is not None and behind.end == named.end
+    return behind.offset if shares_line and behind is not None else named.end
 
 
 def _begins_line(store: Store, session: str, place: int) -> bool:
     """Whether what is before the place is the end of a line: seen from there, an empty one."""
     if place == 0:
         return True
-    with _lines(store, session, place - 1) as lines:
-        before = next(lines, None)
-    return before is not None and before.size == 0
+    before = _line_from(store, session, place - 1)
+    if before is not None:
+        return before.size == 0
+    # Behind a last entry that lacks nothing but its newline, which the next writer begins with.
+    record = store.status(session).record
+    ends_here = record is not None and record.size == place - 1
+    return ends_here and _line_from(store, session, place - 2) is None
+
+
+def _line_from(store: Store, session: str, start: int) -> Line | None:
+    with _lines(store, session, start) as lines:
+        return next(lines, None)
 
 
 def _lines(store: Store, session: str, start: int) -> closing[Generator[Line]]:
