@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo record reference test check format clean import-time
+.PHONY: help setup run demo record reference test failures check format clean import-time
 
 help:
 	@echo "make run          the gateway with the practice model (no key needed)"
@@ -13,6 +13,7 @@ help:
 	@echo "make record       record the demo into docs/demo.svg"
 	@echo "make reference    write the reference in docs from the code"
 	@echo "make test         the tests"
+	@echo "make failures     the failure suite with its faults; writes docs/failures.md"
 	@echo "make check        format, lint, strict types"
 	@echo "make format       rewrite the files in the project's format"
 	@echo "make import-time  CPU time of 'import turnlock'"
@@ -37,6 +38,9 @@ reference: setup
 
 test: setup
 	$(BIN)/python -m pytest $(ARGS)
+
+failures: setup
+	$(BIN)/python -m tests.failures $(ARGS)
 
 check: setup
 	$(BIN)/ruff format --check src tests scripts
