@@ -21,6 +21,11 @@ def unshared(*options: str) -> list[str]:
     return ["unshare", *user, "--fork", "--kill-child", *options]
 
 
+def in_shell(script: str) -> list[str]:
+    """A prefix that runs ``script``, in which ``"$@"`` is the command."""
+    return ["sh", "-c", script, "sh"]
+
+
 PIDS = ("--pid", "--mount", "--mount-proc")
 MOUNTS = ("--mount", "--propagation", "private")
 

@@ -33,7 +33,7 @@ PAIRS = [(case, bite) for case in declared()[0] for bite in case.bites]
     ("case", "bite"), [pytest.param(*pair, id=bite_id(*pair)) for pair in PAIRS]
 )
 def test_it_bites(case: Case, bite: Bite) -> None:
-    outcomes = run_tests(bite.mutant, [case.test])
+    outcomes = run_tests(bite.mutant, [case.test], "-x")
     if all(one.result == "skipped" for one in outcomes):
         pytest.skip(outcomes[0].text)
     assert any(saw(one, bite) for one in outcomes), outcomes

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from .mutant import ROOT, Mutant, MutantError, mutated
 
 # How long a test waits for what the fault keeps from coming: shorter than in a run without fault.
-PATIENCE = 4.0
+PATIENCE = 8.0
 _TIMEOUT = 120.0
 # Without what else is installed: those plugins cost more than most of the tests.
 _PLUGINS = ("-p", "no:cacheprovider", "-p", "pytest_timeout")
