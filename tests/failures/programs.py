@@ -27,6 +27,16 @@ STOPPING = """
     store = Store(FilesBackend(StateDirectory(sys.argv[1]), files=files), location=sys.argv[1])
 """
 
+# A fork whose child ends with its parent, however that ends.
+FORKING = """
+    import ctypes, os
+    def fork():
+        pid = os.fork()
+        if pid == 0:
+            ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
+        return pid
+"""
+
 # Takes main/a, waiting for so long; says what came of it, and holds until it is told to go on.
 TAKE = """
     import os, turnlock

@@ -144,6 +144,27 @@ RENAME_UNSEEN = Mutant(
         "        if named_file(self._files, place.lock) is None:\n",
     ),
 )
+BREAKS_BY_PATH = Mutant(
+    "a stale claim is unlinked by its path, and then taken",
+    Edit(
+        "backends/files/claims.py",
+        "        if named_file(self._files, place.lock) != wanted:\n            return False\n"
+        "        newborn.rename_over(place.lock)\n",
+        "        import contextlib, time\n"
+        "        with contextlib.suppress(FileNotFoundError):\n"
+        "            self._files.unlink(place.lock)\n"
+        "        time.sleep(0.0005)\n"
+        "        newborn.rename_over(place.lock)\n",
+    ),
+)
+LOCKS_NOTHING = Mutant(
+    "a claim that is there keeps nobody out",
+    Edit(
+        "backends/files/backend.py",
+        '    return "hold-limit" if is_past_grace(judged) else None\n',
+        '    return "hold-limit"\n',
+    ),
+)
 UNLINK_BY_PATH = Mutant(
     "a release unlinks whatever the path names",
     Edit(
@@ -237,8 +258,8 @@ DIRECTORY_RACE = Mutant(
     "whoever makes a directory second fails",
     Edit(
         "backends/files/birth.py",
-        "    except FileExistsError:\n        return\n    except OSError",
-        "    except OSError",
+        "        files.make_directory(directory)\n    except FileExistsError:\n        return\n",
+        '        __import__("time").sleep(0.01)\n        files.make_directory(directory)\n',
     ),
 )
 WHOLE_FILE = Mutant(
@@ -276,6 +297,15 @@ FAIL_OPEN = Mutant(
     ),
 )
 
+ENDS_UNASKED = Mutant(
+    "a block that wrote nothing ends without a look at its lock",
+    Edit(
+        "turns/turn.py",
+        "        if not self.lease.backend.holds(self.lease.held):\n            raise Lost\n",
+        "",
+    ),
+)
+
 # The watchdog
 
 NO_WATCHDOG = Mutant(
@@ -284,6 +314,14 @@ NO_WATCHDOG = Mutant(
         "turns/watchdog.py",
         "        if deadline <= now and lease.state in WRITABLE:\n",
         "        if deadline < 0:\n",
+    ),
+)
+UNWATCHED = Mutant(
+    "a watchdog whose thread cannot be started counts as started",
+    Edit(
+        "turns/watchdog.py",
+        "            if threading.main_thread().is_alive():\n",
+        "            if not threading.main_thread().is_alive():\n",
     ),
 )
 NO_GAPS = Mutant(
@@ -297,5 +335,62 @@ CHECKING_IS_PROGRESS = Mutant(
         "        self._check_writable()\n        if not self.lease.backend.holds",
         '        self._check_writable()\n        self.progress("")\n'
         "        if not self.lease.backend.holds",
+    ),
+)
+
+# Turns
+
+NO_HAND_OVER = Mutant(
+    "a revoked holder keeps its place in the queue until it ends",
+    Edit("turns/revoking.py", "    queues.leave(lease.ticket)\n", ""),
+)
+TORN_DOWN_WRITES = Mutant(
+    "neither the process nor the file refuses a revoked holder",
+    *NO_FENCE.edits,
+    Edit(
+        "turns/lease.py",
+        "        if self.state not in WRITABLE:\n            raise self.revoked_error(now)\n",
+        "        pass\n",
+    ),
+)
+CANCELLED_UNRELEASED = Mutant(
+    "a cancelled block is left without a release",
+    Edit(
+        "turns/aio.py",
+        "        return lambda: core.fail(reason, text)\n",
+        "        return lambda: core.fail(reason, text) if reason != 'cancelled' else None\n",
+    ),
+)
+ONE_SLOT = Mutant(
+    "whoever tries a shared lock is written down as its holder",
+    Edit(
+        "lock.py",
+        "            block.take()\n            self._blocks[threading.get_ident()] = block\n",
+        "            self._blocks[0] = block\n            block.take()\n",
+    ),
+    Edit(
+        "lock.py",
+        "        block = self._left()\n        assert isinstance(block, OpenTurn)\n",
+        "        block = self._blocks[0]\n        assert isinstance(block, OpenTurn)\n",
+    ),
+)
+NEVER_FORGOTTEN = Mutant(
+    "a process keeps the leases that it released",
+    Edit(
+        "turns/runtime.py",
+        '        """The holder has released its lease."""\n'
+        "        self._held.pop(id(lease), None)\n",
+        '        """The holder has released its lease."""\n',
+    ),
+)
+
+# The gateway
+
+BUSY_IS_UPSTREAM = Mutant(
+    "a busy session is reported as a model's failure",
+    Edit(
+        "gateway/errors.py",
+        "                return _busy(error)\n",
+        '                return Refusal(502, "upstream_error", str(error))\n',
     ),
 )
