@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -44,7 +45,9 @@ def test_a1_a_hung_model_call_in_a_live_process_gives_the_session_back(tmp_path:
     from tests.gateway import serving
 
     with serving.process(tmp_path, limits="first_token = 0.5\nturn = 30.0") as (gateway, process):
-        hung = threading.Thread(target=lambda: reply_of(gateway, "/hang"))
+        # One that left would end its turn; it stays for longer than the next one has patience.
+        hang = partial(reply_of, gateway, "/hang", 3 * PATIENCE)
+        hung = threading.Thread(target=hang, daemon=True)
         hung.start()
         eventually(gateway.claim().exists)
         assert "hello" in reply_of(gateway, "hello")
@@ -53,14 +56,14 @@ def test_a1_a_hung_model_call_in_a_live_process_gives_the_session_back(tmp_path:
         assert [one["reason"] for one in gateway.markers()] == ["model-limit"]
 
 
-def reply_of(gateway: Served, text: str) -> str:
+def reply_of(gateway: Served, text: str, timeout: float = PATIENCE) -> str:
     """What a gateway answers in session ``a``, or which error."""
     import openai
 
     from tests.gateway import serving
 
     try:
-        with gateway.client_sync(max_retries=0, timeout=PATIENCE) as client:
+        with gateway.client_sync(max_retries=0, timeout=timeout) as client:
             answer = client.chat.completions.create(
                 model="main", messages=serving.user(text), extra_headers=serving.in_session("a")
             )
@@ -367,7 +370,8 @@ def test_a12_of_two_who_saw_the_lock_stale_one_gets_it(state: Path) -> None:
 
 # Every round all start at once on a lock whose holder is dead, and each tries to be alone.
 BREAKERS = """
-    import mmap, os, time, turnlock
+    import logging, mmap, os, time, turnlock
+    logging.disable()  # nobody reads what they say while they run
     state, workers, rounds, seconds = sys.argv[1], *map(int, sys.argv[2:5])
     lock = f"{state}/agents/main/sessions/a.jsonl.lock"
     with open(lock, "rb") as file:
@@ -390,7 +394,7 @@ BREAKERS = """
                     inside[:] = b"\\0" * 4
             except turnlock.SessionBusy:
                 pass
-            except turnlock.TurnlockError:
+            except Exception:
                 said = b"!"
             os.write(done[1], said)
         os._exit(0)
@@ -416,12 +420,12 @@ BREAKERS = """
 """
 
 
-@mode("A12", bites=Bite(faults.BREAKS_BY_PATH, shows="two at once"))
+@mode("A12", bites=Bite(faults.BREAKS_BY_PATH, shows="two at once|errors"))
 def test_a12_sixteen_who_break_one_dead_lock_are_never_two_inside(state: Path) -> None:
     with holder(state) as dead:
         dead.kill()
     with child(FORKING + BREAKERS, state, 16, 2000, 3) as race:
-        played, alone, together, failed = map(int, race.line().split())
+        played, alone, together, failed = map(int, race.line(2 * PATIENCE).split())
     assert together == 0, f"two at once: {together} times"
     assert failed == 0, f"{failed} errors"
     assert alone >= played > 1
@@ -537,11 +541,12 @@ def test_a15_a_time_stamp_to_come_makes_no_lock_immortal(state: Path) -> None:
 
 @mode("A16", bites=Bite(faults.NO_GAPS, shows="revoked hold-limit"))
 def test_a16_a_turn_is_not_charged_for_the_time_its_process_slept(state: Path) -> None:
-    with holder(state, max_hold=1.5) as process:
+    with holder(state, max_hold=2) as process:
         process.stop()
-        process.tell("slept twice as long as it may hold")
-        time.sleep(3.2)
+        time.sleep(4.1)  # twice as long as it may hold
         process.go_on()
+        time.sleep(0.5)  # in which its watchdog wakes, and might take it for a hang
+        process.tell("goes on")
         process.expect("appended")
 
 
@@ -859,13 +864,13 @@ def test_a24_without_a_thread_to_watch_over_it_nothing_is_taken() -> None:
 def test_a24_a_second_thread_that_fails_leaves_the_first_ones_watch_alone(state: Path) -> None:
     path = transcript(state)
     path.parent.mkdir(parents=True)
-    shared = turnlock.SessionLock(path, wait=0, max_hold=0.5)
+    shared = turnlock.SessionLock(path, wait=0, max_hold=2)
     holding, ended = threading.Event(), threading.Event()
 
     def hang() -> None:
         with suppress(turnlock.LeaseRevoked), shared:
             holding.set()
-            ended.wait(PATIENCE)
+            ended.wait(3 * PATIENCE)
 
     thread = threading.Thread(target=hang, daemon=True)
     thread.start()
