@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo record reference test api-check check format clean import-time
+.PHONY: help setup run demo record reference test api-check check format clean import-time failures
 
 help:
 	@echo "make run          the gateway with the practice model (no key needed)"
@@ -14,6 +14,7 @@ help:
 	@echo "make reference    write the reference in docs from the code"
 	@echo "make test         the tests"
 	@echo "make api-check    the gateway against its description: thousands of requests, minutes"
+	@echo "make failures     the failure suite with its faults; writes docs/failures.md"
 	@echo "make check        format, lint, strict types"
 	@echo "make format       rewrite the files in the project's format"
 	@echo "make import-time  CPU time of 'import turnlock'"
@@ -41,6 +42,9 @@ test: setup
 
 api-check: setup
 	$(BIN)/python scripts/api_check.py $(ARGS)
+
+failures: setup
+	$(BIN)/python -m tests.failures $(ARGS)
 
 check: setup
 	$(BIN)/ruff format --check src tests scripts

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,20 @@ from typing import Any
 from turnlock.store import Store
 from turnlock.transcript.entries import Entry
 
-PATIENCE = 20.0
+# Shorter where a test is run against a fault, and what it waits for never comes.
+PATIENCE = float(os.environ.get("TURNLOCK_TEST_PATIENCE", "20"))
 
 
 class Child:
-    """A Python process that runs ``code`` with ``args`` as ``sys.argv[1:]``."""
+    """A Python process that runs ``code`` with ``args`` as ``sys.argv[1:]``.
 
-    def __init__(self, code: str, *args: object) -> None:
+    ``prefix``: a command that runs it, such as ``unshare``; ``pid`` is then that of the command.
+    """
+
+    def __init__(self, code: str, *args: object, prefix: Sequence[str] = ()) -> None:
         program = "import sys\n" + textwrap.dedent(code)
         self.process = subprocess.Popen(
-            [sys.executable, "-u", "-c", program, *map(str, args)],
+            [*prefix, sys.executable, "-u", "-c", program, *map(str, args)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -92,8 +96,8 @@ class Child:
 
 
 @contextmanager
-def child(code: str, *args: object) -> Iterator[Child]:
-    process = Child(code, *args)
+def child(code: str, *args: object, prefix: Sequence[str] = ()) -> Iterator[Child]:
+    process = Child(code, *args, prefix=prefix)
     try:
         yield process
     finally:
@@ -131,9 +135,11 @@ HOLD = """
 
 
 @contextmanager
-def holder(state: Path, turn_id: str = "T1", max_hold: float = 300.0) -> Iterator[Child]:
+def holder(
+    state: Path, turn_id: str = "T1", max_hold: float = 300.0, prefix: Sequence[str] = ()
+) -> Iterator[Child]:
     """A process that holds ``main/a`` and appends every line that it is told."""
-    with child(HOLD, state, max_hold, turn_id) as process:
+    with child(HOLD, state, max_hold, turn_id, prefix=prefix) as process:
         process.expect("holding")
         yield process
 

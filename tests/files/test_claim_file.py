@@ -70,6 +70,16 @@ def test_a_lock_file_removed_by_hand_ends_the_lease(store: Store, state: Path) -
     assert found[2]["data"]["turnId"] == "T1"
 
 
+def test_a_block_that_wrote_nothing_is_told_so_too(store: Store, state: Path) -> None:
+    with pytest.raises(turnlock.LeaseRevoked), store.turn("main/a"):
+        (state / "agents/main/sessions/a.jsonl.lock").unlink()
+    with (
+        pytest.raises(turnlock.LeaseRevoked),
+        turnlock.SessionLock(state / "agents/main/sessions/a.jsonl") as lock,
+    ):
+        os.unlink(f"{lock.path}.lock")
+
+
 def test_a_holder_of_another_store_of_this_process_is_told_at_once(
     store: Store, state: Path
 ) -> None:

@@ -147,12 +147,14 @@ class TurnCore:
 
     def _terminate(self) -> None:
         writer: Writer | None = self.__dict__.get("_writer")
-        if writer is None:
-            return
-        if writer.opened:
+        if writer is not None and writer.opened:
             writer.terminate(end(self.lease.turn_id, self._held()))
-        else:
+            return
+        if writer is not None:
             writer.settle()
+        # What writes nothing was told by no fence that it has lost the session meanwhile.
+        if not self.lease.backend.holds(self.lease.held):
+            raise Lost
 
     def discard(self) -> None:
         """End a turn that nobody wants any more, before its block began."""

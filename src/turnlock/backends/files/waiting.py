@@ -75,7 +75,7 @@ class Waiting:
                 return True
             if is_ours_and_live(judged) and judged.limit is not None and judged.age is not None:
                 timeout = min(timeout, max(0.0, judged.limit + OVER_LIMIT_GRACE - judged.age))
-            if self._clock.wait(wake, min(timeout, watch.interval)):
+            if self._sleep(judged, timeout, watch.interval, wake):
                 for _ in range(_AFTER_EVENT_TRIES):
                     if self._changed_hands(judged):
                         return True
@@ -83,6 +83,21 @@ class Waiting:
             return False
         finally:
             watch.close()
+
+    def _sleep(
+        self, judged: Judged, timeout: float, interval: float, wake: threading.Event
+    ) -> bool:
+        """Until an event, or a look without one, says that it may have changed hands."""
+        left = timeout
+        until = self._clock.monotonic() + timeout
+        while not self._clock.wait(wake, min(left, interval)):
+            left = until - self._clock.monotonic()
+            # A foreign claim has to be judged anew, as no event tells of its holder's death.
+            if left <= 0 or not is_ours_and_live(judged):
+                return False
+            if self._changed_hands(judged):
+                return True
+        return True
 
     def _let_others(
         self,

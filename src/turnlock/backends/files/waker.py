@@ -88,17 +88,23 @@ class InotifyWaker:
                 inotify = self._started()
                 number = inotify.add(claim.fd)
                 self._waiting.setdefault(number, set()).add(wake)
-        except OSError:
+        except (OSError, RuntimeError):
+            # No instance, no watch or no thread is left for this user.
             return PolledWatch()
         return InotifyWatch(lambda: self._remove(number, wake))
 
     def _started(self) -> _Inotify:
         if self._inotify is None:
-            self._inotify = _Inotify()
+            inotify = _Inotify()
             thread = threading.Thread(
-                target=self._serve, args=(self._inotify,), name="turnlock-waker", daemon=True
+                target=self._serve, args=(inotify,), name="turnlock-waker", daemon=True
             )
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:
+                inotify.close()
+                raise
+            self._inotify = inotify
         return self._inotify
 
     def _remove(self, number: int, wake: threading.Event) -> None:

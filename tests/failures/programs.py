@@ -1,0 +1,64 @@
+"""Programs that tests run as processes of their own, and what they are told to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.helpers import Child, eventually, process_state
+
+# A store whose process stops itself (SIGSTOP) right before the n-th file call of a kind.
+STOPPING = """
+    import os, signal, turnlock
+    from turnlock.backends.files import FilesBackend, StateDirectory
+    from turnlock.backends.files.fileops import FileOps
+    from turnlock.store import Store
+    class Stopping(FileOps):
+        call, left = "", 0
+        def stop_at(self, call, number=1):
+            self.call, self.left = call, number
+        def __getattribute__(self, name):
+            if name == object.__getattribute__(self, "call"):
+                self.left -= 1
+                if self.left == 0:
+                    self.call = ""
+                    os.kill(os.getpid(), signal.SIGSTOP)
+            return object.__getattribute__(self, name)
+    files = Stopping()
+    store = Store(FilesBackend(StateDirectory(sys.argv[1]), files=files), location=sys.argv[1])
+"""
+
+# A fork whose child ends with its parent, however that ends.
+FORKING = """
+    import ctypes, os
+    def fork():
+        pid = os.fork()
+        if pid == 0:
+            ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
+        return pid
+"""
+
+# Takes main/a, waiting for so long; says what came of it, and holds until it is told to go on.
+TAKE = """
+    import os, turnlock
+    store = turnlock.open_store(sys.argv[1])
+    try:
+        with store.turn("main/a", wait=float(sys.argv[2]), turn_id="taker") as turn:
+            print("taken", flush=True)
+            sys.stdin.readline()
+            turn.append(turnlock.user("from the taker"))
+        print("released", flush=True)
+    except turnlock.TurnlockError as error:
+        print(type(error).__name__, flush=True)
+"""
+
+
+def stopped_itself(process: Child) -> None:
+    eventually(lambda: process_state(process.pid) == "T")
+
+
+def transcript(state: Path, name: str = "a") -> Path:
+    return state / f"agents/main/sessions/{name}.jsonl"
+
+
+def claim(state: Path, name: str = "a") -> Path:
+    return state / f"agents/main/sessions/{name}.jsonl.lock"

@@ -1,0 +1,56 @@
+"""A plugin of pytest that writes what became of each test to ``$TURNLOCK_TEST_OUTCOMES``.
+
+With ``$TURNLOCK_TEST_SOURCE`` it also makes sure that the package under test is the one in there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .running import Outcome
+
+_TEXT_MAX = 4000
+_outcomes: dict[str, Outcome] = {}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    source = os.environ.get("TURNLOCK_TEST_SOURCE")
+    if source is not None:
+        import turnlock
+
+        if not Path(turnlock.__file__).is_relative_to(source):
+            raise pytest.UsageError(f"{turnlock.__file__} is not the package in {source}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[Any]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    known = _outcomes.get(item.nodeid)
+    is_new = known is None or known.result == "passed"
+    if call.when == "call" or (report.outcome != "passed" and is_new):
+        _outcomes[item.nodeid] = _outcome(item.nodeid, report, call.excinfo)
+    return report
+
+
+def _outcome(
+    test: str, report: pytest.TestReport, error: pytest.ExceptionInfo[BaseException] | None
+) -> Outcome:
+    result = "error" if report.failed and report.when != "call" else report.outcome
+    if error is None:
+        return Outcome(test, result, report.duration)
+    text = str(error.value)[:_TEXT_MAX]
+    return Outcome(test, result, report.duration, error.type.__name__, text)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    record = os.environ.get("TURNLOCK_TEST_OUTCOMES")
+    if record is not None:
+        Path(record).write_text(json.dumps(list(_outcomes.values())), encoding="utf-8")
