@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, NoReturn
 
@@ -56,7 +57,8 @@ def encode(entry: Mapping[str, Any]) -> bytes:
 def decode(line: bytes) -> Entry | None:
     """The entry of a line, or None when the line is damaged."""
     try:
-        value = _decoder.decode(line.decode("utf-8-sig"))
+        # The codec that drops the mark is written in Python, and hardly any line has one.
+        value = _decoder.decode(line.removeprefix(BOM_UTF8).decode())
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
