@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -52,6 +53,9 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in _SIGNALS:
         loop.add_signal_handler(number, stop.wish)
+    # Modules and what they made stay until the end: every full collection would walk them again,
+    # and no turn moves on meanwhile.
+    gc.freeze()
     try:
         await serve(config, state_dir, announce, stop=stop, path=path)
     finally:
