@@ -8,6 +8,7 @@ import select
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -61,8 +62,9 @@ class Contender:
         return self.answer()
 
     def kill(self) -> None:
-        """By SIGKILL, and not yet reaped."""
+        """By SIGKILL; reaped at once, as some locks take a zombie for a holder that lives."""
         self._process.kill()
+        threading.Thread(target=self._process.wait).start()
 
     def close(self) -> None:
         """End it, whatever it does."""
