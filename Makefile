@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo record reference test api-check check format clean import-time failures
+.PHONY: help setup run demo record reference test api-check check format clean import-time failures bench
 
 help:
 	@echo "make run          the gateway with the practice model (no key needed)"
 	@echo "make demo         half a minute: a model call hangs, a process dies, the sessions go on"
 	@echo "make record       record the demo into docs/demo.svg"
 	@echo "make reference    write the reference in docs from the code"
+	@echo "make bench        measure beside peers and floors, write docs/benchmarks.md; QUICK=1: rehearse"
 	@echo "make test         the tests"
 	@echo "make api-check    the gateway against its description: thousands of requests, minutes"
 	@echo "make failures     the failure suite with its faults; writes docs/failures.md"
@@ -37,6 +38,13 @@ record: setup
 reference: setup
 	$(BIN)/python scripts/reference.py
 
+bench: .bench/.ready
+	.bench/venv/bin/python -m bench $(if $(QUICK),--quick) $(ARGS)
+
+.bench/.ready: pyproject.toml requirements/bench.txt scripts/make-bench
+	@scripts/make-bench "$(PYTHON)"
+	@touch $@
+
 test: setup
 	$(BIN)/python -m pytest $(ARGS)
 
@@ -47,16 +55,16 @@ failures: setup
 	$(BIN)/python -m tests.failures $(ARGS)
 
 check: setup
-	$(BIN)/ruff format --check src tests scripts
-	$(BIN)/ruff check src tests scripts
+	$(BIN)/ruff format --check src tests scripts bench
+	$(BIN)/ruff check src tests scripts bench
 	$(BIN)/mypy
 
 format: setup
-	$(BIN)/ruff format src tests scripts
-	$(BIN)/ruff check --fix src tests scripts
+	$(BIN)/ruff format src tests scripts bench
+	$(BIN)/ruff check --fix src tests scripts bench
 
 import-time: setup
 	$(BIN)/python scripts/import_time.py
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .bench build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import MakeBackend
-from turnlock.backends import Backend, Holder, Lost, TakeRequest
+from turnlock.backends import Backend, Holder, Lost, TakeRequest, Wake
 from turnlock.session import SessionKey
 from turnlock.testing import ManualClock
 from turnlock.transcript.jsonl import encode
@@ -174,7 +174,7 @@ def test_a_waiter_wakes_when_the_session_is_released(backend: Backend[Any]) -> N
     lease = taken(backend, "T1")
     holder = backend.take(KEY, request("T2"))
     assert isinstance(holder, Holder)
-    wake = threading.Event()
+    wake = Wake()
     releasing = threading.Thread(target=backend.release, args=(lease,))
     releasing.start()
     standing = backend.line_up(KEY)
@@ -192,7 +192,7 @@ def test_a_waiter_can_be_called_off(backend: Backend[Any]) -> None:
     lease = taken(backend, "T1")
     holder = backend.take(KEY, request("T2"))
     assert isinstance(holder, Holder)
-    wake = threading.Event()
+    wake = Wake()
     wake.set()
     backend.wait(KEY, holder, backend.line_up(KEY), 3600.0, wake)
     holder.close()

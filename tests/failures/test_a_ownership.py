@@ -886,7 +886,7 @@ def test_a24_a_second_thread_that_fails_leaves_the_first_ones_watch_alone(state:
 
 WAITING = """
     import os, time, turnlock
-    from turnlock.backends.files.line import count_waiting
+    from turnlock.backends.files.line import count_in_line
     state, waiters, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
     transcript = f"{state}/agents/main/sessions/a.jsonl"
     pids = []
@@ -897,7 +897,7 @@ WAITING = """
             with turnlock.open_store(state).turn("main/a", wait=None):
                 os._exit(0)
         pids.append(pid)
-    while count_waiting(transcript) != waiters:
+    while count_in_line([transcript]).get(transcript) != waiters:
         time.sleep(0.01)
     def spent():
         # The CPU clock of another process.

@@ -16,7 +16,7 @@ import turnlock
 from tests.cli import running
 from tests.helpers import PATIENCE, child, eventually, holder
 from tests.mutants import faults
-from turnlock.backends.files.line import count_waiting
+from turnlock.backends.files.line import count_in_line
 from turnlock.store import Store
 from turnlock.turns.queue import queues
 
@@ -392,5 +392,6 @@ def test_b12_who_waits_for_a_holder_that_dies_does_not_wait_for_its_term(state: 
         waiter.expect("taken")
 
 
-def waiting_in_line(state: Path) -> int | None:
-    return count_waiting(str(transcript(state)))
+def waiting_in_line(state: Path) -> int:
+    path = str(transcript(state))
+    return count_in_line([path]).get(path, 0)

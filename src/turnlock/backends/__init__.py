@@ -17,7 +17,7 @@ The promises that every backend keeps, and that ``tests/conformance`` holds each
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from enum import Enum, auto
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -76,6 +76,18 @@ class Holder(NamedTuple):
 
     def close(self) -> None:
         self.token.close()
+
+
+class Wake(threading.Event):
+    """What ends a wait. ``interrupt`` is called as well, for who sleeps in another call."""
+
+    interrupt: Callable[[], None] | None = None
+
+    def set(self) -> None:
+        super().set()
+        interrupt = self.interrupt
+        if interrupt is not None:
+            interrupt()
 
 
 class Standing(Protocol):
@@ -161,7 +173,7 @@ class Backend(Protocol[L]):
         holder: Holder,
         standing: Any,
         timeout: float,
-        wake: threading.Event,
+        wake: Wake,
     ) -> None:
         """Block until it is worth taking again: release, death, time-out, or ``wake`` set."""
         ...

@@ -29,6 +29,7 @@ from . import (
     Superseded,
     TailMoved,
     TakeRequest,
+    Wake,
     Whose,
 )
 
@@ -65,7 +66,7 @@ class MemoryBackend:
         self._claims: dict[SessionKey, MemoryLease] = {}
         self._transcripts: dict[SessionKey, bytearray] = {}
         self._modified: dict[SessionKey, float] = {}
-        self._waiting: dict[SessionKey, set[threading.Event]] = {}
+        self._waiting: dict[SessionKey, set[Wake]] = {}
 
     def identity(self, session: SessionKey) -> Hashable:
         return id(self), session
@@ -92,7 +93,7 @@ class MemoryBackend:
         holder: Holder,
         standing: object,
         timeout: float,
-        wake: threading.Event,
+        wake: Wake,
     ) -> None:
         with self._lock:
             if self._claims.get(session) is not holder.token:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import gc
 import logging
 import os
 import sys
@@ -61,6 +62,9 @@ async def _serve(
     path: str,
 ) -> None:
     stop, reload, notifier = Stop(), Reload(load), Notifier(os.environ)
+    # Modules and what they made stay until the end: every full collection would walk them again,
+    # and no turn moves on meanwhile.
+    gc.freeze()
     with (
         Attendant(
             asyncio.get_running_loop(),

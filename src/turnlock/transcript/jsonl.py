@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import json
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, NoReturn
 
@@ -34,7 +35,6 @@ _BEGINNING = b'{"type":'
 _LATE = 2
 _FAILURES_MAX = 100
 _SPACE = b" \t\r"
-_BOM = b"\xef\xbb\xbf"
 
 # (offset, length) -> at most that many bytes from there; empty at the end.
 ReadAt = Callable[[int, int], bytes]
@@ -79,7 +79,8 @@ def encode(entry: Mapping[str, Any]) -> bytes:
 def decode(line: bytes) -> Entry | None:
     """The entry of a line, or None when the line is damaged."""
     try:
-        value = _decoder.decode(line.removeprefix(_BOM).decode())
+        # The codec that drops the mark is written in Python, and hardly any line has one.
+        value = _decoder.decode(line.removeprefix(BOM_UTF8).decode())
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
@@ -223,7 +224,7 @@ def _entries_in(raw: bytes) -> Iterator[tuple[int, int, Entry]]:
     """
     # One character for each byte: JSON's own are ASCII, and an offset is an offset.
     text = raw.decode("latin-1")
-    start = len(_BOM) if raw.startswith(_BOM) else 0
+    start = len(BOM_UTF8) if raw.startswith(BOM_UTF8) else 0
     failures = 0
     while 0 <= start < len(raw) and failures < _FAILURES_MAX:
         try:

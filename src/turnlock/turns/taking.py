@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..backends import Backend, BackendLease, Holder, Standing, TakeRequest
+from ..backends import Backend, BackendLease, Holder, Standing, TakeRequest, Wake
 from ..errors import AlreadyHeld, LimitsError, SessionBusy
 from ..events import TurnQueued
 from ..limits import check_limit, check_wait
@@ -86,7 +86,7 @@ class Attempt:
         self._want = want
         self._started = started
         # Made when there is something to wait for: most attempts succeed at once.
-        self._wake: threading.Event | None = None
+        self._wake: Wake | None = None
         self._given_up = False
 
     def give_up(self) -> None:
@@ -101,28 +101,32 @@ class Attempt:
         """
         want = self._want
         standing: Standing | None = None
+        awaited: Holder | None = None
         try:
             while True:
                 if found is None:
                     found = self._backend.take(want.session, want.request(), standing=standing)
+                # Not before: the session may lie idle until it is taken.
+                if awaited is not None:
+                    awaited.close()
+                    awaited = None
                 if not isinstance(found, Holder):
                     return self._found(found)
-                try:
-                    left = want.wait - self.waited()
-                    if left <= 0:
-                        raise self._busy(found)
-                    # Before the flag is read, so that giving up is seen there or wakes the wait.
-                    wake = self._wake = threading.Event()
-                    if self._given_up:
-                        return None
-                    if standing is None:
-                        self._runtime.watchdog.start()
-                        standing = self._backend.line_up(want.session)
-                    self._backend.wait(want.session, found, standing, min(left, _FOREVER), wake)
-                finally:
-                    found.close()
-                found = None
+                awaited, found = found, None
+                left = want.wait - self.waited()
+                if left <= 0:
+                    raise self._busy(awaited)
+                # Before the flag is read, so that giving up is seen there or wakes the wait.
+                wake = self._wake = Wake()
+                if self._given_up:
+                    return None
+                if standing is None:
+                    self._runtime.watchdog.start()
+                    standing = self._backend.line_up(want.session)
+                self._backend.wait(want.session, awaited, standing, min(left, _FOREVER), wake)
         finally:
+            if awaited is not None:
+                awaited.close()
             # Not before the session is taken: it is then that the next in line comes first.
             if standing is not None:
                 standing.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import threading
 from collections.abc import Collection, Hashable, Sequence
 
 from ...clock import Clock, SystemClock
@@ -19,6 +18,7 @@ from .. import (
     Lost,
     TailMoved,
     TakeRequest,
+    Wake,
     Whose,
 )
 from .beginning import Beginning
@@ -133,12 +133,15 @@ class FilesBackend(Listing):
     ) -> FileLease | Holder | None:
         # Who stands further behind probes lightly, or whoever comes first would be refused.
         may_try = standing is None or standing.may_try()
-        judged = self._inspector.look(place, to_take=may_try, stale_after=STALE_AFTER)
+        judged = None
+        if standing is None or named_file(self._files, place.lock) is not None:
+            judged = self._inspector.look(place, to_take=may_try, stale_after=STALE_AFTER)
         reason = None if judged is None else _reason_to_supersede(judged)
         if (judged is None or reason is not None) and not may_try:
             return vacant(place, judged)
         if judged is None:
-            lease = self._claims.put(place, request)
+            prepared = standing.prepared() if standing is not None else None
+            lease = self._claims.put(place, request, prepared=prepared)
         elif reason is not None:
             lease = self._claims.supersede(place, request, judged, reason)
         elif judged.verdict.state is State.YOUNG:
@@ -344,7 +347,6 @@ class FilesBackend(Listing):
         if transcript is None:
             self._claims.remove_guarded(lease)
             return
-        self._line.give_way(place, transcript)
         with self._transcripts.guard(place, transcript):
             fingerprint = self._transcripts.fingerprint(place.transcript)
             same = fingerprint is not None and file_of(fingerprint) == lease.transcript_id
@@ -355,6 +357,8 @@ class FilesBackend(Listing):
         elif fingerprint is not None and size_of(fingerprint) == lease.tail.size:
             self._transcripts.keep(place.transcript, Idle(transcript, fingerprint, lease.tail))
         lease.released = True
+        # Last, as the session lies idle until a waiter has it.
+        self._line.give_way(place, transcript)
 
     def is_gone(self, record: LockRecord) -> bool:
         with Storage("look", record.path):
@@ -379,8 +383,9 @@ class FilesBackend(Listing):
         holder: Holder,
         standing: Standing,
         timeout: float,
-        wake: threading.Event,
+        wake: Wake,
     ) -> None:
+        standing.prepare(self._claims.prepare)
         self._waiting.wait(holder.token, standing, timeout, wake)
 
 

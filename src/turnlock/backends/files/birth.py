@@ -78,15 +78,30 @@ class Nursery:
     def make(self, directory: str, beside: str, content: bytes, *, flocked: bool) -> Newborn:
         """A file with this content, for the path ``beside``. Raises OSError and leaves nothing."""
         newborn = self._open(directory, beside)
+        if flocked:
+            self._flock(newborn)
+        self.fill(newborn, directory, content)
+        return newborn
+
+    def prepare(self, directory: str) -> Newborn | None:
+        """A file that is flocked, and that `fill` makes whole; None where it would need a name."""
         try:
-            if flocked:
-                self._files.flock(newborn.handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            newborn = self._open_unnamed(directory) if self._unnamed else None
+            if newborn is not None:
+                self._flock(newborn)
+        except OSError:
+            # Whoever needs the file now will be told why there is none.
+            return None
+        return newborn
+
+    def fill(self, newborn: Newborn, directory: str, content: bytes) -> None:
+        """Write the content. Raises OSError and leaves nothing."""
+        try:
             write_all(self._files, newborn.handle, content)
             self._give_to_owner(newborn.handle, directory)
         except BaseException:
             newborn.discard()
             raise
-        return newborn
 
     def proc(self) -> Handle:
         # A fork closes every handle, this one too.
@@ -94,16 +109,28 @@ class Nursery:
             self._proc = self._files.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY)
         return self._proc
 
+    def _flock(self, newborn: Newborn) -> None:
+        try:
+            self._files.flock(newborn.handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BaseException:
+            newborn.discard()
+            raise
+
+    def _open_unnamed(self, directory: str) -> Newborn | None:
+        try:
+            handle = self._files.open(directory, os.O_RDWR | os.O_TMPFILE)
+        except OSError as error:
+            if not os.path.isdir(directory):
+                raise FileNotFoundError(error.errno, error.strerror, directory) from error
+            if error.errno not in NO_UNNAMED_FILES:
+                raise
+            return None
+        return Newborn(self._files, self, handle, None)
+
     def _open(self, directory: str, beside: str) -> Newborn:
-        if self._unnamed:
-            try:
-                handle = self._files.open(directory, os.O_RDWR | os.O_TMPFILE)
-                return Newborn(self._files, self, handle, None)
-            except OSError as error:
-                if not os.path.isdir(directory):
-                    raise FileNotFoundError(error.errno, error.strerror, directory) from error
-                if error.errno not in NO_UNNAMED_FILES:
-                    raise
+        unnamed = self._open_unnamed(directory) if self._unnamed else None
+        if unnamed is not None:
+            return unnamed
         temporary = temporary_name(beside)
         handle = self._files.open(temporary, _READ_WRITE | os.O_CREAT | os.O_EXCL)
         return Newborn(self._files, self, handle, temporary)

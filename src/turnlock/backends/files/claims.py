@@ -43,10 +43,16 @@ class Claims:
         self._scribe = scribe
         self._transcripts = transcripts
 
-    def put(self, place: Place, request: TakeRequest) -> FileLease | None:
+    def prepare(self, place: Place) -> Newborn | None:
+        """What of a claim can be made before it is known when it begins; None if nothing."""
+        return self._nursery.prepare(place.directory)
+
+    def put(
+        self, place: Place, request: TakeRequest, *, prepared: Newborn | None = None
+    ) -> FileLease | None:
         """Put a claim where there is none; None where there is one."""
         try:
-            newborn = self._new(place, request, ())
+            newborn = self._new(place, request, (), prepared)
         except FileNotFoundError:
             make_directories(self._files, place.directory)
             newborn = self._new(place, request, ())
@@ -126,7 +132,13 @@ class Claims:
             self.remove(lease)
         lease.released = True
 
-    def _new(self, place: Place, request: TakeRequest, owed: Sequence[Superseded]) -> Newborn:
+    def _new(
+        self,
+        place: Place,
+        request: TakeRequest,
+        owed: Sequence[Superseded],
+        prepared: Newborn | None = None,
+    ) -> Newborn:
         content = self._scribe.write(
             turn_id=request.turn_id,
             session=place.label,
@@ -135,7 +147,10 @@ class Claims:
             monotonic=self._clock.monotonic(),
             owed=owed,
         )
-        return self._nursery.make(place.directory, place.lock, content, flocked=True)
+        if prepared is None:
+            return self._nursery.make(place.directory, place.lock, content, flocked=True)
+        self._nursery.fill(prepared, place.directory, content)
+        return prepared
 
     def _lease(self, place: Place, newborn: Newborn, owed: tuple[Superseded, ...]) -> FileLease:
         claim_id = file_id(self._files.stat_handle(newborn.handle))

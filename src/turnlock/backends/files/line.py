@@ -24,10 +24,11 @@ import math
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from ...clock import Clock
+from .birth import Newborn
 from .fileops import FileOps, Handle
 from .layout import Place
 
@@ -118,7 +119,16 @@ class Line:
 class Standing:
     """A waiter's place in the line, until it is closed."""
 
-    __slots__ = ("_handle", "_line", "_number", "_passed", "_place", "_vacant_since")
+    __slots__ = (
+        "_first",
+        "_handle",
+        "_line",
+        "_number",
+        "_passed",
+        "_place",
+        "_prepared",
+        "_vacant_since",
+    )
 
     def __init__(self, line: Line, place: Place, handle: Handle | None, number: int) -> None:
         self._line = line
@@ -127,11 +137,31 @@ class Standing:
         self._number = number
         self._vacant_since: float | None = None
         self._passed = _FAR
+        self._first = False
+        self._prepared: Newborn | None = None
+
+    def prepare(self, prepare: Callable[[Place], Newborn | None]) -> None:
+        """Before a wait: what would else be done while the session lies idle.
+
+        Whether anybody stands in front, and a claim that is made as far as it can be.
+        """
+        self.may_try()
+        if self._prepared is None:
+            self._prepared = prepare(self._place)
+
+    def prepared(self) -> Newborn | None:
+        """The claim that is ready, once."""
+        newborn, self._prepared = self._prepared, None
+        return newborn
 
     def may_try(self) -> bool:
         """Whether it is this waiter's turn to try."""
+        if self._first:
+            return True
         before = self._in_front()
         if before is None:
+            # Whoever comes later stands behind, so this stays as it is.
+            self._first = self._passed == _FAR
             return True
         if self._vacant_since is None:
             return False
@@ -161,6 +191,9 @@ class Standing:
     def close(self) -> None:
         if self._handle is not None:
             self._handle.close()
+        unused = self.prepared()
+        if unused is not None:
+            unused.discard()
 
     def _in_front(self) -> int | None:
         if self._handle is None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from typing import NamedTuple
 
 from ...clock import Clock
-from .. import OVER_LIMIT_GRACE, Holder
+from .. import OVER_LIMIT_GRACE, Holder, Wake
 from .fileops import FileOps
 from .inspect import FileId, Inspector, Judged, named_file
 from .judgement import State
 from .layout import Place
 from .line import Standing
-from .waker import Waker
+from .waker import Waker, Watch
 
 # The event of a holder's death can come a moment before the kernel drops its flock.
 _AFTER_EVENT_TRIES = 24
@@ -55,9 +54,7 @@ class Waiting:
         self._waker = waker
         self._inspector = inspector
 
-    def wait(
-        self, token: Judged | Vacancy, standing: Standing, timeout: float, wake: threading.Event
-    ) -> None:
+    def wait(self, token: Judged | Vacancy, standing: Standing, timeout: float, wake: Wake) -> None:
         """Block until then, for ``timeout`` seconds at most, or until ``wake`` is set."""
         until = self._clock.monotonic() + timeout
         if isinstance(token, Judged):
@@ -67,7 +64,7 @@ class Waiting:
             seen = token.judged.id if token.judged is not None else None
             self._let_others(token.place, seen, standing, until, wake)
 
-    def _wait_for_change(self, judged: Judged, timeout: float, wake: threading.Event) -> bool:
+    def _wait_for_change(self, judged: Judged, timeout: float, wake: Wake) -> bool:
         watch = self._waker.watch(judged.handle, wake)
         try:
             # After the watch began, or what happened in between would be slept through.
@@ -75,29 +72,26 @@ class Waiting:
                 return True
             if is_ours_and_live(judged) and judged.limit is not None and judged.age is not None:
                 timeout = min(timeout, max(0.0, judged.limit + OVER_LIMIT_GRACE - judged.age))
-            if self._sleep(judged, timeout, watch.interval, wake):
-                for _ in range(_AFTER_EVENT_TRIES):
-                    if self._changed_hands(judged):
-                        return True
-                    self._clock.sleep(_AFTER_EVENT_PAUSE)
-            return False
+            return self._slept_until_change(judged, watch, timeout)
         finally:
             watch.close()
 
-    def _sleep(
-        self, judged: Judged, timeout: float, interval: float, wake: threading.Event
-    ) -> bool:
-        """Until an event, or a look without one, says that it may have changed hands."""
-        left = timeout
+    def _slept_until_change(self, judged: Judged, watch: Watch, timeout: float) -> bool:
         until = self._clock.monotonic() + timeout
-        while not self._clock.wait(wake, min(left, interval)):
-            left = until - self._clock.monotonic()
-            # A foreign claim has to be judged anew, as no event tells of its holder's death.
-            if left <= 0 or not is_ours_and_live(judged):
-                return False
+        interval = watch.interval
+        while not watch.wait(self._clock, min(timeout, interval)):
+            timeout = until - self._clock.monotonic()
             if self._changed_hands(judged):
                 return True
-        return True
+            # Of a claim of ours that was all there is to see; a foreign one has to be judged anew.
+            if timeout <= 0 or not is_ours_and_live(judged):
+                return False
+            interval = min(2 * interval, watch.interval_most)
+        for _ in range(_AFTER_EVENT_TRIES):
+            if self._changed_hands(judged):
+                return True
+            self._clock.sleep(_AFTER_EVENT_PAUSE)
+        return False
 
     def _let_others(
         self,
@@ -105,7 +99,7 @@ class Waiting:
         seen: FileId | None,
         standing: Standing,
         until: float,
-        wake: threading.Event,
+        wake: Wake,
     ) -> None:
         """Until this waiter may try, or somebody has put another claim where ``seen`` was."""
         if standing.may_try():

@@ -1,0 +1,107 @@
+"""Waiters of one process read one inotify instance, one for all; the slow poll is not needed.
+
+It is made so slow here that a waiter which depends on it hangs.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.helpers import eventually
+from turnlock.backends import Holder, TakeRequest, Wake
+from turnlock.backends.files import FilesBackend, StateDirectory, native
+from turnlock.backends.files.waker import InotifyWaker, InotifyWatch
+from turnlock.session import SessionKey
+
+A, B = SessionKey("main", "a"), SessionKey("main", "b")
+SOON = 20.0
+
+pytestmark = pytest.mark.skipif(
+    not isinstance(native().waker, InotifyWaker), reason="this system has no inotify"
+)
+
+
+@pytest.fixture
+def waker(monkeypatch: pytest.MonkeyPatch) -> InotifyWaker:
+    monkeypatch.setattr(InotifyWatch, "interval", 3600.0)
+    return InotifyWaker()
+
+
+@pytest.fixture
+def backend(state: Path, waker: InotifyWaker) -> FilesBackend:
+    return FilesBackend(StateDirectory(str(state)), platform=native()._replace(waker=waker))
+
+
+class Waiting:
+    """A thread in `FilesBackend.wait`, asleep."""
+
+    def __init__(self, backend: FilesBackend, waker: InotifyWaker, session: SessionKey) -> None:
+        self.wake = Wake()
+        self._backend = backend
+        self._session = session
+        self._thread = threading.Thread(target=self._wait, daemon=True)
+        before = _watches(waker)
+        self._thread.start()
+        eventually(lambda: _watches(waker) > before and waker._reader is not None)
+
+    def returned(self) -> bool:
+        self._thread.join(SOON)
+        return not self._thread.is_alive()
+
+    def _wait(self) -> None:
+        holder: Any = self._backend.take(self._session, TakeRequest("W", 300.0))
+        assert isinstance(holder, Holder)
+        standing = self._backend.line_up(self._session)
+        self._backend.wait(self._session, holder, standing, 3600.0, self.wake)
+        holder.close()
+        standing.close()
+
+
+def _watches(waker: InotifyWaker) -> int:
+    return sum(map(len, waker._waiting.values()))
+
+
+def held(backend: FilesBackend, session: SessionKey) -> Any:
+    return backend.take(session, TakeRequest("H", 300.0))
+
+
+def test_one_waiter_reads_for_all(backend: FilesBackend, waker: InotifyWaker) -> None:
+    leases = {session: held(backend, session) for session in (A, B)}
+    reader, other = Waiting(backend, waker, A), Waiting(backend, waker, B)
+    backend.release(leases[B])
+    assert other.returned()
+    backend.release(leases[A])
+    assert reader.returned()
+
+
+@pytest.mark.parametrize("leaves_by", ["release", "being called off"])
+def test_when_the_reader_leaves_another_one_reads(
+    backend: FilesBackend, waker: InotifyWaker, leaves_by: str
+) -> None:
+    leases = {session: held(backend, session) for session in (A, B)}
+    reader, other = Waiting(backend, waker, A), Waiting(backend, waker, B)
+    if leaves_by == "release":
+        backend.release(leases[A])
+    else:
+        reader.wake.set()
+    assert reader.returned()
+    # Told to read, it looks for itself first, and comes back to the caller.
+    assert other.returned()
+    last = Waiting(backend, waker, B)
+    backend.release(leases[B])
+    assert last.returned()
+
+
+def test_a_reader_can_be_called_off(backend: FilesBackend, waker: InotifyWaker) -> None:
+    """What sets its wake ends its read as well."""
+    lease = held(backend, A)
+    reader = Waiting(backend, waker, A)
+    reader.wake.set()
+    assert reader.returned()
+    assert _watches(waker) == 0
+    assert waker._reader is None
+    assert backend.holds(lease)
