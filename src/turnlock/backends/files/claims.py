@@ -14,9 +14,8 @@ from .. import Lost, Superseded, TakeRequest
 from .aside import move_aside, name_aside
 from .birth import Newborn, Nursery, make_directories, temporary_name
 from .claim import Scribe
-from .fileops import FileOps, Handle
+from .fileops import FileOps
 from .inspect import FileId, Judged, file_id, named_file
-from .judgement import State
 from .layout import Place
 from .lease import FileLease
 from .storage import Storage
@@ -66,20 +65,12 @@ class Claims:
         claim = judged.claim
         turn_id = claim.turn_id if claim.is_ours else _foreign_turn(judged)
         owed = (*claim.owed, Superseded(turn_id, claim.pid, reason, judged.age))
-        fence = judged.verdict.state is State.LIVE and claim.is_ours
         newborn: Newborn | None = None
-        transcript: Handle | None = None
         try:
             newborn = self._new(place, request, owed)
             newborn.name(temporary_name(place.lock))
-            transcript = self._transcripts.open(place)
-            if transcript is None and fence:
-                transcript = self._transcripts.open_or_make(place, with_header=False)
-            if transcript is None:
+            with self._transcripts.guarded(place):
                 renamed = self._rename_if_named(place, newborn, judged.id)
-            else:
-                with self._transcripts.guard(place, transcript):
-                    renamed = self._rename_if_named(place, newborn, judged.id)
             if not renamed:
                 newborn.discard()
                 return None
@@ -89,7 +80,6 @@ class Claims:
                 newborn.discard()
             raise
         finally:
-            _close(transcript)
             # The flock on a judged file lasts until here; a copy in a child must not prolong it.
             self._files.flock(judged.handle, fcntl.LOCK_UN)
             judged.close()
@@ -103,15 +93,8 @@ class Claims:
         place = judged.place
         with Storage("move aside", place.lock):
             aside = name_aside(place.lock, self._clock.wall())
-            transcript = self._transcripts.open_to_guard(place)
-            try:
-                if transcript is None:
-                    moved = move_aside(self._files, place.lock, judged.id, aside)
-                else:
-                    with self._transcripts.guard(place, transcript):
-                        moved = move_aside(self._files, place.lock, judged.id, aside)
-            finally:
-                _close(transcript)
+            with self._transcripts.guarded(place):
+                moved = move_aside(self._files, place.lock, judged.id, aside)
         return aside if moved else None
 
     def is_held(self, lease: FileLease) -> bool:
@@ -136,15 +119,8 @@ class Claims:
 
         A call that hangs may be using that one.
         """
-        transcript = self._transcripts.open_to_guard(lease.place)
-        try:
-            if transcript is None:
-                self.remove(lease)
-            else:
-                with self._transcripts.guard(lease.place, transcript):
-                    self.remove(lease)
-        finally:
-            _close(transcript)
+        with self._transcripts.guarded(lease.place):
+            self.remove(lease)
         lease.released = True
 
     def _new(self, place: Place, request: TakeRequest, owed: Sequence[Superseded]) -> Newborn:
@@ -167,12 +143,6 @@ class Claims:
             return False
         newborn.rename_over(place.lock)
         return True
-
-
-def _close(transcript: Handle | None) -> None:
-    # With it goes the guard, should a signal's handler have come in before that was dropped.
-    if transcript is not None:
-        transcript.close()
 
 
 def owes_for_sure(turn: Superseded) -> bool:

@@ -7,7 +7,8 @@ import json
 import mmap
 import os
 import stat
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from ...clock import Clock
@@ -18,12 +19,13 @@ from ...transcript.tail import Tail, ends_unanswered, read_tail
 from .birth import Nursery
 from .fileops import FileOps, Handle
 from .guard import Guard
-from .inspect import FileId
+from .inspect import FileId, file_id, named_file
 from .layout import Place
 
 # Kept open between turns of this process: a busy session is not opened anew.
 _IDLE_MAX = 8
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 _NO_FILE = frozenset({errno.ELOOP, errno.ENXIO, errno.EISDIR})
 _HEADER_BYTES_MAX = 4096
 
@@ -63,6 +65,29 @@ class Transcripts:
     def guard(self, place: Place, transcript: Handle) -> Guard:
         return Guard(self._files, self._clock, transcript, place.transcript, self._guard_timeout)
 
+    @contextmanager
+    def guarded(self, place: Place) -> Iterator[None]:
+        """The guard of a session that may have no transcript, through a descriptor of its own.
+
+        Where there is none, the directory stands in for it, and whoever makes the transcript needs
+        that as well. So the two are one guard: each that has it looks whether it is still the one.
+        """
+        while True:
+            seen = named_file(self._files, place.transcript)
+            handle = self._open_to_guard(place)
+            if handle is None:
+                handle = self._files.open(place.directory, _DIRECTORY)
+            else:
+                seen = file_id(self._files.stat_handle(handle))
+            try:
+                with self.guard(place, handle):
+                    if named_file(self._files, place.transcript) == seen:
+                        yield
+                        return
+            finally:
+                # With it goes the guard, should a signal's handler have come in before.
+                handle.close()
+
     def open(self, place: Place) -> Handle | None:
         """Open for appending; None when there is no file."""
         path = place.transcript
@@ -83,8 +108,8 @@ class Transcripts:
             self._make(place, with_header=with_header)
         return transcript
 
-    def open_to_guard(self, place: Place) -> Handle | None:
-        """The transcript, or None where nobody can write one: then there is nothing to guard."""
+    def _open_to_guard(self, place: Place) -> Handle | None:
+        """The transcript, or None where nobody can write one."""
         try:
             return self.open(place)
         except TranscriptError:
@@ -149,17 +174,18 @@ class Transcripts:
     def _make(self, place: Place, *, with_header: bool) -> None:
         content = self.header_line() if with_header else b""
         newborn = self._nursery.make(place.directory, place.transcript, content, flocked=False)
+        directory: Handle | None = None
         try:
+            directory = self._files.open(place.directory, _DIRECTORY)
             if self._durable:
                 self._files.fsync(newborn.handle)
-            newborn.link(place.transcript)
+            with self.guard(place, directory):
+                newborn.link(place.transcript)
+            if self._durable:
+                self._files.fsync(directory)
         finally:
             newborn.discard()
-        if self._durable:
-            directory = self._files.open(place.directory, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                self._files.fsync(directory)
-            finally:
+            if directory is not None:
                 directory.close()
 
 
