@@ -5,16 +5,24 @@ Every test puts another's steps between two of ours, where a process may be stop
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import turnlock
+from tests.files.test_faults import FullDisk, a_store, assert_turns_are_whole
 from turnlock.backends import Holder, TakeRequest
 from turnlock.backends.files import FilesBackend, StateDirectory
 from turnlock.backends.files.fileops import FileOps, Handle
+from turnlock.clock import SystemClock
 from turnlock.session import parse_key
+from turnlock.turns.runtime import Runtime
+from turnlock.turns.taking import Attempt, wanted
 
 KEY = parse_key("main/a")
 FOREIGN = {"pid": 2**22 + 1, "createdAt": "2026-01-01T00:00:00.000Z"}
@@ -68,6 +76,12 @@ def a_dead_lock(state: Path, claim: dict[str, Any] | None = None) -> Path:
     return lock
 
 
+def marked(state: Path) -> list[tuple[str, str]]:
+    """(turn, reason) of the error markers in the transcript."""
+    found = (entry.get("data", {}) for entry in a_store(state).read("main/a"))
+    return [(data["turnId"], data["reason"]) for data in found if "reason" in data]
+
+
 def test_of_two_that_take_a_dead_lock_without_transcript_one_loses(state: Path) -> None:
     """Check and rename are one step where no transcript is, too: of OpenClaw's no flock tells."""
     a_dead_lock(state, FOREIGN)
@@ -106,3 +120,87 @@ def test_clean_up_that_is_stopped_in_its_release_removes_no_successors_lock(stat
     backend.release(lease)
     assert got == [None]
     assert not (state / "agents/main/sessions/a.jsonl").exists()
+
+
+def test_a_take_that_was_revoked_before_it_began_does_not_begin(state: Path) -> None:
+    """Revocation is final: the turn has its marker, and nothing of it comes after that."""
+    operator = a_store(state)
+    files = Meanwhile("link", lambda: operator.revoke("main/a"), after=True)
+    store = a_store(state, files)
+    with (
+        pytest.raises(turnlock.LeaseRevoked) as caught,
+        store.turn("main/a", turn_id="T1") as turn,
+    ):
+        turn.append(turnlock.user("late"))
+    assert (caught.value.turn_id, caught.value.reason) == ("T1", "operator")
+    assert marked(state) == [("T1", "operator")]
+    assert not [entry for entry in operator.read("main/a") if "message" in entry]
+    with store.turn("main/a", wait=0):
+        pass
+
+
+def test_a_task_learns_that_its_take_was_revoked_before_it_began(state: Path) -> None:
+    import asyncio
+
+    operator = a_store(state)
+    store = a_store(state, Meanwhile("link", lambda: operator.revoke("main/a"), after=True))
+
+    async def take() -> None:
+        async with store.turn("main/a", turn_id="T1"):
+            pass
+
+    with pytest.raises(turnlock.LeaseRevoked):
+        asyncio.run(take())
+    assert marked(state) == [("T1", "operator")]
+
+
+def test_a_waiter_that_gives_up_as_it_gets_the_session_pays_what_it_took_over(state: Path) -> None:
+    """Of a turn that wrote nothing the claim is the only record: it is not dropped unread."""
+    a_dead_lock(state)
+    backend = a_backend(state)
+    want = wanted(KEY, wait=0.0, max_hold=60.0)
+    attempt = Attempt(Runtime(clock=SystemClock()), backend, want, started=0.0)
+    attempt.give_up()
+    assert attempt.run() is None
+    assert marked(state) == [("dead", "interrupted")]
+    assert os.listdir(state / "agents/main/sessions") == ["a.jsonl"]
+
+
+class UnreadableTail(FileOps):
+    """The end of the transcript cannot be read, for a while."""
+
+    broken = False
+
+    def read_at(self, handle: Handle, offset: int, length: int) -> bytes:
+        if self.broken and os.readlink(f"/proc/self/fd/{handle.fd}").endswith(".jsonl"):
+            raise OSError(errno.EIO, "Input/output error")
+        return super().read_at(handle, offset, length)
+
+
+def test_a_take_that_fails_after_it_superseded_owes_on(state: Path) -> None:
+    a_dead_lock(state)
+    files = UnreadableTail()
+    store = a_store(state, files)
+    files.broken = True
+    with pytest.raises(turnlock.StoreError), store.turn("main/a", wait=0, turn_id="T2"):
+        pass
+    files.broken = False
+    with store.turn("main/a", wait=0) as turn:
+        turn.append(turnlock.user("next"))
+    assert ("dead", "interrupted") in marked(state)
+    assert_turns_are_whole(store)
+
+
+def test_a_turn_that_cannot_write_what_it_owes_leaves_it_to_the_next(state: Path) -> None:
+    """A full disk delays a marker. It does not drop it."""
+    a_dead_lock(state)
+    files = FullDisk()
+    store = a_store(state, files)
+    files.room = 0
+    with pytest.raises(turnlock.StoreError), store.turn("main/a", wait=0, turn_id="T2"):
+        pass
+    files.room = 10**9
+    with store.turn("main/a", wait=0) as turn:
+        turn.append(turnlock.user("next"))
+    assert ("dead", "interrupted") in marked(state)
+    assert_turns_are_whole(store)
