@@ -1,9 +1,9 @@
 """Check the model of the lock, model/lock.pml: every configuration exhausted, every mutant found.
 
-Prints, of each configuration, its states, depth, memory and seconds and whether it was exhausted; of
-each mutant, after how many states it was found, by what, and the shortest way to it in words. Exits
-with 1 when a configuration has an error or was not exhausted, or a mutant was not found; with 2
-when it could not look.
+Prints, of each configuration, its states, depth, memory and seconds and whether it was exhausted;
+of each mutant, after how many states it was found, by what, and the shortest way to it in words.
+Exits with 1 when a configuration has an error or was not exhausted, or a mutant was not found; with
+2 when it could not look.
 """
 
 from __future__ import annotations
