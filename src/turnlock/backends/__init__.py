@@ -160,6 +160,8 @@ class Backend(Protocol[L]):
 
         ``standing`` is what `line_up` gave, for a caller that waits. Who stands further
         behind, and who released a moment ago, is told of a `Holder` that names nobody.
+        Raises `Lost` when the session was taken from the lease before it had begun: then the
+        turn is over, as its marker may have been written.
         """
         ...
 
@@ -270,3 +272,14 @@ class Backend(Protocol[L]):
     ) -> L | None:
         """Take over a lock that `locks` called stale, if it still is; None if it is not."""
         ...
+
+
+def give_back(backend: Backend[L], lease: L) -> None:
+    """End a lease that has written nothing, and may have taken over what others owe.
+
+    Of a turn that wrote nothing, the claim that names it is the only record: then that stays.
+    """
+    if any(turn.turn_id for turn in lease.owed):
+        backend.leave_owing(lease)
+    else:
+        backend.release(lease)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..backends import Backend, Holder, TakeRequest
+from ..backends import Backend, Holder, Lost, TakeRequest
 from ..backends.files import FilesBackend, OneFile
 from ..errors import TurnlockError
 from ..session import SessionKey
@@ -41,6 +41,8 @@ def settle(
             held = backend.take(_ANY_KEY, TakeRequest(None, REVOKER_MAX_HOLD, header=False))
         except TurnlockError as error:
             return str(error)
+        except Lost:
+            return "somebody took the session meanwhile"
         if isinstance(held, Holder):
             held.close()
             return "somebody holds the session now"

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..backends import Lost, TakeRequest
 from ..clock import SystemClock
@@ -32,6 +32,7 @@ from .writer import ERRORS, Writer
 
 if TYPE_CHECKING:
     from ..backends import Backend, BackendLease
+    from ..session import SessionKey
     from .runtime import Runtime
 
 logger = logging.getLogger("turnlock")
@@ -98,7 +99,7 @@ def retire_lost(runtime: Runtime, lease: Lease) -> None:
     """End a lease that has lost its claim already: another process took it, or a person did."""
     if not lease.move(State.REVOKING, reason="superseded"):
         return
-    lease.reason = _reason_in_transcript(lease) or "superseded"
+    lease.reason = reason_in_transcript(lease.backend, lease.session, lease.turn_id) or "superseded"
     stack = tuple(lease.frames()[-_FRAMES_LOGGED:])
     _hand_over(runtime, lease, stack, None)
 
@@ -265,10 +266,10 @@ def _is_fenced(lease: Lease) -> bool:
         return False
 
 
-def _reason_in_transcript(lease: Lease) -> str | None:
-    """Why another process took the session, as the marker that it wrote says."""
+def reason_in_transcript(backend: Backend[Any], session: SessionKey, turn_id: str) -> str | None:
+    """Why another process took the session from a turn, as the marker that it wrote says."""
     try:
-        seen = lease.backend.end(lease.session, turns=_TURNS_SEARCHED).turn(lease.turn_id)
+        seen = backend.end(session, turns=_TURNS_SEARCHED).turn(turn_id)
     except _STORAGE_ERRORS:
         return None
     return seen.reason if seen is not None else None

@@ -12,13 +12,14 @@ import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..backends import Backend, BackendLease, Holder, Standing, TakeRequest, Wake
-from ..errors import AlreadyHeld, LimitsError, SessionBusy
+from ..backends import Backend, BackendLease, Holder, Lost, Standing, TakeRequest, Wake, give_back
+from ..errors import AlreadyHeld, LeaseRevoked, LimitsError, SessionBusy
 from ..events import TurnQueued
 from ..limits import check_limit, check_wait
 from ..session import SessionKey
 from .lease import Lease
 from .queue import Ticket, queues
+from .revoking import reason_in_transcript, settle_and_release
 from .runtime import Runtime
 
 _FOREVER = 3600.0
@@ -105,7 +106,7 @@ class Attempt:
         try:
             while True:
                 if found is None:
-                    found = self._backend.take(want.session, want.request(), standing=standing)
+                    found = take(self._backend, want, standing)
                 # Not before: the session may lie idle until it is taken.
                 if awaited is not None:
                     awaited.close()
@@ -136,9 +137,15 @@ class Attempt:
 
     def _found(self, held: BackendLease) -> BackendLease | None:
         if self._given_up:
-            self._backend.release(held)
+            self._give_back(held)
             return None
         return held
+
+    def _give_back(self, held: BackendLease) -> None:
+        if held.owed:
+            settle_and_release(self._runtime, self._backend, held, str(self._want.session))
+        else:
+            self._backend.release(held)
 
     def _busy(self, holder: Holder) -> SessionBusy:
         return SessionBusy(
@@ -149,6 +156,20 @@ class Attempt:
             limit=holder.limit,
             waited=self.waited(),
         )
+
+
+def take(
+    backend: Backend[Any], want: Wanted, standing: Standing | None = None
+) -> BackendLease | Holder:
+    """As `Backend.take`. Raises `LeaseRevoked` where that raises `Lost`."""
+    try:
+        taken: BackendLease | Holder = backend.take(want.session, want.request(), standing=standing)
+    except Lost:
+        reason = reason_in_transcript(backend, want.session, want.turn_id) or "superseded"
+        raise LeaseRevoked(
+            str(want.session), turn_id=want.turn_id, held=0.0, reason=reason
+        ) from None
+    return taken
 
 
 def enter_queue(runtime: Runtime, want: Wanted, ticket: Ticket) -> None:
@@ -195,7 +216,7 @@ def take_blocking(
     try:
         if not queues.enter_if_free(ticket):
             _wait_in_queue(runtime, want, ticket, started)
-        held = backend.take(want.session, want.request())
+        held = take(backend, want)
         if isinstance(held, Holder):
             held = Attempt(runtime, backend, want, started=started).run(held)
         assert held is not None
@@ -212,7 +233,7 @@ def _undo(
     runtime.forget(ticket)
     try:
         if held is not None and not isinstance(held, Holder):
-            backend.release(held)
+            give_back(backend, held)
     finally:
         queues.leave(ticket)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
-from ..backends import Lost
+from ..backends import Lost, give_back
 from ..errors import LeaseRevoked, LockPathError, StoreError, TranscriptError
 from ..events import TurnProgress
 from ..transcript.entries import Failure, end
@@ -236,7 +236,7 @@ class TurnCore:
     def _release(self, *, failed: bool) -> None:
         # Still ENDING while it may hang on a disk: so long the watchdog can take the session.
         try:
-            self.lease.backend.release(self.lease.held)
+            self._give_back()
         finally:
             if self.lease.move(State.RELEASED):
                 # What would call back into the turn also keeps it, and its descriptors, alive.
@@ -246,6 +246,14 @@ class TurnCore:
                 self.runtime.left(self.lease)
             if self.lease.state is State.RELEASED:
                 queues.leave(self.lease.ticket)
+
+    def _give_back(self) -> None:
+        backend, held = self.lease.backend, self.lease.held
+        writer: Writer | None = self.__dict__.get("_writer")
+        if writer is None or writer.owes_alone:
+            give_back(backend, held)
+        else:
+            backend.release(held)
 
 
 def _deadline(now: float, limit: float | None) -> float:

@@ -101,6 +101,15 @@ class Writer:
             return self._held.tail.epoch
         return self._render_owed(self._held.tail)[1] + 1
 
+    @property
+    def owes_alone(self) -> bool:
+        """Whether a predecessor is owed a marker that the transcript does not show to be missing.
+
+        That is one that wrote nothing. Only the claims that name it know of it.
+        """
+        tail, owed = self._held.tail, self._held.owed
+        return self._owes and any(turn.turn_id and not tail.turn(turn.turn_id) for turn in owed)
+
     def settle(self) -> None:
         """Write what predecessors owe, if they owe anything. Raises as `append` does."""
         if self._owes:

@@ -35,8 +35,12 @@ The guard is no lock that a hang can keep: no code of a turn runs inside it. Onl
 *stopped* between its two calls keeps it, and then nothing is safe but to wait; after
 ``guard_timeout`` whoever needs it gets `GuardTimeout`, which names that process.
 
-Where there is no transcript there is nothing to guard. A dead claim is then superseded under its
-own flock alone, which every other superseder needs as well.
+Where there is no transcript, the guard is the flock on its directory, and whoever makes the
+transcript needs that too. A dead claim's own flock would not do: whoever supersedes a living
+holder, or another program's lock, has none.
+
+A take that lost its claim before it had begun has failed. It does not try again as the same turn:
+whoever took the claim has written, or will write, that turn's error marker.
 
 Order
 -----

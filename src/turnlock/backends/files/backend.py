@@ -20,6 +20,7 @@ from .. import (
     TakeRequest,
     Wake,
     Whose,
+    give_back,
 )
 from .beginning import Beginning
 from .birth import Nursery
@@ -108,8 +109,8 @@ class FilesBackend(Listing):
                     return vacant(place)
                 # Most locks are free: trying is cheaper than looking first.
                 lease = self._claims.put(place, request)
-                if lease is not None and self._begun(lease, request) is not None:
-                    return lease
+                if lease is not None:
+                    return self._begun(lease, request)
             return self._take_contended(place, request, standing)
         except OSError as error:
             raise storage_error("take", place.lock, error) from error
@@ -206,7 +207,7 @@ class FilesBackend(Listing):
                 # Fenced where there is no room for a claim: its lock path is freed.
                 self._claims.remove_guarded(lease)
                 return None
-            return taken and self._begun(taken, request)
+            return taken and self._begun_unless_lost(taken, request)
 
     def reclaim(
         self, record: LockRecord, request: TakeRequest, *, stale_after: float = STALE_AFTER
@@ -220,18 +221,26 @@ class FilesBackend(Listing):
                 judged.close()
                 return None
             taken = self._claims.supersede(place, request, judged, "interrupted")
-            return taken and self._begun(taken, request, cleaning=True)
+            return taken and self._begun_unless_lost(taken, request, cleaning=True)
+
+    def _begun_unless_lost(
+        self, lease: FileLease, request: TakeRequest, *, cleaning: bool = False
+    ) -> FileLease | None:
+        try:
+            return self._begun(lease, request, cleaning=cleaning)
+        except Lost:
+            return None
 
     def _begun(
         self, lease: FileLease, request: TakeRequest, *, cleaning: bool = False
-    ) -> FileLease | None:
-        """Open the transcript and read its end; None when the claim was gone before that."""
+    ) -> FileLease:
+        """Open the transcript and read its end. Raises `Lost` when the claim was gone before."""
         try:
             self._beginning.begin(lease, request, cleaning=cleaning)
         except Lost:
-            return None
+            raise
         except BaseException:
-            self.release(lease)
+            give_back(self, lease)
             raise
         return lease
 

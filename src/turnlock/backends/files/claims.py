@@ -16,7 +16,6 @@ from .birth import Newborn, Nursery, make_directories, temporary_name
 from .claim import Scribe
 from .fileops import FileOps
 from .inspect import FileId, Judged, file_id, named_file
-from .judgement import State
 from .layout import Place
 from .lease import FileLease
 from .storage import Storage
@@ -72,13 +71,11 @@ class Claims:
         claim = judged.claim
         turn_id = claim.turn_id if claim.is_ours else _foreign_turn(judged)
         owed = (*claim.owed, Superseded(turn_id, claim.pid, reason, judged.age))
-        fence = judged.verdict.state is State.LIVE and claim.is_ours
         newborn: Newborn | None = None
         try:
             newborn = self._new(place, request, owed)
             newborn.name(temporary_name(place.lock))
-            open_one = self._transcripts.open_or_make if fence else self._transcripts.open
-            with self._transcripts.guarding(open_one, place):
+            with self._transcripts.guarded(place):
                 renamed = self._rename_if_named(place, newborn, judged.id)
             if not renamed:
                 newborn.discard()
@@ -102,7 +99,7 @@ class Claims:
         place = judged.place
         with Storage("move aside", place.lock):
             aside = name_aside(place.lock, self._clock.wall())
-            with self._transcripts.guarding(self._transcripts.open_to_guard, place):
+            with self._transcripts.guarded(place):
                 moved = move_aside(self._files, place.lock, judged.id, aside)
         return aside if moved else None
 
@@ -128,7 +125,7 @@ class Claims:
 
         A call that hangs may be using that one.
         """
-        with self._transcripts.guarding(self._transcripts.open_to_guard, lease.place):
+        with self._transcripts.guarded(lease.place):
             self.remove(lease)
         lease.released = True
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import mmap
 import os
 import re
 import stat
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from ...clock import Clock
@@ -26,6 +26,7 @@ from .layout import Place
 # Kept open between turns of this process: a busy session is not opened anew.
 _IDLE_MAX = 8
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 _NO_FILE = frozenset({errno.ELOOP, errno.ENXIO, errno.EISDIR})
 _HEADER_BYTES_MAX = 4096
 # So many ids are looked for one by one, which is quicker for a few: 10,000 took a minute.
@@ -69,6 +70,29 @@ class Transcripts:
     def guard(self, place: Place, transcript: Handle) -> Guard:
         return Guard(self._files, self._clock, transcript, place.transcript, self._guard_timeout)
 
+    @contextmanager
+    def guarded(self, place: Place) -> Iterator[None]:
+        """The guard of a session that may have no transcript, through a descriptor of its own.
+
+        Where there is none, the directory stands in for it, and whoever makes the transcript needs
+        that as well. So the two are one guard: each that has it looks whether it is still the one.
+        """
+        while True:
+            seen = named_file(self._files, place.transcript)
+            handle = self._open_to_guard(place)
+            if handle is None:
+                handle = self._files.open(place.directory, _DIRECTORY)
+            else:
+                seen = file_id(self._files.stat_handle(handle))
+            try:
+                with self.guard(place, handle):
+                    if named_file(self._files, place.transcript) == seen:
+                        yield
+                        return
+            finally:
+                # With it goes the guard, should a signal's handler have come in before.
+                handle.close()
+
     def open(self, place: Place) -> Handle | None:
         """Open for appending; None when there is no file."""
         path = place.transcript
@@ -89,34 +113,12 @@ class Transcripts:
             self._make(place, with_header=with_header)
         return transcript
 
-    def open_to_guard(self, place: Place) -> Handle | None:
-        """The transcript, or None where nobody can write one: then there is nothing to guard."""
+    def _open_to_guard(self, place: Place) -> Handle | None:
+        """The transcript, or None where nobody can write one."""
         try:
             return self.open(place)
         except TranscriptError:
             return None
-
-    @contextlib.contextmanager
-    def guarding(self, open_one: Callable[[Place], Handle | None], place: Place) -> Iterator[None]:
-        """The guard of the file that the path names now; of none where there is none.
-
-        A healed copy may take the file's place between the opening and the guard. Then that one is
-        guarded, as whoever writes it does.
-        """
-        while True:
-            transcript = open_one(place)
-            if transcript is None:
-                yield
-                return
-            try:
-                with self.guard(place, transcript):
-                    found = file_id(self._files.stat_handle(transcript))
-                    if named_file(self._files, place.transcript) == found:
-                        yield
-                        return
-            finally:
-                # With it goes the guard, should a signal's handler have come in before.
-                transcript.close()
 
     def status(self, place: Place, transcript: Handle) -> os.stat_result:
         """Of an open transcript. Raises `TranscriptError` unless it is a regular file."""
@@ -190,17 +192,18 @@ class Transcripts:
     def _make(self, place: Place, *, with_header: bool) -> None:
         content = self.header_line() if with_header else b""
         newborn = self._nursery.make(place.directory, place.transcript, content, flocked=False)
+        directory: Handle | None = None
         try:
+            directory = self._files.open(place.directory, _DIRECTORY)
             if self._durable:
                 self._files.fsync(newborn.handle)
-            newborn.link(place.transcript)
+            with self.guard(place, directory):
+                newborn.link(place.transcript)
+            if self._durable:
+                self._files.fsync(directory)
         finally:
             newborn.discard()
-        if self._durable:
-            directory = self._files.open(place.directory, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                self._files.fsync(directory)
-            finally:
+            if directory is not None:
                 directory.close()
 
 
