@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -58,7 +57,7 @@ def test_the_page_is_in_step() -> None:
             assert found.verdict == wanted.verdict, "make failures"
 
 
-def test_every_mutant_fits_the_code(tmp_path: Path) -> None:
+def test_every_mutant_fits_the_code() -> None:
     """An edit that no longer fits would only be seen where the bites run."""
     for bite in {id(bite.mutant): bite for case in CASES for bite in case.bites}.values():
         for edit in bite.mutant.edits:
