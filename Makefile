@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo record reference test check format clean import-time
+.PHONY: help setup run demo record reference test check format clean import-time model
 
 help:
 	@echo "make run          the gateway with the practice model (no key needed)"
@@ -13,6 +13,7 @@ help:
 	@echo "make record       record the demo into docs/demo.svg"
 	@echo "make reference    write the reference in docs from the code"
 	@echo "make test         the tests"
+	@echo "make model        every state of the lock's protocol, and its mutants (needs spin, gcc)"
 	@echo "make check        format, lint, strict types"
 	@echo "make format       rewrite the files in the project's format"
 	@echo "make import-time  CPU time of 'import turnlock'"
@@ -46,6 +47,9 @@ check: setup
 format: setup
 	$(BIN)/ruff format src tests scripts
 	$(BIN)/ruff check --fix src tests scripts
+
+model: setup
+	$(BIN)/python scripts/model.py $(ARGS)
 
 import-time: setup
 	$(BIN)/python scripts/import_time.py
