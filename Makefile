@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo record reference test api-check check format clean import-time failures bench
+.PHONY: help setup run demo record reference test api-check check format clean import-time failures bench model
 
 help:
 	@echo "make run          the gateway with the practice model (no key needed)"
@@ -16,6 +16,7 @@ help:
 	@echo "make test         the tests"
 	@echo "make api-check    the gateway against its description: thousands of requests, minutes"
 	@echo "make failures     the failure suite with its faults; writes docs/failures.md"
+	@echo "make model        every state of the lock's protocol, and its mutants (needs spin, gcc)"
 	@echo "make check        format, lint, strict types"
 	@echo "make format       rewrite the files in the project's format"
 	@echo "make import-time  CPU time of 'import turnlock'"
@@ -62,6 +63,9 @@ check: setup
 format: setup
 	$(BIN)/ruff format src tests scripts bench
 	$(BIN)/ruff check --fix src tests scripts bench
+
+model: setup
+	$(BIN)/python scripts/model.py $(ARGS)
 
 import-time: setup
 	$(BIN)/python scripts/import_time.py

@@ -195,6 +195,7 @@ inline marker(turn) {
 /* Writer._render: what predecessors owe, the turn's opening, its line. Turn 0 has neither. The buffer
  * may reach the file in part: its process is killed in mid-write, or the disk is full. */
 inline lines(turn) {
+    assert(lock == claim[me] || by_hand);               /* I3: it has the lock as it writes */
     if :: true OR_BREAKS_OFF fi;
     if
     :: KNOWN_OPEN != 0 && KNOWN_OPEN != turn ->
@@ -250,8 +251,7 @@ inline begin() {
 }
 
 /* Inspector.look: open(2), flock(2) exclusively and at once, then judge() from what never changes. One
- * step: of an inode that loses its name in between nothing comes but another try. Who finds the
- * holder live and within its limit waits: it does nothing until that has changed. */
+ * step: of an inode that loses its name in between nothing comes but another try. */
 inline judge(as) {
     verdict = as;
     judged[me] = lock;
@@ -263,6 +263,23 @@ inline judge(as) {
 }
 
 /* ---- what changes the name of a claim, between a check under the guard and the guard's end ---- */
+
+/* Claims.supersede: take the guard, then ask what the path names. One step, as the flock may as well
+ * be thought at the moment of the question: whoever needs no guard acts as well before both. */
+inline check_judged() {
+    if
+    :: GUARD_TO_SUPERSEDE;
+        if
+        :: SUPERSEDES(lock == judged[me])
+        :: else ->
+            d_step { drop_guard(me); close_judged(me); verdict = 0; u = 0 };
+            SAY(("%d finds that it is not there any more\n", me));
+            goto GONE
+        fi
+    OR_DIES
+    fi;
+    SAY(("%d has the guard; the path names what it judged\n", me))
+}
 
 /* rename(2), LOCK_UN, close of the judged claim. Whoever needs the guard may as well act after all
  * three; and the old inode has no name any more, so that its flock tells nobody anything. */
@@ -297,6 +314,33 @@ inline unlink_claim() {
     drop_guard(me)
 }
 
+/* FilesBackend.release, or leave_owing, when only this claim says who is owed a marker. */
+#define MUST_LEAVE (LEAVES_OWING && lock == claim[me] && OWES_ALONE)
+inline release() {
+    atomic {
+        if
+        :: MUST_LEAVE ->
+            d_step { unlock_claim(me) };
+            SAY(("%d leaves its claim behind, owing\n", me));
+            goto DONE
+        :: !MUST_LEAVE && GUARD_TO_RELEASE;
+            if
+            :: RELEASES
+            :: else -> d_step { drop_guard(me) }; goto DONE
+            fi
+        OR_DIES
+        fi;
+        SAY(("%d has the guard, and is to unlink its claim\n", me))
+    };
+    atomic {
+        if
+        :: d_step { unlink_claim() }
+        OR_DIES
+        fi;
+        SAY(("%d unlinks its claim\n", me))
+    }
+}
+
 /* A turn whose revoker still compares its claim stays an object until that is through. */
 inline retire(turn) {
     end_turn(turn);
@@ -323,19 +367,19 @@ inline come_to_head() {
 }
 
 proctype Turn(byte me) {
-    byte u;
-#ifdef FAIR
+    byte u;                                             /* what the judged claim owes */
     bool woken;
-#endif
     mtype verdict, what;
 
+GONE:
 TAKE:
     atomic {
         if
         :: MAY_TAKE && lock == 0 ->                     /* Claims.put: link(2) */
             d_step { come_to_head(); bear(me, 0); lock = claim[me] };
-            SAY(("turn %d puts down its claim, inode %d\n", me, lock));
+            SAY(("%d puts down its claim, inode %d\n", me, lock));
             goto BEGIN
+        /* Live and within its limit: it waits, which is to do nothing until that has changed. */
         IS_FREE
         :: MAY_TAKE && JUDGE_FREE && lock != 0 && LOOKS_DEAD && WOKEN ->
             d_step { come_to_head(); judge(stale) }
@@ -343,23 +387,16 @@ TAKE:
             d_step { come_to_head(); judge(over_limit) }
         OR_DIES_IN_QUEUE
         fi;
-        SAY(("turn %d finds inode %d %e\n", me, lock, verdict))
+        SAY(("%d finds inode %d %e\n", me, lock, verdict))
     BETWEEN_JUDGEMENT_AND_GUARD
-        if                                              /* Claims.supersede: guard, and check */
-        :: GUARD_TO_SUPERSEDE;
-            if
-            :: SUPERSEDES(lock == judged[me])
-            :: else -> d_step { drop_guard(me); close_judged(me); verdict = 0; u = 0 }; goto TAKE
-            fi
-        OR_DIES
-        fi
+        check_judged()
     };
     atomic {
         if
         :: d_step { RENAME_OVER(me) }
         OR_DIES
         fi;
-        SAY(("turn %d renames its claim, inode %d, over it\n", me, lock));
+        SAY(("%d renames its claim, inode %d, over it\n", me, lock));
         AFTER_RENAME
         goto BEGIN
     };
@@ -376,12 +413,12 @@ BEGIN:
         :: BEGIN_GUARD_FREE ->
             if
             :: lock == claim[me]
-            :: else -> SAY(("turn %d lost its claim before it began\n", me)); LOST_AT_BEGIN
+            :: else -> SAY(("%d lost its claim before it began\n", me)); LOST_AT_BEGIN
             fi
         OR_DIES
         fi;
         d_step { begin(); AFTER_BEGIN; held = held | BIT(me); served = served | BIT(me) };
-        SAY(("turn %d has the session\n", me));
+        SAY(("%d has the session\n", me));
         if
         :: goto RELEASE                                 /* its waiter has given up meanwhile */
         :: OWES || open_turn != 0 -> what = markers
@@ -397,8 +434,11 @@ WORK:
             :: lock == claim[me] && what == 0 -> END_THE_TURN               /* well, or not */
             :: lock == claim[me] && what != 0                               /* it settles */
             :: lock != claim[me] ->
-                d_step { drop_guard(me); what = 0 }; SAY(("turn %d meets the fence\n", me)); goto RETIRE
-            fi
+                d_step { drop_guard(me); what = 0 };
+                SAY(("%d is refused by the fence\n", me));
+                goto DONE
+            fi;
+            SAY(("%d has the guard and its claim, and is to write %e\n", me, what))
         :: what == 0 && open_turn != me && guard == 0 -> goto RELEASE       /* it wrote nothing */
         OR_DIES
         fi
@@ -412,7 +452,7 @@ WORK:
         assert(!(fenced & BIT(me)));                    /* I3 */
         lines(me);
         d_step { written(me) };
-        SAY(("turn %d has written %e\n", me, what))
+        SAY(("%d has written %e\n", me, what))
     BETWEEN_WRITE_AND_FSYNC
         if                                              /* fdatasync, outside of the guard */
         :: FSYNC
@@ -436,26 +476,9 @@ FAILED:                                                 /* what is in the file n
         fi
     };
 RELEASE:
-    atomic {
-        if
-        :: LEAVES_OWING && lock == claim[me] && OWES_ALONE -> d_step { unlock_claim(me) }; SAY(("turn %d leaves its claim, owing\n", me)); goto RETIRE
-        :: !(LEAVES_OWING && lock == claim[me] && OWES_ALONE) && GUARD_TO_RELEASE;
-            if
-            :: RELEASES
-            :: else -> d_step { drop_guard(me) }; goto RETIRE
-            fi
-        OR_DIES
-        fi
-    };
-    atomic {
-        if
-        :: d_step { unlink_claim() }
-        OR_DIES
-        fi;
-        SAY(("turn %d removes its claim\n", me))
-    };
+    release();
     AFTER_UNLINK
-RETIRE:
+DONE:
     atomic { d_step { what = 0; retire(me) } };
 end:
 end_stopped:
@@ -477,12 +500,12 @@ end:
         OR_OPERATES
         OR_IS_STOPPED
         fi;
-        SAY(("revoker %d is to revoke turn %d\n", me, target[me]))
+        SAY(("%d is to revoke turn %d\n", me, target[me]))
     };
     BEFORE_FENCE
     atomic {                                            /* Inspector.look, and whose claim it is */
         if
-        :: JUDGE_FREE && (lock == 0 || (target[me] != 0 && lock != claim[target[me]])) -> goto HAND_OVER
+        :: JUDGE_FREE && (lock == 0 || (target[me] != 0 && lock != claim[target[me]])) -> goto DONE
         :: JUDGE_FREE && lock != 0 && (target[me] == 0 || lock == claim[target[me]]) ->
             if
             :: LOOKS_DEAD -> d_step { judge(stale) }
@@ -490,21 +513,14 @@ end:
             fi
         fi
     BETWEEN_JUDGEMENT_AND_GUARD
-        if
-        :: GUARD_TO_SUPERSEDE;
-            if
-            :: SUPERSEDES(lock == judged[me])
-            :: else -> d_step { drop_guard(me); close_judged(me); verdict = 0; u = 0 }; goto HAND_OVER
-            fi
-        OR_DIES
-        fi
+        check_judged()
     };
     atomic {
         if
         :: d_step { rename_over(0) }
         OR_DIES
         fi;
-        SAY(("revoker %d renames its claim, inode %d, over it\n", me, lock));
+        SAY(("%d renames its claim, inode %d, over it\n", me, lock));
         heads = heads & ~BIT(target[me])                /* the queue goes on after a second at most */
     };
     atomic {
@@ -512,7 +528,7 @@ end:
         :: BEGIN_GUARD_FREE ->
             if
             :: lock == claim[me] -> d_step { begin() }
-            :: else -> goto HAND_OVER
+            :: else -> goto DONE
             fi
         OR_DIES
         fi;
@@ -527,7 +543,7 @@ SETTLE:
         :: GUARD_TO_APPEND;
             if
             :: lock == claim[me]
-            :: else -> d_step { drop_guard(me) }; goto HAND_OVER
+            :: else -> d_step { drop_guard(me) }; goto DONE
             fi
         OR_DIES
         fi
@@ -540,31 +556,15 @@ SETTLE:
         lines(0);
         d_step { written(0) };
         what = 0;
-        SAY(("revoker %d has written what was owed\n", me));
+        SAY(("%d has written what was owed\n", me));
         goto RELEASE
     };
 FAILED:
     atomic { d_step { written(0); what = 0 } };
 RELEASE:
-    atomic {
-        if
-        :: LEAVES_OWING && lock == claim[me] && OWES_ALONE -> d_step { unlock_claim(me) }; SAY(("revoker %d leaves its claim, owing\n", me)); goto HAND_OVER
-        :: !(LEAVES_OWING && lock == claim[me] && OWES_ALONE) && GUARD_TO_RELEASE;
-            if
-            :: RELEASES
-            :: else -> d_step { drop_guard(me) }; goto HAND_OVER
-            fi
-        OR_DIES
-        fi
-    };
-    atomic {
-        if
-        :: d_step { unlink_claim() }
-        OR_DIES
-        fi;
-        SAY(("revoker %d removes its claim\n", me))
-    };
-HAND_OVER:
+    release();
+GONE:
+DONE:                                                   /* revoking._hand_over */
     atomic {
         d_step {
             what = 0;
@@ -587,7 +587,6 @@ end_stopped:
 }
 
 init {
-    byte u;
     atomic {
         run Turn(1); run Turn(2);
 #if TURNS > 2
@@ -606,7 +605,7 @@ end:
     CLOCK
 #ifdef THIRD
     :: lock != 0 -> d_step { forget(lock); lock = 0; due = 0; by_hand = (guard != 0) };
-        SAY(("somebody removes the lock file\n"))
+        SAY(("a third party removes the lock file\n"))
 #endif
     od
 }

@@ -18,7 +18,7 @@
 #define AFTER_BEGIN
 #define OPEN(thread) true               /* a lease's claim is open as long as the object lives, */
 #define JUDGED_OPEN(thread) true        /* a judged one until after the rename */
-#define LOST_AT_BEGIN goto RETIRE       /* a take that lost its claim has failed: LeaseRevoked */
+#define LOST_AT_BEGIN goto DONE       /* a take that lost its claim has failed: LeaseRevoked */
 #define END_THE_TURN what = terminal_entry
 #define AFTER_UNLINK
 #define LEAVES_OWING true               /* FilesBackend.leave_owing instead of release */
@@ -62,19 +62,19 @@
 #endif
 #ifdef CRASH                            /* SIGKILL */
 #define DIES :: COULD_ACT -> d_step { die(me); verdict = 0; what = 0; u = 0 }; \
-    SAY(("thread %d dies\n", me)); goto DEAD
-#define DIES_IN_QUEUE :: COULD_TAKE -> d_step { die(me) }; SAY(("thread %d dies\n", me)); goto end
+    SAY(("%d dies\n", me)); goto DEAD
+#define DIES_IN_QUEUE :: COULD_TAKE -> d_step { die(me) }; SAY(("%d dies\n", me)); goto end
 #else
 #define DIES
 #define DIES_IN_QUEUE
 #endif
 #ifdef STOP                             /* SIGSTOP for ever, except in the guard; a turn that hangs */
 #define STOPS :: COULD_ACT && guard != me -> served = (served | BIT(me)) & EVERY_TURN; \
-    SAY(("thread %d is stopped\n", me)); goto end_stopped
+    SAY(("%d is stopped\n", me)); goto end_stopped
 #define STOPS_IN_QUEUE :: COULD_TAKE -> served = served | BIT(me); \
-    SAY(("thread %d is stopped\n", me)); goto end_stopped
+    SAY(("%d is stopped\n", me)); goto end_stopped
 #define OR_HANGS :: served = (served | BIT(me)) & EVERY_TURN; \
-    SAY(("thread %d hangs in fsync\n", me)); goto end_stopped
+    SAY(("%d hangs in fsync\n", me)); goto end_stopped
 #else
 #define STOPS
 #define STOPS_IN_QUEUE
@@ -128,7 +128,7 @@
         if \
         :: guard == 0 && target[me] != 0 && open_turn == target[me] -> \
             d_step { ended = ended | BIT(open_turn); due = due & ~ended; open_turn = 0; known = 0 }; \
-            SAY(("revoker %d writes the marker\n", me)) \
+            SAY(("%d writes the marker of its target\n", me)) \
         :: guard == 0 && (target[me] == 0 || open_turn != target[me]) \
         OR_DIES \
         fi \
@@ -263,7 +263,7 @@ inline know_end() {
         :: what == terminal_entry && open_turn != 0 -> terminal(me) \
         :: else \
         fi; \
-        SAY(("turn %d writes its terminal entry\n", me)) \
+        SAY(("%d writes its terminal entry\n", me)) \
     };
 #endif
 

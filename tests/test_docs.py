@@ -74,7 +74,10 @@ def test_every_practice_mode_is_documented(mode: Mode) -> None:
     assert mode.value in ("", "ok", "reply", "normal") or f"/{mode.value}" in PRACTICE
 
 
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*.md")]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "model/README.md")),
+    *ROOT.glob("docs/**/*.md"),
+]
 LINK = re.compile(r"\]\(([^)#]*)(?:#([^)]*))?\)")
 
 

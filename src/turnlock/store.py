@@ -122,7 +122,8 @@ class Store:
         arguments, and the turn is ``turnlock.current_turn()``.
 
         Raises `InvalidSessionKey` and `LimitsError` at once; on entering `SessionBusy`,
-        `AlreadyHeld`, `LockPathError`, `TranscriptError`, `StoreError`.
+        `AlreadyHeld`, `LockPathError`, `TranscriptError`, `StoreError`, and `LeaseRevoked` when the
+        session was taken from the turn before its block began.
         """
         limits = self.limits
         if wait is Default.LIMITS:
