@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,13 @@ def test_clean_up_that_is_stopped_in_its_release_removes_no_successors_lock(stat
     backend.release(lease)
     assert got == [None]
     assert not (state / "agents/main/sessions/a.jsonl").exists()
+
+
+def test_a_lease_whose_directory_is_gone_is_released(state: Path) -> None:
+    """Where nothing is, nothing has to be guarded."""
+    with a_store(state).turn("main/a", wait=0):
+        shutil.rmtree(state / "agents")
+    assert not (state / "agents").exists()
 
 
 def test_a_take_that_was_revoked_before_it_began_does_not_begin(state: Path) -> None:

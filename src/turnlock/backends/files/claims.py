@@ -99,7 +99,7 @@ class Claims:
         place = judged.place
         with Storage("move aside", place.lock):
             aside = name_aside(place.lock, self._clock.wall())
-            with self._transcripts.guarded(place):
+            with self._transcripts.guarded(place, lenient=True):
                 moved = move_aside(self._files, place.lock, judged.id, aside)
         return aside if moved else None
 
@@ -125,7 +125,7 @@ class Claims:
 
         A call that hangs may be using that one.
         """
-        with self._transcripts.guarded(lease.place):
+        with self._transcripts.guarded(lease.place, lenient=True):
             self.remove(lease)
         lease.released = True
 

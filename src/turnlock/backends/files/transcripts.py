@@ -71,19 +71,22 @@ class Transcripts:
         return Guard(self._files, self._clock, transcript, place.transcript, self._guard_timeout)
 
     @contextmanager
-    def guarded(self, place: Place) -> Iterator[None]:
+    def guarded(self, place: Place, *, lenient: bool = False) -> Iterator[None]:
         """The guard of a session that may have no transcript, through a descriptor of its own.
 
         Where there is none, the directory stands in for it, and whoever makes the transcript needs
         that as well. So the two are one guard: each that has it looks whether it is still the one.
+        ``lenient``: what nobody can write counts as none, and is no `TranscriptError`.
         """
         while True:
             seen = named_file(self._files, place.transcript)
-            handle = self._open_to_guard(place)
-            if handle is None:
-                handle = self._files.open(place.directory, _DIRECTORY)
-            else:
+            handle = self._open_to_guard(place) if lenient else self.open(place)
+            if handle is not None:
                 seen = file_id(self._files.stat_handle(handle))
+            elif (handle := self._open_directory(place)) is None:
+                # Somebody removed all of it; a lock path that names nothing needs no guard.
+                yield
+                return
             try:
                 with self.guard(place, handle):
                     if named_file(self._files, place.transcript) == seen:
@@ -118,6 +121,12 @@ class Transcripts:
         try:
             return self.open(place)
         except TranscriptError:
+            return None
+
+    def _open_directory(self, place: Place) -> Handle | None:
+        try:
+            return self._files.open(place.directory, _DIRECTORY)
+        except FileNotFoundError:
             return None
 
     def status(self, place: Place, transcript: Handle) -> os.stat_result:
