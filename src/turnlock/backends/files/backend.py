@@ -239,6 +239,8 @@ class FilesBackend(Listing):
                 raise StoreError(place.transcript, "append", "an fsync failed: the lease has ended")
             if lease.released or lease.transcript is None:
                 raise Lost
+            if lease.tail.epoch == 0:
+                self._transcripts.make_name_durable(place)
             try:
                 self._write(lease, lease.transcript, b"".join(lines), after)
             except OSError:
