@@ -65,7 +65,7 @@ class Listing:
         return lambda offset, length: self._files.read_at(handle, offset, length)
 
     def sessions(self) -> Iterator[SessionRecord]:
-        for agent, directory in self.layout.directories(self._files):
+        for agent, directory in self._directories():
             for base in filter(is_transcript, self._names(directory)):
                 name = base[: -len(TRANSCRIPT_SUFFIX)]
                 path = f"{directory}/{base}"
@@ -79,7 +79,7 @@ class Listing:
     def locks(self, *, stale_after: float = STALE_AFTER) -> Iterator[LockRecord]:
         paths = [
             f"{directory}/{base}"
-            for _, directory in self.layout.directories(self._files)
+            for _, directory in self._directories()
             for base in self._names(directory)
             if base.endswith(LOCK_SUFFIX)
         ]
@@ -89,6 +89,10 @@ class Listing:
             record = self._inspector.record(place, stale_after=stale_after)
             if record is not None:
                 yield record
+
+    def _directories(self) -> Iterator[tuple[str | None, str]]:
+        with Storage("list", self.layout.root):
+            yield from self.layout.directories(self._files)
 
     def _names(self, directory: str) -> list[str]:
         """One directory that cannot be listed hides no other."""
