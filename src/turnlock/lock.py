@@ -39,7 +39,7 @@ class SessionLock:
     It keeps others out; it cannot fence what the block itself writes. Call `check` before a write,
     and mind that the lock may be taken a moment later; `Store.turn` fences every append.
     Raises `LimitsError` at once; on entering `SessionBusy`, `AlreadyHeld`, `LockPathError`,
-    `TranscriptError`, `StoreError`.
+    `TranscriptError`, `StoreError`, `LeaseRevoked`.
     """
 
     def __init__(

@@ -102,7 +102,8 @@ class Store:
         arguments, and the turn is ``turnlock.current_turn()``.
 
         Raises `InvalidSessionKey` and `LimitsError` at once; on entering `SessionBusy`,
-        `AlreadyHeld`, `LockPathError`, `TranscriptError`, `StoreError`.
+        `AlreadyHeld`, `LockPathError`, `TranscriptError`, `StoreError`, and `LeaseRevoked` if the
+        session was taken from the turn while it was beginning.
         """
         limits = self.limits
         if wait is Default.LIMITS:

@@ -139,6 +139,7 @@ class Backend(Protocol[L]):
     ) -> L | Holder:
         """Take the session if it is free or its claim is stale; else say who holds it.
 
+        Raises `Lost` when the claim was there and was superseded before the lease began.
         ``standing`` is what `line_up` gave, for a caller that waits. Who stands further
         behind, and who released a moment ago, is told of a `Holder` that names nobody.
         """
@@ -190,8 +191,11 @@ class Backend(Protocol[L]):
         """The ``id`` in the transcript's header, if it can be read."""
         ...
 
-    def release(self, lease: L) -> None:
-        """Give the session back. Does nothing for a lease that has it no more."""
+    def release(self, lease: L) -> bool:
+        """Give the session back. Does nothing for a lease that has it no more.
+
+        False when somebody else had taken it from this lease; True also for a second release.
+        """
         ...
 
     def is_gone(self, record: LockRecord) -> bool:

@@ -12,8 +12,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..backends import Backend, BackendLease, Holder, Standing, TakeRequest
-from ..errors import AlreadyHeld, LimitsError, SessionBusy
+from ..backends import Backend, BackendLease, Holder, Lost, Standing, TakeRequest
+from ..errors import AlreadyHeld, LeaseRevoked, LimitsError, SessionBusy
 from ..events import TurnQueued
 from ..limits import check_limit, check_wait
 from ..session import SessionKey
@@ -104,7 +104,7 @@ class Attempt:
         try:
             while True:
                 if found is None:
-                    found = self._backend.take(want.session, want.request(), standing=standing)
+                    found = take_once(self._backend, want, standing)
                 if not isinstance(found, Holder):
                     return self._found(found)
                 try:
@@ -145,6 +145,18 @@ class Attempt:
             limit=holder.limit,
             waited=self.waited(),
         )
+
+
+def take_once(
+    backend: Backend[Any], want: Wanted, standing: Standing | None = None
+) -> BackendLease | Holder:
+    """Raises `LeaseRevoked` when somebody took the session before the turn had begun."""
+    try:
+        return backend.take(want.session, want.request(), standing=standing)
+    except Lost:
+        raise LeaseRevoked(
+            str(want.session), turn_id=want.turn_id, held=0.0, reason="superseded"
+        ) from None
 
 
 def enter_queue(runtime: Runtime, want: Wanted, ticket: Ticket) -> None:
@@ -191,7 +203,7 @@ def take_blocking(
     try:
         if not queues.enter_if_free(ticket):
             _wait_in_queue(runtime, want, ticket, started)
-        held = backend.take(want.session, want.request())
+        held = take_once(backend, want)
         if isinstance(held, Holder):
             held = Attempt(runtime, backend, want, started=started).run(held)
         assert held is not None

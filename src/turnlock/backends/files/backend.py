@@ -105,8 +105,8 @@ class FilesBackend(Listing):
                     return vacant(place)
                 # Most locks are free: trying is cheaper than looking first.
                 lease = self._claims.put(place, request)
-                if lease is not None and self._begun(lease, request) is not None:
-                    return lease
+                if lease is not None:
+                    return self._begin(lease, request)
             return self._take_contended(place, request, standing)
         except OSError as error:
             raise storage_error("take", place.lock, error) from error
@@ -146,9 +146,11 @@ class FilesBackend(Listing):
             if standing is not None:
                 standing.sees_holder()
             return held(judged)
-        if lease is not None and standing is not None:
+        if lease is None:
+            return None
+        if standing is not None:
             standing.took()
-        return lease and self._begun(lease, request)
+        return self._begin(lease, request)
 
     def _wait_for_birth(self, place: Place, patience: float) -> None:
         if self._clock.monotonic() >= patience:
@@ -217,11 +219,21 @@ class FilesBackend(Listing):
     def _begun(
         self, lease: FileLease, request: TakeRequest, *, cleaning: bool = False
     ) -> FileLease | None:
-        """Open the transcript and read its end; None when the claim was gone before that."""
+        """The lease, ready; None when its claim was gone before that."""
         try:
-            self._beginning.begin(lease, request, cleaning=cleaning)
+            return self._begin(lease, request, cleaning=cleaning)
         except Lost:
             return None
+
+    def _begin(
+        self, lease: FileLease, request: TakeRequest, *, cleaning: bool = False
+    ) -> FileLease:
+        """Open the transcript and read its end. Raises `Lost` when the claim is gone by then.
+
+        Not tried again in silence: whoever superseded it has written the turn's error marker.
+        """
+        try:
+            self._beginning.begin(lease, request, cleaning=cleaning)
         except BaseException:
             self.release(lease)
             raise
@@ -293,12 +305,12 @@ class FilesBackend(Listing):
         with Storage("read", lease.place.transcript):
             return self._transcripts.header_id(lease.transcript)
 
-    def release(self, lease: FileLease) -> None:
+    def release(self, lease: FileLease) -> bool:
         with lease.mutex:
             if lease.released:
-                return
+                return True
             try:
-                self._unlink_claim(lease)
+                return self._unlink_claim(lease)
             except BaseException as error:
                 # What cannot be removed is at least dead: the next taker reclaims it.
                 lease.released = True
@@ -309,8 +321,8 @@ class FilesBackend(Listing):
                     raise storage_error("release", lease.place.lock, error) from error
                 raise
 
-    def _unlink_claim(self, lease: FileLease) -> None:
-        """Free the lock path if it still names this lease's claim.
+    def _unlink_claim(self, lease: FileLease) -> bool:
+        """Free the lock path if it still names this lease's claim; whether it did.
 
         The claim stays open until the lease object is gone: were its inode number free, somebody
         who still has this lease to revoke could mistake a successor's claim for it.
@@ -318,19 +330,18 @@ class FilesBackend(Listing):
         place = lease.place
         transcript = lease.transcript
         if transcript is None:
-            self._claims.remove_guarded(lease)
-            return
+            return self._claims.remove_guarded(lease)
         self._line.give_way(place, transcript)
         with self._transcripts.guard(place, transcript):
             fingerprint = self._transcripts.fingerprint(place.transcript)
             same = fingerprint is not None and file_of(fingerprint) == lease.transcript_id
-            if same:
-                self._claims.remove(lease)
+            removed = same and self._claims.remove(lease)
         if not same:
-            self._claims.remove_guarded(lease)
+            removed = self._claims.remove_guarded(lease)
         elif fingerprint is not None and size_of(fingerprint) == lease.tail.size:
             self._transcripts.keep(place.transcript, Idle(transcript, fingerprint, lease.tail))
         lease.released = True
+        return removed
 
     def is_gone(self, record: LockRecord) -> bool:
         with Storage("look", record.path):

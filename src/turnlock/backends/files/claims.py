@@ -122,16 +122,21 @@ class Claims:
         if not self.is_held(lease):
             raise Lost
 
-    def remove(self, lease: FileLease) -> None:
-        """Free the lock path if it still names this lease's claim. Under the guard."""
-        if self.is_held(lease):
-            try:
-                self._files.unlink(lease.place.lock)
-            except FileNotFoundError:
-                # Somebody removed it by hand in this very moment, which is what was wanted.
-                pass
+    def remove(self, lease: FileLease) -> bool:
+        """Free the lock path if it still names this lease's claim; whether it did.
 
-    def remove_guarded(self, lease: FileLease) -> None:
+        Under the guard.
+        """
+        if not self.is_held(lease):
+            return False
+        try:
+            self._files.unlink(lease.place.lock)
+        except FileNotFoundError:
+            # Somebody removed it by hand in this very moment, which is what was wanted.
+            pass
+        return True
+
+    def remove_guarded(self, lease: FileLease) -> bool:
         """The same under a guard of its own, and not through the lease's own descriptor.
 
         A call that hangs may be using that one.
@@ -139,13 +144,14 @@ class Claims:
         transcript = self._transcripts.open_to_guard(lease.place)
         try:
             if transcript is None:
-                self.remove(lease)
+                removed = self.remove(lease)
             else:
                 with self._transcripts.guard(lease.place, transcript):
-                    self.remove(lease)
+                    removed = self.remove(lease)
         finally:
             _close(transcript)
         lease.released = True
+        return removed
 
     def _new(self, place: Place, request: TakeRequest, owed: Sequence[Superseded]) -> Newborn:
         content = self._scribe.write(
