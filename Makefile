@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo record reference test check format clean import-time
+.PHONY: help setup run demo record reference test simulate check format clean import-time
 
 help:
 	@echo "make run          the gateway with the practice model (no key needed)"
@@ -13,6 +13,8 @@ help:
 	@echo "make record       record the demo into docs/demo.svg"
 	@echo "make reference    write the reference in docs from the code"
 	@echo "make test         the tests"
+	@echo "make simulate     schedules of a simulated machine: SEEDS=n START=s, SEED=s to replay one,"
+	@echo "                  MUTANTS=1 to plant races and find each"
 	@echo "make check        format, lint, strict types"
 	@echo "make format       rewrite the files in the project's format"
 	@echo "make import-time  CPU time of 'import turnlock'"
@@ -37,6 +39,14 @@ reference: setup
 
 test: setup
 	$(BIN)/python -m pytest $(ARGS)
+
+SEEDS ?= 20000
+START ?= 0
+JOBS ?= 2
+
+simulate: setup
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --start $(START) --jobs $(JOBS) \
+		$(if $(SEED),--seed $(SEED)) $(if $(MUTANTS),--mutants)
 
 check: setup
 	$(BIN)/ruff format --check src tests scripts
