@@ -22,7 +22,7 @@ from .history import (
     Stopped,
     Tampered,
 )
-from .invariants import Violation, check, unchanged
+from .invariants import Violation, check, held_too_long, unchanged
 from .records import Record, record, records
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "Tampered",
     "Violation",
     "check",
+    "held_too_long",
     "record",
     "records",
     "unchanged",

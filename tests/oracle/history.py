@@ -25,13 +25,17 @@ class Outcome(Enum):
 
 
 class Asked(NamedTuple):
-    """A turn is asked for. ``lane``: waiters of one lane are served in the order of asking."""
+    """A turn is asked for. ``lane``: waiters of one lane are served in the order of asking.
+
+    ``max_hold``: its hold limit, where the test minds it.
+    """
 
     at: float
     turn_id: str
     session: str
     process: str
     lane: str | None = None
+    max_hold: float | None = None
 
 
 class Granted(NamedTuple):

@@ -6,6 +6,7 @@ I3   a revocation is final
 I4   what was acknowledged is there, once; what was not is there at most once
 I5   a transcript only grows
 I6   one terminal entry for every turn that wrote, before anything of the next
+I7   nobody holds for longer than its limit
 I8   in one process first come, first served; every waiter is answered
 I9   nobody is called dead who lives
 I10  what is done a second time changes nothing
@@ -31,6 +32,7 @@ from .history import (
     Outcome,
     Read,
     Revoked,
+    Stopped,
     Tampered,
 )
 from .records import Record
@@ -63,6 +65,26 @@ def unchanged(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> Iterat
     for path in sorted(before.keys() | after.keys()):
         if before.get(path) != after.get(path):
             yield Violation("I10", f"a repetition changed {path}")
+
+
+def held_too_long(history: History, *, slack: float) -> Iterator[Violation]:
+    """I7: nobody ends well who held a session for longer than its limit and ``slack`` seconds.
+
+    For tests whose disks are quick: a turn may end well that hangs in its own end. Whose process
+    was stopped is given that time.
+    """
+    stopped = {event.process for event in _all(history, Stopped)}
+    limits = {
+        event.turn_id: event.max_hold
+        for event in _all(history, Asked)
+        if event.process not in stopped and event.max_hold is not None
+    }
+    granted = {event.turn_id: event.at for event in _all(history, Granted)}
+    for event in _all(history, Left):
+        limit = limits.get(event.turn_id)
+        held = event.at - granted.get(event.turn_id, event.at)
+        if event.outcome is Outcome.OK and limit is not None and held > limit + slack:
+            yield Violation("I7", f"turn {event.turn_id} held for {held:.1f} s, limit {limit} s")
 
 
 # Of a transcript alone

@@ -17,6 +17,7 @@ from tests.oracle import (
     Record,
     Revoked,
     check,
+    held_too_long,
     record,
     unchanged,
 )
@@ -128,6 +129,15 @@ class TestHistories:
         left = Left(3.0, "T1", Outcome.REVOKED)
         assert found(asked(1.0, "T1"), left, transcript=interrupted) == ["I9"]
         assert found(asked(1.0, "T1"), Died(2.0, "p0"), transcript=interrupted) == []
+
+
+def test_who_holds_for_longer_than_its_limit() -> None:
+    history = History()
+    history.note(Asked(1.0, "T1", "main/a", "p0", max_hold=2.0))
+    history.note(Granted(2.0, "T1"))
+    history.note(Left(5.0, "T1", Outcome.OK))
+    assert [v.invariant for v in held_too_long(history, slack=0.5)] == ["I7"]
+    assert list(held_too_long(history, slack=1.5)) == []
 
 
 def test_a_repetition_that_changes_something() -> None:

@@ -136,9 +136,9 @@ class _Client:
             max_stall=plan.max_stall,
             turn_id=turn_id,
         )
-        self.world.note(
-            Asked(self.world.stamp(), turn_id, plan.session, self.host.process.name, lane)
-        )
+        asked = self.world.stamp()
+        process = self.host.process.name
+        self.world.note(Asked(asked, turn_id, plan.session, process, lane, plan.max_hold))
         return turn_id, block
 
     def _granted(self, turn_id: str) -> None:

@@ -29,14 +29,6 @@ MUTANTS = (
 """,
     ),
     _mutant(
-        "turns: what was taken in the moment of a cancellation is not given back",
-        "turns.aio",
-        """            workers.submit(self._future.result().discard)
-""",
-        """            pass
-""",
-    ),
-    _mutant(
         "turns: a grant that is told twice is taken twice",
         "turns.aio",
         """        if not self._may_begin():
@@ -116,14 +108,6 @@ MUTANTS = (
         "turns.aio",
         "            only_us = task.uncancel() <= self._cancelling\n",
         "            only_us = task.cancelling() - 1 <= self._cancelling\n",
-    ),
-    _mutant(
-        "turns: an append that was begun is not awaited when its task is cancelled",
-        "turns.aio",
-        """        return await learn_outcome(on_worker(job), lambda: self._core.lease.is_revoked)
-""",
-        """        return await on_worker(job)
-""",
     ),
     _mutant(
         "turns: the session is handed over before the marker is written",
