@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo record reference test api-check check format clean import-time failures bench model
+.PHONY: help setup run demo record reference test api-check check format clean import-time failures bench model simulate
 
 help:
 	@echo "make run          the gateway with the practice model (no key needed)"
@@ -17,6 +17,8 @@ help:
 	@echo "make api-check    the gateway against its description: thousands of requests, minutes"
 	@echo "make failures     the failure suite with its faults; writes docs/failures.md"
 	@echo "make model        every state of the lock's protocol, and its mutants (needs spin, gcc)"
+	@echo "make simulate     schedules of a simulated machine: SEEDS=n START=s, SEED=s to replay one,"
+	@echo "                  MUTANTS=1 to plant races and find each"
 	@echo "make check        format, lint, strict types"
 	@echo "make format       rewrite the files in the project's format"
 	@echo "make import-time  CPU time of 'import turnlock'"
@@ -54,6 +56,14 @@ api-check: setup
 
 failures: setup
 	$(BIN)/python -m tests.failures $(ARGS)
+
+SEEDS ?= 20000
+START ?= 0
+JOBS ?= 2
+
+simulate: setup
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --start $(START) --jobs $(JOBS) \
+		$(if $(SEED),--seed $(SEED)) $(if $(MUTANTS),--mutants)
 
 check: setup
 	$(BIN)/ruff format --check src tests scripts bench

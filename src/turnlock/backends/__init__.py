@@ -158,6 +158,7 @@ class Backend(Protocol[L]):
     ) -> L | Holder:
         """Take the session if it is free or its claim is stale; else say who holds it.
 
+        Raises `Lost` when the claim was there and was superseded before the lease began.
         ``standing`` is what `line_up` gave, for a caller that waits. Who stands further
         behind, and who released a moment ago, is told of a `Holder` that names nobody.
         Raises `Lost` when the session was taken from the lease before it had begun: then the
@@ -217,8 +218,11 @@ class Backend(Protocol[L]):
         """The ``id`` in the transcript's header, if it can be read."""
         ...
 
-    def release(self, lease: L) -> None:
-        """Give the session back. Does nothing for a lease that has it no more."""
+    def release(self, lease: L) -> bool:
+        """Give the session back. Does nothing for a lease that has it no more.
+
+        False when somebody else had taken it from this lease; True also for a second release.
+        """
         ...
 
     def is_gone(self, record: LockRecord) -> bool:
@@ -274,12 +278,14 @@ class Backend(Protocol[L]):
         ...
 
 
-def give_back(backend: Backend[L], lease: L) -> None:
+def give_back(backend: Backend[L], lease: L) -> bool:
     """End a lease that has written nothing, and may have taken over what others owe.
 
     Of a turn that wrote nothing, the claim that names it is the only record: then that stays.
+    False when somebody else had taken the session from this lease.
     """
-    if any(turn.turn_id for turn in lease.owed):
-        backend.leave_owing(lease)
-    else:
-        backend.release(lease)
+    if not any(turn.turn_id for turn in lease.owed):
+        return backend.release(lease)
+    had_it = backend.holds(lease)
+    backend.leave_owing(lease)
+    return had_it

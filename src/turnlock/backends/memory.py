@@ -42,6 +42,7 @@ class MemoryLease:
         self.request = request
         self.owed = owed
         self.taken = taken
+        self.released = False
         self.tail = Tail()
 
     def close(self) -> None:
@@ -161,11 +162,14 @@ class MemoryBackend:
         identity = first.entry.get("id") if first and first.entry else None
         return identity if isinstance(identity, str) else None
 
-    def release(self, lease: MemoryLease) -> None:
+    def release(self, lease: MemoryLease) -> bool:
         with self._lock:
-            if self._claims.get(lease.session) is lease:
-                del self._claims[lease.session]
-                self._wake(lease.session)
+            if self._claims.get(lease.session) is not lease:
+                return lease.released
+            del self._claims[lease.session]
+            lease.released = True
+            self._wake(lease.session)
+            return True
 
     def is_gone(self, record: LockRecord) -> bool:
         return all(record.path != other.path for other in self.locks())

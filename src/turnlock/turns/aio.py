@@ -331,8 +331,7 @@ class OpenAsyncTurn:
             # The coroutine is thrown away, its loop is gone: nobody could await the end.
             submit_or_run(self._ending(error))
         elif core.lease.is_over_for_holder:
-            await learn_outcome(on_worker(core.leave), lambda: False)
-            self._exit_revoked(task, error)
+            await self._leave(task, error)
         else:
             await self._finish(self._ending(error))
 
@@ -343,11 +342,24 @@ class OpenAsyncTurn:
         reason, text = cause(error)
         return lambda: core.fail(reason, text)
 
+    async def _leave(self, task: asyncio.Task[Any] | None, error: BaseException | None) -> None:
+        cancelled: asyncio.CancelledError | None = None
+        try:
+            await learn_outcome(on_worker(self.core.leave), lambda: False)
+        except asyncio.CancelledError as late:
+            # Perhaps it is ours: it was on its way when the block ended by itself.
+            cancelled = late
+        self._exit_revoked(task, cancelled or error)
+        if cancelled is not None:
+            raise cancelled
+
     def _exit_revoked(self, task: asyncio.Task[Any] | None, error: BaseException | None) -> None:
         by_us = isinstance(error, asyncio.CancelledError)
         if self._cancelled_by_us and task is not None:
-            # Somebody else's cancellation is left standing, as asyncio.timeout leaves it.
-            by_us = by_us and task.uncancel() <= self._cancelling
+            # Ours is taken back whatever the block made of it; somebody else's is left standing,
+            # as asyncio.timeout leaves it.
+            only_us = task.uncancel() <= self._cancelling
+            by_us = by_us and only_us
         elif by_us:
             by_us = False
         if error is None or by_us or passes_as_revoked(error):

@@ -126,11 +126,12 @@ class Lease:
         with self._lock:
             if state not in TRANSITIONS[self.state]:
                 return False
-            self.state = state
+            # The state last: who sees it, without the lock, may ask for what goes with it.
             if reason:
                 self.reason = reason
             if state is State.REVOKING:
                 self.handed_over = threading.Event()
+            self.state = state
             return True
 
     def check_writable(self, now: float) -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..backends import Lost, TakeRequest
@@ -217,7 +218,7 @@ def _settle_and_release(
         on_marked=lambda failure: runtime.marked(label, failure),
         details={details.turn_id: details} if details else None,
     )
-    give_back = backend.release
+    give_back: Callable[[BackendLease], object] = backend.release
     try:
         writer.settle()
     except Lost:

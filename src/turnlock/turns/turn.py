@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from functools import cached_property
 from typing import Any
 
 from ..backends import Lost, give_back
@@ -34,10 +33,18 @@ class TurnCore:
     def __init__(self, runtime: Runtime, lease: Lease) -> None:
         self.runtime = runtime
         self.lease = lease
+        self._made: dict[str, Writer] = {}
 
-    @cached_property
+    @property
     def _writer(self) -> Writer:
-        # Made at the first need: a lock without turns, and a turn that only reads, write nothing.
+        """Made at the first need: a lock without turns, and a turn that only reads, write nothing.
+
+        There is one, also for two appends that are a turn's first at the same time, in two threads.
+        (`functools.cached_property` has no lock since Python 3.12.)
+        """
+        return self._made.get("writer") or self._made.setdefault("writer", self._make_writer())
+
+    def _make_writer(self) -> Writer:
         lease, runtime = self.lease, self.runtime
         return Writer(
             lease.backend,
@@ -134,27 +141,32 @@ class TurnCore:
         """The terminal entry, if the turn wrote anything; then release."""
         lease = self.lease
         if not lease.move(State.ENDING):
+            self.leave()
             raise self.revoked_error()
+        terminated = released = False
         try:
-            self._terminate()
+            terminated = self._terminate()
         except Lost:
             raise self._lost() from None
         except _STORAGE_ERRORS as problem:
             self.runtime.marker_owed(lease.label, lease.turn_id, problem)
             raise
         finally:
-            self._release(failed=False)
+            released = self._release(failed=False, ended=terminated)
+        if not (terminated or released):
+            # The revoker was quicker. Of a turn that wrote nothing, it has the word.
+            raise self.revoked_error()
 
-    def _terminate(self) -> None:
-        writer: Writer | None = self.__dict__.get("_writer")
-        if writer is not None and writer.opened:
+    def _terminate(self) -> bool:
+        """Write the terminal entry, if the turn wrote anything; whether it did."""
+        writer = self._made.get("writer")
+        if writer is None:
+            return False
+        if writer.opened:
             writer.terminate(end(self.lease.turn_id, self._held()))
-            return
-        if writer is not None:
+        else:
             writer.settle()
-        # What writes nothing was told by no fence that it has lost the session meanwhile.
-        if not self.lease.backend.holds(self.lease.held):
-            raise Lost
+        return writer.opened
 
     def discard(self) -> None:
         """End a turn that nobody wants any more, before its block began."""
@@ -171,7 +183,7 @@ class TurnCore:
             self.discard()
             return
         if not lease.move(State.ENDING):
-            self.runtime.left(lease)
+            self.leave()
             return
         failure = Failure(
             lease.turn_id,
@@ -191,7 +203,7 @@ class TurnCore:
         except _STORAGE_ERRORS as problem:
             self.runtime.marker_owed(lease.label, lease.turn_id, problem)
         finally:
-            self._release(failed=True)
+            self._release(failed=True, ended=True)
 
     def abandon(self) -> None:
         """End what an exception from outside (of a signal's handler) cut short in the middle.
@@ -201,7 +213,7 @@ class TurnCore:
         if self.lease.state is State.HELD:
             self.fail("cancelled", ERRORS["cancelled"])
         elif self.lease.state in (State.ENDING, State.RELEASED):
-            self._release(failed=True)
+            self._release(failed=True, ended=True)
         else:
             self.runtime.left(self.lease)
 
@@ -214,6 +226,8 @@ class TurnCore:
         self.runtime.left(self.lease)
         if self.lease.handed_over is not None:
             self.runtime.clock.wait(self.lease.handed_over, HAND_OVER_TIMEOUT)
+        # Also where the revoker hangs on a disk: this holder has left, and may queue again.
+        self.lease.ticket.owner = None
 
     def revoked_error(self) -> LeaseRevoked:
         """The error of a revoked block.
@@ -233,27 +247,37 @@ class TurnCore:
         retire_lost(self.runtime, self.lease)
         return self.revoked_error()
 
-    def _release(self, *, failed: bool) -> None:
+    def _release(self, *, failed: bool, ended: bool) -> bool:
+        """Give the session back; False when it was taken before that.
+
+        Then it waits as `leave` does: a holder that goes on at once must find its place in the
+        queue given up. ``ended``: nobody can have taken from the turn what it still needed.
+        """
+        had_it, released = True, False
         # Still ENDING while it may hang on a disk: so long the watchdog can take the session.
         try:
-            self._give_back()
+            had_it = self._give_back()
         finally:
-            if self.lease.move(State.RELEASED):
+            if not (had_it or ended):
+                retire_lost(self.runtime, self.lease)
+            released = self.lease.move(State.RELEASED)
+            if released:
                 # What would call back into the turn also keeps it, and its descriptors, alive.
                 self.lease.on_revoked.clear()
                 self.runtime.ended(self.lease, failed=failed)
             else:
-                self.runtime.left(self.lease)
+                self.leave()
             if self.lease.state is State.RELEASED:
                 queues.leave(self.lease.ticket)
+        return released
 
-    def _give_back(self) -> None:
+    def _give_back(self) -> bool:
+        """Whether the session was still there to be given back."""
         backend, held = self.lease.backend, self.lease.held
-        writer: Writer | None = self.__dict__.get("_writer")
+        writer = self._made.get("writer")
         if writer is None or writer.owes_alone:
-            give_back(backend, held)
-        else:
-            backend.release(held)
+            return give_back(backend, held)
+        return backend.release(held)
 
 
 def _deadline(now: float, limit: float | None) -> float:

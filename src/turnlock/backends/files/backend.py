@@ -153,9 +153,11 @@ class FilesBackend(Listing):
             if standing is not None:
                 standing.sees_holder()
             return held(judged)
-        if lease is not None and standing is not None:
+        if lease is None:
+            return None
+        if standing is not None:
             standing.took()
-        return lease and self._begun(lease, request)
+        return self._begun(lease, request)
 
     def _wait_for_birth(self, place: Place, patience: float) -> None:
         if self._clock.monotonic() >= patience:
@@ -234,7 +236,10 @@ class FilesBackend(Listing):
     def _begun(
         self, lease: FileLease, request: TakeRequest, *, cleaning: bool = False
     ) -> FileLease:
-        """Open the transcript and read its end. Raises `Lost` when the claim was gone before."""
+        """Open the transcript and read its end. Raises `Lost` when the claim was gone before.
+
+        Not tried again in silence: whoever superseded it has written the turn's error marker.
+        """
         try:
             self._beginning.begin(lease, request, cleaning=cleaning)
         except Lost:
@@ -256,6 +261,8 @@ class FilesBackend(Listing):
                 raise StoreError(place.transcript, "append", "an fsync failed: the lease has ended")
             if lease.released or lease.transcript is None:
                 raise Lost
+            if lease.tail.epoch == 0:
+                self._transcripts.make_name_durable(place)
             try:
                 self._write(lease, lease.transcript, b"".join(lines), after)
             except OSError:
@@ -329,12 +336,12 @@ class FilesBackend(Listing):
             durable=self._durable,
         )
 
-    def release(self, lease: FileLease) -> None:
+    def release(self, lease: FileLease) -> bool:
         with lease.mutex:
             if lease.released:
-                return
+                return True
             try:
-                self._unlink_claim(lease)
+                return self._unlink_claim(lease)
             except BaseException as error:
                 # What cannot be removed is at least dead: the next taker reclaims it.
                 lease.released = True
@@ -345,8 +352,8 @@ class FilesBackend(Listing):
                     raise storage_error("release", lease.place.lock, error) from error
                 raise
 
-    def _unlink_claim(self, lease: FileLease) -> None:
-        """Free the lock path if it still names this lease's claim.
+    def _unlink_claim(self, lease: FileLease) -> bool:
+        """Free the lock path if it still names this lease's claim; whether it did.
 
         The claim stays open until the lease object is gone: were its inode number free, somebody
         who still has this lease to revoke could mistake a successor's claim for it.
@@ -354,20 +361,19 @@ class FilesBackend(Listing):
         place = lease.place
         transcript = lease.transcript
         if transcript is None:
-            self._claims.remove_guarded(lease)
-            return
+            return self._claims.remove_guarded(lease)
         with self._transcripts.guard(place, transcript):
             fingerprint = self._transcripts.fingerprint(place.transcript)
             same = fingerprint is not None and file_of(fingerprint) == lease.transcript_id
-            if same:
-                self._claims.remove(lease)
+            removed = same and self._claims.remove(lease)
         if not same:
-            self._claims.remove_guarded(lease)
+            removed = self._claims.remove_guarded(lease)
         elif fingerprint is not None and size_of(fingerprint) == lease.tail.size:
             self._transcripts.keep(place.transcript, Idle(transcript, fingerprint, lease.tail))
         lease.released = True
         # Last, as the session lies idle until a waiter has it.
         self._line.give_way(place, transcript)
+        return removed
 
     def is_gone(self, record: LockRecord) -> bool:
         with Storage("look", record.path):

@@ -14,6 +14,11 @@ from .inspect import file_id, named_file
 from .lease import FileLease
 from .transcripts import Transcripts, file_of
 
+# How far back the turn of a superseded claim is looked for. Its entries are durable, its removal is
+# not: after a power cut a claim may be back that was removed some turns ago, and they are not owed
+# anything.
+_TURNS_SEARCHED = 16
+
 
 class Beginning:
     """How the leases of one backend begin. Raises OSError as it comes, and `Lost`."""
@@ -62,7 +67,8 @@ class Beginning:
         status = self._transcripts.status(place, transcript)
         lease.transcript = transcript
         lease.transcript_id = file_id(status)
-        tail = self._transcripts.tail(transcript, status.st_size, turns=1 + len(lease.owed))
+        turns = 1 + (_TURNS_SEARCHED + len(lease.owed) if lease.owed else 0)
+        tail = self._transcripts.tail(transcript, status.st_size, turns=turns)
         with self._transcripts.guard(place, transcript):
             self._claims.check(lease)
             if named_file(self._files, place.transcript) != lease.transcript_id:

@@ -111,23 +111,29 @@ class Claims:
         if not self.is_held(lease):
             raise Lost
 
-    def remove(self, lease: FileLease) -> None:
-        """Free the lock path if it still names this lease's claim. Under the guard."""
-        if self.is_held(lease):
-            try:
-                self._files.unlink(lease.place.lock)
-            except FileNotFoundError:
-                # Somebody removed it by hand in this very moment, which is what was wanted.
-                pass
+    def remove(self, lease: FileLease) -> bool:
+        """Free the lock path if it still names this lease's claim; whether it did.
 
-    def remove_guarded(self, lease: FileLease) -> None:
+        Under the guard.
+        """
+        if not self.is_held(lease):
+            return False
+        try:
+            self._files.unlink(lease.place.lock)
+        except FileNotFoundError:
+            # Somebody removed it by hand in this very moment, which is what was wanted.
+            pass
+        return True
+
+    def remove_guarded(self, lease: FileLease) -> bool:
         """The same under a guard of its own, and not through the lease's own descriptor.
 
         A call that hangs may be using that one.
         """
         with self._transcripts.guarded(lease.place, lenient=True):
-            self.remove(lease)
+            removed = self.remove(lease)
         lease.released = True
+        return removed
 
     def _new(
         self,

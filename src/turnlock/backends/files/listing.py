@@ -79,7 +79,7 @@ class Listing:
         return lambda offset, length: self._files.read_at(handle, offset, length)
 
     def sessions(self, *, after: SessionKey | None = None) -> Iterator[SessionRecord]:
-        for agent, directory in self.layout.directories(self._files):
+        for agent, directory in self._directories():
             if agent is None or (after is not None and agent < after.agent):
                 continue
             # In the order of the files' names: "a.jsonl" comes after "a+b.jsonl".
@@ -117,10 +117,14 @@ class Listing:
     def _lock_paths(self) -> list[str]:
         return [
             f"{directory}/{base}"
-            for _, directory in self.layout.directories(self._files)
+            for _, directory in self._directories()
             for base in self._names(directory)
             if base.endswith(LOCK_SUFFIX)
         ]
+
+    def _directories(self) -> Iterator[tuple[str | None, str]]:
+        with Storage("list", self.layout.root):
+            yield from self.layout.directories(self._files)
 
     def _names(self, directory: str) -> list[str]:
         """One directory that cannot be listed hides no other."""

@@ -66,6 +66,7 @@ class Transcripts:
         self._durable = durable
         self._guard_timeout = guard_timeout
         self._idle: dict[str, Idle] = {}
+        self._durable_directories: set[str] = set()
 
     def guard(self, place: Place, transcript: Handle) -> Guard:
         return Guard(self._files, self._clock, transcript, place.transcript, self._guard_timeout)
@@ -111,7 +112,7 @@ class Transcripts:
             raise
 
     def open_or_make(self, place: Place, *, with_header: bool = False) -> Handle:
-        """As `open`; makes the file, durable with its name, when there is none."""
+        """As `open`; makes the file, durable but for its name, when there is none."""
         while (transcript := self.open(place)) is None:
             self._make(place, with_header=with_header)
         return transcript
@@ -208,12 +209,39 @@ class Transcripts:
                 self._files.fsync(newborn.handle)
             with self.guard(place, directory):
                 newborn.link(place.transcript)
-            if self._durable:
-                self._files.fsync(directory)
         finally:
             newborn.discard()
             if directory is not None:
                 directory.close()
+
+    def make_name_durable(self, place: Place) -> None:
+        """Make the transcript's name, and those of the directories from the root to it, durable.
+
+        Not left to whoever made them: it may have died before it came to that. Done before the
+        first entry of ours is written, so that every such entry says that it was done.
+        """
+        if not self._durable:
+            return
+        self._sync_directory(place.directory)
+        if place.directory in self._durable_directories:
+            return
+        directory, above = place.directory, ""
+        while above != self._root and directory != os.path.dirname(directory):
+            above, directory = directory, os.path.dirname(directory)
+            self._sync_directory(directory)
+        # Not before all of them are: another thread would acknowledge too early.
+        self._durable_directories.add(place.directory)
+
+    def _sync_directory(self, path: str) -> None:
+        try:
+            directory = self._files.open(path, _DIRECTORY)
+        except PermissionError:
+            # One above the root that may be passed through and not be read. It was there before.
+            return
+        try:
+            self._files.fsync(directory)
+        finally:
+            directory.close()
 
 
 def file_of(fingerprint: Fingerprint) -> FileId:

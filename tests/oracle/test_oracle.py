@@ -1,0 +1,151 @@
+"""Each invariant sees its violation, and nothing in a history that is right."""
+
+from __future__ import annotations
+
+from tests.oracle import (
+    Acked,
+    Asked,
+    Began,
+    Died,
+    EpochTold,
+    Event,
+    Granted,
+    History,
+    Left,
+    Outcome,
+    Read,
+    Record,
+    Revoked,
+    check,
+    held_too_long,
+    record,
+    unchanged,
+)
+
+
+def opening(epoch: int, turn_id: str) -> Record:
+    return Record(epoch, "opening", f"o{epoch}", turn_id)
+
+
+def message(epoch: int, identity: str) -> Record:
+    return Record(epoch, "message", identity)
+
+
+def end(epoch: int, turn_id: str) -> Record:
+    return Record(epoch, "end", f"e{epoch}", turn_id)
+
+
+def marker(epoch: int, turn_id: str, reason: str) -> Record:
+    return Record(epoch, "error-marker", f"m{epoch}", turn_id, reason)
+
+
+ONE = (opening(1, "T1"), message(1, "a"), end(1, "T1"))
+TWO = (opening(2, "T2"), message(2, "b"), end(2, "T2"))
+
+
+def found(*events: Event, transcript: tuple[Record, ...] = ONE) -> list[str]:
+    history = History()
+    for event in events:
+        history.note(event)
+    return [violation.invariant for violation in check(history, {"main/a": transcript})]
+
+
+def asked(at: float, turn_id: str, process: str = "p0") -> Asked:
+    return Asked(at, turn_id, "main/a", process, lane=process)
+
+
+def test_a_history_that_is_right_violates_nothing() -> None:
+    told = (
+        asked(1.0, "T1"),
+        Granted(2.0, "T1"),
+        Began(3.0, "T1", ("a",)),
+        Acked(4.0, "T1", ("a",), 3.0),
+        EpochTold(4.5, "T1", 1),
+        Left(5.0, "T1", Outcome.OK),
+        Read(6.0, "main/a", ONE, 5.5),
+    )
+    assert found(*told, transcript=ONE + TWO) == []
+
+
+class TestTranscripts:
+    def test_a_turn_inside_of_another(self) -> None:
+        assert "I1" in found(transcript=(opening(1, "T1"), *TWO, end(1, "T1")))
+
+    def test_an_epoch_that_goes_back_or_is_given_twice(self) -> None:
+        assert "I2" in found(transcript=TWO + ONE)
+        assert "I2" in found(transcript=(*ONE, opening(1, "T9"), end(1, "T9")))
+
+    def test_an_id_that_is_there_twice(self) -> None:
+        assert found(transcript=(opening(1, "T1"), *[message(1, "a")] * 2, end(1, "T1"))) == ["I4"]
+
+    def test_a_turn_without_its_only_end_at_its_end(self) -> None:
+        assert found(transcript=ONE[:2]) == ["I6"]
+        assert "I6" in found(transcript=(*ONE, message(1, "late")))
+        assert "I6" in found(transcript=(*ONE, marker(1, "T1", "error")))
+        assert "I6" in found(transcript=ONE[1:])
+
+
+class TestHistories:
+    def test_an_epoch_that_a_turn_was_told_and_does_not_have(self) -> None:
+        assert found(EpochTold(1.0, "T1", 7)) == ["I2"]
+
+    def test_a_write_of_the_revoked(self) -> None:
+        revoked = Revoked(1.0, "T1", "operator")
+        assert found(revoked, Began(2.0, "T1", ("a",))) == ["I3"]
+        assert "I3" in found(revoked, Acked(3.0, "T1", ("a",), 2.0))
+        assert found(Began(0.5, "T1", ("a",)), revoked, Began(2.0, "T1", ("a",))) == []
+
+    def test_what_was_acknowledged_and_is_not_there_or_is_anothers(self) -> None:
+        assert found(Acked(2.0, "T1", ("lost",), 1.0)) == ["I4"]
+        assert found(Acked(2.0, "T1", ("b",), 1.0), transcript=ONE + TWO) == ["I4"]
+
+    def test_a_transcript_that_shrinks(self) -> None:
+        first, second = Read(2.0, "main/a", ONE, 1.0), Read(4.0, "main/a", ONE[:1], 3.0)
+        assert found(first, second) == ["I5"]
+        assert found(first, transcript=TWO) == ["I5"]
+
+    def test_a_turn_that_begins_before_the_one_before_it_has_ended(self) -> None:
+        unfinished = (opening(1, "T1"),)
+        read = Read(4.0, "main/a", unfinished, 3.0, "T2")
+        granted = (Granted(1.0, "T1"), Granted(2.0, "T2"))
+        assert found(*granted, read) == ["I6"]
+
+    def test_a_turn_that_ended_well_and_is_marked_as_failed(self) -> None:
+        marked = (opening(1, "T1"), marker(1, "T1", "error"))
+        assert found(Left(1.0, "T1", Outcome.OK), transcript=marked) == ["I6"]
+
+    def test_who_jumps_the_queue(self) -> None:
+        asking = (asked(1.0, "T1"), asked(2.0, "T2"))
+        left = (Left(9.0, "T1", Outcome.OK), Left(9.0, "T2", Outcome.OK))
+        assert found(*asking, Granted(3.0, "T2"), Granted(4.0, "T1"), *left) == ["I8"]
+        assert found(*asking, Granted(3.0, "T1"), Granted(4.0, "T2"), *left) == []
+
+    def test_who_is_never_answered_unless_its_process_died(self) -> None:
+        assert found(asked(1.0, "T1")) == ["I8"]
+        assert found(asked(1.0, "T1"), Died(2.0, "p0")) == []
+
+    def test_the_living_who_are_called_dead(self) -> None:
+        interrupted = (opening(1, "T1"), marker(1, "T1", "interrupted"))
+        left = Left(3.0, "T1", Outcome.REVOKED)
+        assert found(asked(1.0, "T1"), left, transcript=interrupted) == ["I9"]
+        assert found(asked(1.0, "T1"), Died(2.0, "p0"), transcript=interrupted) == []
+
+
+def test_who_holds_for_longer_than_its_limit() -> None:
+    history = History()
+    history.note(Asked(1.0, "T1", "main/a", "p0", max_hold=2.0))
+    history.note(Granted(2.0, "T1"))
+    history.note(Left(5.0, "T1", Outcome.OK))
+    assert [v.invariant for v in held_too_long(history, slack=0.5)] == ["I7"]
+    assert list(held_too_long(history, slack=1.5)) == []
+
+
+def test_a_repetition_that_changes_something() -> None:
+    assert [v.invariant for v in unchanged({"x": b"1"}, {"x": b"2"})] == ["I10"]
+    assert list(unchanged({"x": b"1"}, {"x": b"1"})) == []
+
+
+def test_records_are_what_the_public_reader_prints() -> None:
+    entry = {"type": "custom", "customType": "turnlock:turn", "id": "x", "epoch": 3}
+    assert record(entry | {"data": {"v": 1, "turnId": "T1"}}) == Record(3, "opening", "x", "T1")
+    assert record({"type": "message", "id": "y", "epoch": 3}) == Record(3, "message", "y")
