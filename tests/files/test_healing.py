@@ -19,7 +19,7 @@ from tests.files.test_owed import HEADER, begun, calls, entries, result, transcr
 from tests.helpers import child, holder
 from turnlock.backends import TakeRequest
 from turnlock.backends.files import FilesBackend, StateDirectory, replacing
-from turnlock.backends.files.fileops import FileOps, Handle
+from turnlock.backends.files.fileops import FileOps
 from turnlock.backends.files.guard import Guard
 from turnlock.backends.files.layout import Place
 from turnlock.backends.files.transcripts import Transcripts
@@ -253,11 +253,9 @@ def is_guarded(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def naive(
-    self: Transcripts, open_one: Callable[[Place], Handle | None], place: Place
-) -> Iterator[None]:
+def naive(self: Transcripts, place: Place, *, lenient: bool = False) -> Iterator[None]:
     """The guard of the file that was opened, whatever the path names by now."""
-    transcript = open_one(place)
+    transcript = self.open(place)
     assert transcript is not None
     with self.guard(place, transcript):
         yield
@@ -270,7 +268,7 @@ def test_who_supersedes_guards_the_file_that_the_path_names(
     """The transcript is replaced between its opening and the guard. A naive guard is of no use."""
     path = transcript_of(state, SOUND)
     if is_naive:
-        monkeypatch.setattr(Transcripts, "guarding", naive)
+        monkeypatch.setattr(Transcripts, "guarded", naive)
     enter = Guard.__enter__
 
     def replaced_first(self: Guard) -> None:
@@ -283,7 +281,7 @@ def test_who_supersedes_guards_the_file_that_the_path_names(
     files = At("rename", ".lock", lambda: guarded.append(is_guarded(path)))
     backend = FilesBackend(StateDirectory(str(state)), files=files)
     request = TakeRequest(None, 2.0, header=False)
-    with turnlock.open_store(state).turn("main/a"):
+    with pytest.raises(turnlock.LeaseRevoked), turnlock.open_store(state).turn("main/a"):
         monkeypatch.setattr(Guard, "__enter__", replaced_first)
         taken = backend.supersede(KEY, request, lease=None, reason="operator")
         assert taken is not None

@@ -124,8 +124,8 @@ def test_clean_up_that_is_stopped_in_its_release_removes_no_successors_lock(stat
 
 
 def test_a_lease_whose_directory_is_gone_is_released(state: Path) -> None:
-    """Where nothing is, nothing has to be guarded."""
-    with a_store(state).turn("main/a", wait=0):
+    """Where nothing is, nothing has to be guarded; its holder is told that it lost its session."""
+    with pytest.raises(turnlock.LeaseRevoked), a_store(state).turn("main/a", wait=0):
         shutil.rmtree(state / "agents")
     assert not (state / "agents").exists()
 
