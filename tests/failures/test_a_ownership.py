@@ -434,7 +434,7 @@ def test_a12_sixteen_who_break_one_dead_lock_are_never_two_inside(state: Path) -
 RELEASING = """
     with store.turn("main/a", turn_id="T1") as turn:
         turn.append(turnlock.user("mine"))
-        files.stop_at("locked_byte")  # the first call of a release
+        files.stop_at("fdatasync")  # of its terminal entry: the release comes next
     print("left", flush=True)
 """
 

@@ -169,8 +169,8 @@ UNLINK_BY_PATH = Mutant(
     "a release unlinks whatever the path names",
     Edit(
         "backends/files/claims.py",
-        "        if self.is_held(lease):\n            try:\n",
-        "        if True:\n            try:\n",
+        "        if not self.is_held(lease):\n            return False\n",
+        "",
     ),
 )
 NO_FENCE = Mutant(
@@ -250,8 +250,8 @@ UNNAMED_OR_NOTHING = Mutant(
     "a file system without unnamed files has no locks",
     Edit(
         "backends/files/birth.py",
-        "                if error.errno not in NO_UNNAMED_FILES:\n",
-        "                if True:\n",
+        "            if error.errno not in NO_UNNAMED_FILES:\n",
+        "            if True:\n",
     ),
 )
 DIRECTORY_RACE = Mutant(
@@ -266,17 +266,17 @@ WHOLE_FILE = Mutant(
     "a take reads the whole transcript",
     Edit(
         "backends/files/transcripts.py",
-        "read_tail(self.reader(transcript), size, turns=turns)",
-        "read_tail(self.reader(transcript), size, turns=10**9)",
+        "            turns=turns,\n",
+        "            turns=10**9,\n",
     ),
 )
 READERS_GUARD = Mutant(
     "a reader holds the guard while it reads",
     Edit(
         "backends/files/listing.py",
-        "            yield from read_lines(self._reader(handle))\n",
+        "            yield from read_lines(self._reader(handle), start)\n",
         "            self._files.flock(handle, 2)\n"
-        "            yield from read_lines(self._reader(handle))\n",
+        "            yield from read_lines(self._reader(handle), start)\n",
     ),
 )
 
@@ -284,16 +284,20 @@ READERS_GUARD = Mutant(
 
 HOT_WAITERS = Mutant(
     "waiters look without pause",
-    Edit("backends/files/waker.py", "    interval = 0.5\n", "    interval = 0.0002\n"),
+    Edit(
+        "backends/files/waker.py",
+        "    interval = 0.5\n    interval_most = 4.0\n",
+        "    interval = interval_most = 0.0002\n",
+    ),
 )
 FAIL_OPEN = Mutant(
     "a waiter that waited long enough goes on all the same",
     Edit(
         "turns/taking.py",
-        "                        raise self._busy(found)\n",
-        "                        return self._backend.supersede(\n"
-        "                            want.session, want.request(), lease=None, reason='operator'\n"
-        "                        )\n",
+        "                    raise self._busy(awaited)\n",
+        "                    return self._backend.supersede(\n"
+        "                        want.session, want.request(), lease=None, reason='operator'\n"
+        "                    )\n",
     ),
 )
 
@@ -301,8 +305,8 @@ ENDS_UNASKED = Mutant(
     "a block that wrote nothing ends without a look at its lock",
     Edit(
         "turns/turn.py",
-        "        if not self.lease.backend.holds(self.lease.held):\n            raise Lost\n",
-        "",
+        "        if not (terminated or released):\n",
+        "        if False:\n",
     ),
 )
 
