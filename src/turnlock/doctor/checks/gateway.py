@@ -52,6 +52,9 @@ def _check_left(examination: Examination) -> Iterator[Finding]:
     fixed = bool(left) and examination.fix and remove_left(examination.root, left)
     for name, written in read.items():
         path = f"{examination.root}/{name}"
+        if written.is_nobodys and name == LOCK_FILE:
+            # Nobody has to be able to read it: it is there for people.
+            continue
         if written.is_nobodys:
             message = "it cannot be read, or names no process"
             hint = f"the next gateway replaces it: {examination.command('gateway')}"
