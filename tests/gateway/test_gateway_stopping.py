@@ -263,7 +263,8 @@ NEVER_ENDS = {
     "thread": "await asyncio.to_thread(time.sleep, 600)",
     "blocked": "time.sleep(600)",
     "busy": "while True: pass",
-    "log": "logging.getLogger('turnlock').error('x' * 2_000_000)",
+    # Again and again: a signal cuts a write to a full pipe short.
+    "log": "while True: logging.getLogger('turnlock').error('x' * 2_000_000)",
 }
 MODEL_PROCESS = """
     import asyncio, logging, time

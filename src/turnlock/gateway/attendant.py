@@ -43,7 +43,7 @@ _LOOK = 0.25
 _DEAF = 2.0
 _LATEST = 8.0
 # Of that, for the markers of what is left, and to say so.
-_MARKERS = 2.0
+_MARKERS = 3.0
 _SAYING = 0.2
 
 
