@@ -23,7 +23,7 @@ from tests.doctor.planting import bytes_of, claim_of, everything, facts, gone_pi
 from tests.gateway.serving import Served, ask, config_file, failure, process
 from tests.helpers import Child, child, eventually, holder
 from turnlock.doctor.condition import Condition, Stage
-from turnlock.doctor.live import Refused, gateway_of, refuse_second
+from turnlock.doctor.live import GatewayUnreachable, Refused, gateway_of, refuse_second
 from turnlock.gateway.owning import own
 from turnlock.session import SessionKey
 
@@ -421,10 +421,39 @@ def test_a_gateway_that_shuts_down_is_said_to_and_not_gone_behind(hung: Hung) ->
     eventually(lambda: json.loads((hung.state / "gateway.lock").read_text())["stage"] == "draining")
     done = hung.run("gateway", "--port", "0")
     assert (done.code, "is shutting down; wait until it is gone" in done.err) == (75, True)
-    told = hung.run("release", "main/a", "--yes", "--json")
-    assert (told.code, told.object["error"]["condition"]) == (69, "draining")
     (found,) = hung.run("doctor", "--json").object["findings"]
     assert (found["check"], "it is draining" in found["message"]) == ("gateway-running", True)
+
+
+def test_a_gateway_that_drains_still_says_what_it_holds_and_releases_it(hung: Hung) -> None:
+    hung.process.process.terminate()
+    eventually(lambda: json.loads((hung.state / "gateway.lock").read_text())["stage"] == "draining")
+    assert hung.lock()["phase"] == "model"
+    told = hung.run("release", "main/a", "--yes", "--json")
+    assert (told.code, told.object["marker"]) == (0, "written")
+    (one,) = hung.gateway.markers()
+    assert one["reason"] == "operator"
+
+
+@pytest.mark.parametrize("heard", [False, True])
+def test_of_one_that_drains_and_gives_no_answer_only_a_closed_port_says_that_nothing_was_done(
+    state: Path, heard: bool
+) -> None:
+    state.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        owned = own(str(state))
+        owned.say(Stage.DRAINING, f"http://127.0.0.1:{listener.getsockname()[1]}")
+        gateway = gateway_of(str(state))
+        assert gateway is not None
+        assert gateway.condition is Condition.DRAINING
+        if heard:
+            threading.Thread(target=lambda: listener.accept()[0].close()).start()
+        else:
+            listener.close()
+        with pytest.raises(GatewayUnreachable) as raised:
+            gateway.release(SessionKey("main", "a"), "t")
+        owned.close()
+    assert raised.value.condition == ("silent" if heard else "draining")
 
 
 def test_doctor_says_that_the_gateway_is_stopped(hung: Hung) -> None:

@@ -51,6 +51,15 @@ def test_an_address_that_is_taken_is_one_line(state: Path, command: str, taken_p
     assert "ddress already in use" in done.err.splitlines()[-1]
 
 
+@pytest.mark.parametrize("command", ["gateway", "practice-model"])
+def test_an_address_that_there_is_not_is_named_with_the_option_to_change_it(
+    state: Path, command: str
+) -> None:
+    done = run(state, command, "--host", "300.1.1.1", "--port", "1")
+    assert (done.code, "'300.1.1.1:1'" in done.err) == (1, True)
+    assert "another address: --host" in done.err
+
+
 def test_a_configuration_that_cannot_be_read_is_exit_2(state: Path) -> None:
     done = run(state, "gateway", "--config", str(state / "none.toml"))
     assert done.code == 2

@@ -42,7 +42,7 @@ def _live(
     locks: Mapping[str, LockRecord], gateway: Gateway | None
 ) -> Mapping[str, Mapping[str, Any]]:
     held = {path: lock for path, lock in locks.items() if gateway and gateway.holds(lock)}
-    if gateway is None or not held or not gateway.answers:
+    if gateway is None or not held or not gateway.takes_requests:
         return {}
     # What it says of another turn than the file's is about a moment that has passed.
     return {

@@ -88,7 +88,7 @@ def _released(held: Held, yes: bool, as_json: bool) -> Fate:
         known = knowledge_of(root, [held.record], gateway) if root is not None else {}
         for line in holder_lines(held, waiting_for(held) | dict(known.get(held.record.path, {}))):
             say(line)
-    if gateway is not None and not gateway.answers:
+    if gateway is not None and not gateway.takes_requests:
         raise GatewayUnreachable(held.target.key, gateway)
     way = held.way()
     if not yes:

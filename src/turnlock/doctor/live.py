@@ -127,6 +127,11 @@ class Gateway(NamedTuple):
         return self.condition is Condition.ANSWERS
 
     @property
+    def takes_requests(self) -> bool:
+        """Whether it can be asked what it holds, and to release it: also while it drains."""
+        return self.condition in (Condition.ANSWERS, Condition.DRAINING)
+
+    @property
     def is_sound(self) -> bool:
         """Whether nothing is wrong with it: it answers, or starts, or ends."""
         return self.condition in SOUND
@@ -191,8 +196,10 @@ class Gateway(NamedTuple):
             status, answer = self._ask("POST", path, body, _RELEASE_PATIENCE)
         except _NO_ANSWER as error:
             now = gateway_of(self.root) or self
-            silent = now._replace(condition=Condition.SILENT) if now.answers else now
-            raise GatewayUnreachable(str(session), silent) from error
+            has_left = isinstance(error, ConnectionRefusedError) and not now.answers
+            if now.takes_requests and not has_left:
+                now = now._replace(condition=Condition.SILENT)
+            raise GatewayUnreachable(str(session), now) from error
         if status != 200:
             raise _refused(status, answer)
         return answer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import socket
 from collections.abc import Iterator
@@ -160,12 +161,11 @@ def bound(host: str, port: int) -> Iterator[socket.socket]:
 
 
 def _no_address(address: tuple[object, ...], error: OSError) -> StoreError:
-    return StoreError(
-        f"{address[0]}:{address[1]}",
-        "listen on",
-        error.strerror or str(error),
-        "is another gateway running? another port: --port, or port in [gateway]",
-    )
+    hint = "another address: --host and --port, or host and port in [gateway]"
+    if error.errno == errno.EADDRINUSE:
+        hint = "is another gateway running? another port: --port, or port in [gateway]"
+    where = f"{address[0]}:{address[1]}"
+    return StoreError(where, "listen on", error.strerror or str(error), hint)
 
 
 def url_of(listener: socket.socket) -> str:

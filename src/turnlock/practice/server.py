@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from ..clock import Clock, SystemClock
+from ..errors import StoreError
 from .faults import JSON, Exchange, Pace, answer
 from .script import Paper, Refusal, error, models, parse_chat
 from .statistics import Counters, Statistics
@@ -211,8 +212,16 @@ async def _refuse(wire: Wire, refusal: Refusal) -> None:
 async def serve(host: str, port: int, announce: Callable[[str], None]) -> None:
     """Run a practice server until cancelled; ``announce`` gets its URL once it listens.
 
-    Raises `OSError` when the address cannot be had.
+    Raises `StoreError` when the address cannot be had.
     """
-    async with PracticeServer(host, port, interval=_INTERVAL_FOR_PEOPLE) as server:
+    server = PracticeServer(host, port, interval=_INTERVAL_FOR_PEOPLE)
+    try:
+        await server.start()
+    except OSError as error:
+        why, hint = error.strerror or str(error), "another address: --host and --port"
+        raise StoreError(f"{host}:{port}", "listen on", why, hint) from error
+    try:
         announce(server.url)
         await asyncio.Event().wait()
+    finally:
+        await server.close()
