@@ -23,8 +23,14 @@ from tests.doctor.planting import bytes_of, claim_of, everything, facts, gone_pi
 from tests.gateway.serving import Served, ask, config_file, failure, process
 from tests.helpers import Child, child, eventually, holder
 from turnlock.doctor.condition import Condition, Stage
-from turnlock.doctor.live import GatewayUnreachable, Refused, gateway_of, refuse_second
-from turnlock.gateway.owning import own
+from turnlock.doctor.live import (
+    AlreadyServed,
+    GatewayUnreachable,
+    Refused,
+    gateway_of,
+    refuse_second,
+)
+from turnlock.gateway.owning import Ownership, own
 from turnlock.session import SessionKey
 
 pytestmark = pytest.mark.processes
@@ -391,6 +397,30 @@ def test_what_is_refused_at_once_is_refused_by_the_lock_as_well(
     monkeypatch.setattr("turnlock.cli.gateway.refuse_second", lambda root, patience: None)
     done = run_here("gateway", "--port", "0")
     assert (done.code, f"the gateway there, process {hung.process.pid}" in done.err) == (75, True)
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_a_blocked_gateway_refuses_at_once_unless_it_dies_while_it_is_asked(
+    state: Path, monkeypatch: pytest.MonkeyPatch, dies: bool
+) -> None:
+    """The kernel takes the connection, and nobody answers it."""
+    state.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        owned = own(str(state))
+        owned.say(Stage.SERVING, f"http://127.0.0.1:{listener.getsockname()[1]}")
+        if dies:
+            monkeypatch.setattr("turnlock.doctor.live._asked", lambda *_: _gone(owned))
+            refuse_second(str(state), 0.1)
+        else:
+            with pytest.raises(AlreadyServed) as raised:
+                refuse_second(str(state), 0.1)
+            assert raised.value.condition == "blocked"
+        owned.close()
+
+
+def _gone(owned: Ownership) -> Condition:
+    owned.close()
+    return Condition.BLOCKED
 
 
 @pytest.mark.parametrize("condition", ["closed", "free"])

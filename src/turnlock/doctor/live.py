@@ -240,9 +240,19 @@ def refuse_second(root: str, patience: float) -> None:
     decides: in doubt this says nothing.
     """
     gateway = gateway_of(root, patience)
-    plain = (*SOUND, Condition.STOPPED)
-    if gateway is not None and gateway.has_lock and gateway.condition in plain:
+    plain = (*SOUND, Condition.STOPPED, Condition.BLOCKED)
+    if gateway is None or not gateway.has_lock or gateway.condition not in plain:
+        return
+    # One that is killed while it is asked gives no answer either.
+    if gateway.condition is not Condition.BLOCKED or _still_has_lock(gateway):
         raise AlreadyServed(root, gateway)
+
+
+def _still_has_lock(gateway: Gateway) -> bool:
+    from .presence import owner_of
+
+    owner = owner_of(gateway.root)
+    return owner is not None and owner.pid == gateway.pid
 
 
 def second_gateway(root: str, first: Gateway) -> Gateway | None:
