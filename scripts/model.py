@@ -71,15 +71,21 @@ SMALLEST = Size(2, 2)
 TWO_REVOKERS = Size(3, 3, 2)
 
 CONFIGURATIONS = [
-    Check("death", "SIGKILL at every step; every step that the code has", "FINE CRASH"),
     Check("removal", "a third party removes lock files, at any moment", "THIRD"),
-    Check("reuse", "inode numbers come back at once; SIGKILL at every step", "REUSE CRASH"),
-    Check("operator", "an operator or clean-up as well; SIGKILL at every step", "OPERATES CRASH"),
-    Check("removal and death", "both, in every step", "FINE THIRD CRASH", SMALL),
-    Check("disk", "writes that break off, fsyncs that fail; SIGKILL", "FULL CRASH", SMALL),
-    Check("two revokers", "watchdog and operator at once; SIGKILL", "OPERATES CRASH", TWO_REVOKERS),
-    Check("liveness", "SIGSTOP for ever at every step outside of the guard", "FAIR STOP", SMALL),
-    Check("liveness after death", "SIGKILL, no limits", "FAIR CRASH NO_CLOCK", SMALL),
+    Check("fine", "every step that the code has", "FINE"),
+    Check("death", "SIGKILL at every step", "CRASH"),
+    Check("reuse", "inode numbers come back at once", "REUSE"),
+    Check("removal and death", "a third party; SIGKILL at every step", "THIRD CRASH", SMALL),
+    Check("removal, fine", "a third party; every step", "THIRD FINE", SMALL),
+    Check("full disk", "writes that break off, fsyncs that fail; SIGKILL", "FULL CRASH", SMALL),
+    Check("death, fine", "SIGKILL at every step that the code has", "CRASH FINE", SMALL),
+    Check("reuse, fine", "inode numbers come back; SIGKILL; every step", "REUSE CRASH FINE", SMALL),
+    Check("operator", "an operator or clean-up as well; SIGKILL", "OPERATES CRASH", SMALL),
+    Check("two revokers", "a watchdog and an operator at once", "OPERATES", TWO_REVOKERS),
+    Check(
+        "liveness", "SIGSTOP for ever, at every step outside of the guard", "FAIR STOP FINE", SMALL
+    ),
+    Check("liveness after death", "SIGKILL; no limit passes", "FAIR CRASH NO_CLOCK", SMALL),
 ]
 
 CLEAN_UP = "FINE CRASH OPERATES"
