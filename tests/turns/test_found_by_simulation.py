@@ -110,7 +110,7 @@ class TestCancellation:
 def test_who_has_left_a_turn_may_queue_again_although_its_revoker_hangs(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turn_module, "_HAND_OVER_TIMEOUT", 0.01)
+    monkeypatch.setattr(turn_module, "HAND_OVER_TIMEOUT", 0.01)
     hangs, go_on = threading.Event(), threading.Event()
     supersede = store._backend.supersede
 
