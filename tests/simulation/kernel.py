@@ -15,11 +15,12 @@ import fcntl
 import os
 import stat
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from random import Random
 from typing import NamedTuple
 
 _ATTRIB, _CLOSE_WRITE, _DELETE_SELF, _MOVE_SELF, _IGNORED = 0x4, 0x8, 0x400, 0x800, 0x8000
+_ONESHOT = 0x8000_0000
 _EVENT = struct.Struct("iIII")
 _DEVICE = 0x802
 
@@ -94,30 +95,85 @@ class OpenFile:
         return self.flags & os.O_ACCMODE != os.O_WRONLY
 
 
-class Inotify:
-    """``on_event`` is called when there is something to read."""
+class Pollable:
+    """What can be polled. ``pollers`` are called when there is something to read."""
 
     def __init__(self) -> None:
-        self.events: list[bytes] = []
+        self.pollers: list[Callable[[], None]] = []
+
+    def is_readable(self) -> bool:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        pass
+
+    def tell_pollers(self) -> None:
+        for poller in list(self.pollers):
+            poller()
+
+
+class EventFd(Pollable):
+    """A counter that does not block."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self._count = count
+
+    def is_readable(self) -> bool:
+        return self._count > 0
+
+    def write(self, count: int) -> None:
+        self._count += count
+        self.tell_pollers()
+
+    def read(self) -> int:
+        count, self._count = self._count, 0
+        if not count:
+            raise error(errno.EAGAIN)
+        return count
+
+
+class Inotify(Pollable):
+    """Of the masks it knows ``IN_ONESHOT``; whoever watches is told of all that there is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._events: list[bytes] = []
         self.watched: dict[int, Inode] = {}
-        self.last = 0
-        self.on_event = _nothing
+        self._once: set[int] = set()
+        self._last = 0
+
+    def is_readable(self) -> bool:
+        return bool(self._events)
+
+    def read(self) -> bytes:
+        events, self._events = self._events, []
+        if not events:
+            raise error(errno.EAGAIN)
+        return b"".join(events)
+
+    def happened(self, number: int, mask: int) -> None:
+        self.post(number, mask)
+        if number in self._once:
+            self.remove(number)
 
     def post(self, number: int, mask: int) -> None:
         event = _EVENT.pack(number, mask, 0, 0)
         # As the kernel does: an event that is like the last one that waits is dropped.
-        if not self.events or self.events[-1] != event:
-            self.events.append(event)
-        self.on_event()
+        if not self._events or self._events[-1] != event:
+            self._events.append(event)
+        self.tell_pollers()
 
-    def add(self, inode: Inode) -> int:
-        for inotify, number in inode.watches:
-            if inotify is self:
-                return number
-        self.last += 1
-        inode.watches.append((self, self.last))
-        self.watched[self.last] = inode
-        return self.last
+    def add(self, inode: Inode, mask: int) -> int:
+        number = next((number for one, number in inode.watches if one is self), 0)
+        if not number:
+            self._last = number = self._last + 1
+            inode.watches.append((self, number))
+            self.watched[number] = inode
+        self._once.discard(number)
+        if mask & _ONESHOT:
+            self._once.add(number)
+        return number
 
     def remove(self, number: int) -> None:
         inode = self.watched.pop(number, None)
@@ -300,6 +356,12 @@ class Kernel:
             if kind == fcntl.LOCK_EX
         }
 
+    def locked_bytes(self) -> Iterator[tuple[int, int]]:
+        """Inode number and offset, of every locked byte of a file with a name."""
+        for inode in self.names.values():
+            for _, offset in inode.byte_locks:
+                yield inode.number, offset
+
     # Durability
 
     def fsync(self, file: OpenFile) -> None:
@@ -370,8 +432,8 @@ class Kernel:
         self._free.append(inode.number)
 
     def _tell(self, inode: Inode, mask: int) -> None:
-        for inotify, number in inode.watches:
-            inotify.post(number, mask)
+        for inotify, number in list(inode.watches):
+            inotify.happened(number, mask)
 
     def _parent(self, path: str) -> None:
         parent = self.names.get(os.path.dirname(path))
@@ -389,7 +451,3 @@ class Kernel:
                 return errno.ENOENT if inode.is_directory else errno.ENOTDIR
             above = os.path.dirname(above)
         return errno.ENOENT
-
-
-def _nothing() -> None:
-    pass

@@ -147,10 +147,10 @@ MUTANTS = (
     _mutant(
         "turns: the writer's appends are not one after the other",
         "turns.writer",
-        """        prepared = [_checked(entry, self._label) for entry in entries]
+        """        prepared = [checked_entry(entry, self._label) for entry in entries]
         with self._mutex:
 """,
-        """        prepared = [_checked(entry, self._label) for entry in entries]
+        """        prepared = [checked_entry(entry, self._label) for entry in entries]
         with threading.Lock():
 """,
     ),

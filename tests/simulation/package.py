@@ -31,11 +31,12 @@ _ROOT = Path(turnlock.__file__).parent
 _STEPPED = frozenset(
     f"turnlock.{name}"
     for name in (
-        *("backends.memory", "backends.files.backend", "backends.files.beginning"),
+        *("backends", "backends.memory", "backends.files.backend", "backends.files.beginning"),
         *("backends.files.claims", "backends.files.line", "backends.files.transcripts"),
         *("backends.files.waiting", "backends.files.waker", "turns.aio", "turns.lease"),
         *("turns.queue", "turns.revoking", "turns.runtime", "turns.scope", "turns.sync"),
-        *("turns.taking", "turns.turn", "turns.watchdog", "turns.workers", "turns.writer"),
+        *("turns.taking", "turns.turn", "turns.watchdog", "turns.watching", "turns.workers"),
+        "turns.writer",
     )
 )
 _LOADED = (

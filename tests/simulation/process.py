@@ -6,7 +6,7 @@ import errno
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
-from .kernel import Inotify, OpenFile, error
+from .kernel import OpenFile, Pollable, error
 from .scheduler import GRID, Actor, ProcessDied
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Process:
         self.parked: list[Actor] = []
         self.calls = 0
         self.faults: dict[int, Fault] = {}
-        self.descriptors: dict[int, OpenFile | Inotify | None] = {}
+        self.descriptors: dict[int, OpenFile | Pollable | None] = {}
         self._first_descriptor = next(_generation) * _DESCRIPTORS_MAX
         self._errno = 0
         self._short = False
@@ -90,7 +90,7 @@ class Process:
 
     # Descriptors
 
-    def new_descriptor(self, file: OpenFile | Inotify | None) -> int:
+    def new_descriptor(self, file: OpenFile | Pollable | None) -> int:
         number = self._first_descriptor
         while number in self.descriptors:
             number += 1
@@ -132,7 +132,7 @@ class Process:
         files = list(self.descriptors.values())
         self.descriptors.clear()
         for file in files:
-            if isinstance(file, Inotify):
+            if isinstance(file, Pollable):
                 file.close()
             elif file is not None:
                 self.kernel.closed(file)

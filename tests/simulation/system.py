@@ -1,4 +1,4 @@
-"""The modules that stand for the operating system in one process: os, fcntl, time, mmap, ctypes.
+"""The modules that stand for the operating system in one process.
 
 Every call enters through `Process.enter`, where it is counted, may be stopped at, killed at or
 failed, and where another actor may come in between; then the kernel does it in one step. A name
@@ -12,10 +12,12 @@ import fcntl
 import io
 import mmap
 import os
+import select
+import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from .kernel import Inotify, OpenFile, Status, error
+from .kernel import EventFd, Inotify, OpenFile, Pollable, Status, error
 from .threads import Threading
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 _FLOCK_BYTES = 32
 _PURE = frozenset(
     ["PathLike", "fspath", "strerror", "major", "minor", "stat_result", "SEEK_SET"]
-    + [name for name in dir(os) if name.startswith("O_")]
+    + [name for name in dir(os) if name.startswith(("O_", "EFD_"))]
 )
 _PURE_PATH = frozenset(["basename", "dirname", "split", "join"])
 
@@ -54,6 +56,7 @@ class System:
             "fcntl": _Fcntl(self),
             "mmap": SimpleNamespace(mmap=self._map, ACCESS_READ=mmap.ACCESS_READ),
             "os": _Os(self),
+            "select": SimpleNamespace(poll=lambda: _Poll(self), POLLIN=select.POLLIN),
             "threading": Threading(self),
             "time": _Time(self),
         }
@@ -98,7 +101,7 @@ class System:
         if not isinstance(watched, OpenFile):
             self.errno = errno.ENOENT
             return -1
-        return inotify.add(watched.inode)
+        return inotify.add(watched.inode, mask)
 
     def _inotify_remove(self, number: int, watch: int) -> int:
         process: Process = self.process
@@ -121,10 +124,6 @@ class System:
         return _Mapped(file.inode.data[:size])
 
 
-def _nothing() -> None:
-    pass
-
-
 class _Mapped(bytes):
     def __enter__(self) -> _Mapped:
         return self
@@ -139,7 +138,10 @@ class _Time:
     def __init__(self, system: System) -> None:
         self._system = system
 
-    def monotonic(self) -> float:
+    CLOCK_MONOTONIC = time.CLOCK_MONOTONIC
+
+    def clock_gettime(self, clock: int) -> float:
+        assert clock == self.CLOCK_MONOTONIC
         scheduler: Scheduler = self._system.scheduler
         scheduler.step()
         return scheduler.now
@@ -149,6 +151,46 @@ class _Time:
 
     def sleep(self, duration: float) -> None:
         self._system.scheduler.block("a pause", duration)
+
+
+class _Poll:
+    """``select.poll`` of what there is to read."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self._polled: dict[int, Pollable] = {}
+
+    def register(self, fd: int, events: int) -> None:
+        assert events == select.POLLIN
+        polled = self._system.process.descriptors[fd]
+        assert isinstance(polled, Pollable)
+        self._polled[fd] = polled
+
+    def poll(self, timeout: float) -> list[tuple[int, int]]:
+        """``timeout`` is in milliseconds."""
+        process: Process = self._system.process
+        process.enter("poll")
+        if not self._ready() and timeout > 0:
+            self._block(process.scheduler, timeout / 1000)
+        return self._ready()
+
+    def _ready(self) -> list[tuple[int, int]]:
+        return [(fd, select.POLLIN) for fd, one in self._polled.items() if one.is_readable()]
+
+    def _block(self, scheduler: Scheduler, timeout: float) -> None:
+        actor = scheduler.running
+        assert actor is not None
+
+        def poller() -> None:
+            scheduler.wake(actor)
+
+        for one in self._polled.values():
+            one.pollers.append(poller)
+        try:
+            scheduler.block("file events", timeout)
+        finally:
+            for one in self._polled.values():
+                one.pollers.remove(poller)
 
 
 class _Fcntl:
@@ -258,14 +300,29 @@ class _Os:
         process.enter("read")
         inotify = process.descriptors[fd]
         assert isinstance(inotify, Inotify), "only inotify is read in order"
-        actor = process.scheduler.running
-        assert actor is not None
-        inotify.on_event = lambda: process.scheduler.wake(actor)
-        while not inotify.events:
-            process.scheduler.block("file events")
-        inotify.on_event = _nothing
-        events, inotify.events = inotify.events, []
-        return b"".join(events)
+        return inotify.read()
+
+    def eventfd(self, count: int, flags: int) -> int:
+        process = self._process
+        process.enter("eventfd")
+        assert flags & os.EFD_NONBLOCK
+        return process.new_descriptor(EventFd(count))
+
+    def eventfd_write(self, fd: int, count: int) -> None:
+        self._event("eventfd_write", fd).write(count)
+
+    def eventfd_read(self, fd: int) -> int:
+        return self._event("eventfd_read", fd).read()
+
+    def _event(self, call: str, fd: int) -> EventFd:
+        process = self._process
+        process.enter(call)
+        event = process.descriptors[fd]
+        assert isinstance(event, EventFd)
+        return event
+
+    def sched_yield(self) -> None:
+        self._process.scheduler.step()
 
     def pread(self, fd: int, length: int, offset: int) -> bytes:
         process = self._process

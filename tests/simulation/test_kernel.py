@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from turnlock.backends.files import waker
+
 from .kernel import Kernel
 from .package import Pool
 from .plan import draw
@@ -31,11 +33,12 @@ _BYTES = (_FAR, _FAR + 1)
 class _Side:
     """One of the two systems, with descriptors by number of opening and paths below a root."""
 
-    def __init__(self, root: str, os_module: Any, fcntl_module: Any) -> None:
+    def __init__(self, root: str, os_module: Any, fcntl_module: Any, inotify: Any) -> None:
         self.root = root
         self.os = os_module
         self.fcntl = fcntl_module
         self.open: dict[int, int] = {}
+        self.inotify = inotify
         self._proc = os_module.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY)
 
     def path(self, name: str) -> str:
@@ -130,6 +133,20 @@ class _Side:
         )
         return None if kind == fcntl.F_UNLCK else start
 
+    def watch(self, slot: int, _: str, __: str, ___: int) -> object:
+        # A directory's watch tells of the files in it, too. Nobody watches one.
+        fd = self.open[slot]
+        return None if self.os.fstat(fd).st_mode & 0o040000 else self.inotify.add(fd)
+
+    def unwatch(self, _: int, __: str, ___: str, value: int) -> None:
+        self.inotify.remove(1 + value)
+
+    def events(self, _: int, __: str, ___: str, ____: int) -> object:
+        return self.inotify.read(0)
+
+    def interrupt(self, _: int, __: str, ___: str, ____: int) -> None:
+        self.inotify.interrupt()
+
     def keep(self, slot: int, fd: int) -> None:
         before = self.open.pop(slot, None)
         if before is not None:
@@ -149,12 +166,14 @@ class _Side:
     def end(self) -> None:
         for fd in (*self.open.values(), self._proc):
             self.os.close(fd)
+        self.inotify.close()
 
 
 _OPERATIONS = (
     *("create", "create", "unnamed", "to_read", "to_append", "to_append", "close", "write"),
     *("pread", "fstat", "lstat", "lstat", "link", "link_unnamed", "rename", "unlink", "mkdir"),
     *("listdir", "flock", "flock", "flock", "lock_byte", "locked_byte"),
+    *("watch", "watch", "watch", "unwatch", "events", "interrupt"),
 )
 
 
@@ -168,9 +187,10 @@ def test_any_sequence_of_calls_has_the_same_answers(seed: int, pool: Pool, tmp_p
     world = World(draw(0), pool)
     process = world._new_process()
     modules = process.copy.system.modules
+    simulated_waker = process.copy.load("turnlock.backends.files.waker")
     sides = (
-        _Side("/state", modules["os"], modules["fcntl"]),
-        _Side(str(tmp_path), os, fcntl),
+        _Side("/state", modules["os"], modules["fcntl"], simulated_waker._Inotify()),
+        _Side(str(tmp_path), os, fcntl, waker._Inotify()),
     )
     random = Random(seed)
     told = []

@@ -55,10 +55,13 @@ class Lock:
 
 
 class Event:
-    def __init__(self, system: System) -> None:
-        self._system = system
+    """Each system has a class of its own, for the code under test to inherit from."""
+
+    _system: System
+
+    def __init__(self) -> None:
         # Sets of events are walked in the order of their hashes: the same in every run.
-        self._number = system.next_number()
+        self._number = self._system.next_number()
         self._set = False
         self._waiting: list[Actor] = []
 
@@ -120,20 +123,26 @@ class Thread:
         )
 
 
+class MainThread:
+    def is_alive(self) -> bool:
+        return True
+
+
 class Threading:
     """Stands for the module. Knows only what the code under test uses of it."""
 
     def __init__(self, system: System) -> None:
         self._system = system
+        self.Event = type("Event", (Event,), {"_system": system})
 
     def Lock(self) -> Lock:  # noqa: N802 - the module's name for it
         return Lock(self._system)
 
-    def Event(self) -> Event:  # noqa: N802
-        return Event(self._system)
-
     def Thread(self, **arguments: Any) -> Thread:  # noqa: N802
         return Thread(self._system, **arguments)
+
+    def main_thread(self) -> MainThread:
+        return MainThread()
 
     def get_ident(self) -> int:
         actor = self._system.scheduler.running

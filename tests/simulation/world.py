@@ -269,11 +269,15 @@ class World:
 
     def locks_table(self) -> str:
         """/proc/locks."""
-        rows = (
-            f"{number}: FLOCK  ADVISORY  WRITE {pid} 08:02:{inode} 0 EOF"
-            for number, (inode, pid) in enumerate(self.kernel.flock_holders().items(), 1)
-        )
-        return "\n".join(rows) + "\n"
+        rows = [
+            f"FLOCK  ADVISORY  WRITE {pid} 08:02:{inode} 0 EOF"
+            for inode, pid in self.kernel.flock_holders().items()
+        ]
+        rows += [
+            f"OFDLCK ADVISORY  READ -1 08:02:{inode} {offset} {offset}"
+            for inode, offset in self.kernel.locked_bytes()
+        ]
+        return "".join(f"{number}: {row}\n" for number, row in enumerate(rows, 1))
 
     def status_of(self, pid: int) -> str:
         """/proc/PID/status."""
