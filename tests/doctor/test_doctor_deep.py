@@ -128,7 +128,10 @@ def test_what_readers_cope_with_is_a_note(state: Path, check: str, content: byte
 def test_openclaws_fork_is_told_of(state: Path) -> None:
     path = SAMPLES / "openclaw-2026.2.17/transcript-hold-watchdog.jsonl"
     transcript(state, content=path.read_bytes())
-    assert "2 entries are not on the active branch" in deep(state)["forked"].message
+    assert (
+        "not on the active branch, so no model sees them: 2 entries"
+        in deep(state)["forked"].message
+    )
     other = SAMPLES / "openclaw-2026.2.17/transcript-ok.jsonl"
     transcript(state, content=other.read_bytes())
     assert deep(state) == {}

@@ -57,22 +57,28 @@ def what_readers_step_over(
             yield finding(note.check, path, note.message, hint)
 
 
+def _entries(number: int) -> str:
+    return "1 entry" if number == 1 else f"{number} entries"
+
+
 def _notes(scan: Scan) -> Iterator[_Note]:
     glued, seconds = scan.glued, len(scan.headers) - 1
-    yield _Note("glued-lines", glued, f"{glued} entries follow others without a newline")
-    yield _Note("second-header", max(0, seconds), f"{seconds} headers follow the first one")
+    yield _Note(
+        "glued-lines", glued, f"glued to the entry before, without a newline: {_entries(glued)}"
+    )
+    yield _Note("second-header", max(0, seconds), f"headers after the first one: {seconds}")
     off = scan.off_branch()
-    yield _Note("forked", off, f"{off} entries are not on the active branch: no model sees them")
+    yield _Note("forked", off, f"not on the active branch, so no model sees them: {_entries(off)}")
     missing = scan.missing_parents
-    text = f"{missing} entries name a parent that is not there"
+    text = f"with a parent that is not there: {_entries(missing)}"
     yield _Note("missing-parents", missing, text)
     again = scan.duplicates
-    yield _Note("duplicate-ids", again, f"{again} entries have an id that was there before")
+    yield _Note("duplicate-ids", again, f"with an id that was there before: {_entries(again)}")
     calls, results = len(scan.open_calls), scan.orphan_results
-    text = f"{calls} tool calls without result, {results} results without call"
+    text = f"tool calls without result: {calls}; results without call: {results}"
     yield _Note("open-calls", calls + results, text)
     back = scan.epochs_decrease
-    yield _Note("epochs-decrease", back, f"{back} entries come after some of a later turn")
+    yield _Note("epochs-decrease", back, f"after some of a later turn: {_entries(back)}")
 
 
 def _counted(examination: Examination, read_at: ReadAt) -> ReadAt:
