@@ -41,7 +41,7 @@ MUTANTS = (
         "turns.turn",
         """            if self.lease.state is State.RELEASED:
                 queues.leave""",
-        """            if not queues.waiting(self.lease.ticket.identity):
+        """            if not queues.turn_ids(self.lease.ticket.identity)[1:]:
                 queues.leave""",
     ),
     _mutant(
