@@ -27,7 +27,7 @@ class Platform(NamedTuple):
 
 @cache
 def native() -> Platform:
-    """This system's. One for the process: its waker has an inotify instance and a thread."""
+    """This system's. One for the process: its waker has an inotify instance."""
     has_proc = os.path.exists("/proc/self/fd") and os.path.exists("/proc/self/stat")
     linux = has_proc and sys.platform == "linux"
     return Platform(
