@@ -16,10 +16,12 @@ from turnlock.backends.memory import MemoryBackend
 from turnlock.clock import Clock
 from turnlock.store import Store
 
-# A shell ignores SIGINT for what it starts in the background, and children inherit that; a test of
-# Ctrl-C has to mean the same there.
+# A shell ignores SIGINT for what it starts in the background, nohup ignores SIGHUP, and children
+# inherit that; a test of either has to mean the same there.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 MakeBackend = Callable[..., Backend[Any]]
 
