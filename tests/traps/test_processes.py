@@ -25,11 +25,11 @@ HOLDS_THE_GIL = """
     libc = ctypes.PyDLL(None)
     buffer = ctypes.create_string_buffer(1)
     try:
-        with store.turn("main/a", max_hold=0.2, turn_id="T1") as turn:
+        with store.turn("main/a", max_hold=1.0, turn_id="T1") as turn:
             turn.append(turnlock.user("1"))
             print("blocking", flush=True)
             libc.read(0, buffer, 1)
-            print("awake", store.statistics().revoked, flush=True)
+            print("awake", flush=True)
             turn.append(turnlock.user("late"))
     except turnlock.LeaseRevoked as error:
         print("revoked", error.reason, flush=True)
@@ -43,7 +43,7 @@ def test_a_waiter_of_another_process_frees_what_c_code_with_the_gil_holds(state:
         with open_store(state).turn("main/a", wait=20) as turn:
             turn.append(turnlock.user("went on"))
         process.tell("x")
-        process.expect("awake 0")
+        process.expect("awake")
         process.expect("revoked hold-limit")
         assert process.ended() == 0
     seen = kinds(open_store(state))
