@@ -111,7 +111,7 @@ class Transcripts:
                 raise TranscriptError(path, "it cannot be opened: permission denied") from None
             raise
 
-    def open_or_make(self, place: Place, *, with_header: bool = False) -> Handle:
+    def open_or_make(self, place: Place, *, with_header: bool) -> Handle:
         """As `open`; makes the file, durable but for its name, when there is none."""
         while (transcript := self.open(place)) is None:
             self._make(place, with_header=with_header)
