@@ -348,7 +348,7 @@ def test_b10_a_session_whose_turn_was_lost_in_a_live_process_is_freed(state: Pat
     thread.start()
     thread.join()
     eventually(lambda: not claim(state).exists())
-    with store.turn("main/a", wait=0) as turn:
+    with store.turn("main/a", wait=PATIENCE) as turn:
         turn.append(turnlock.user("2"))
     assert running.story(state)[2] == "hold-limit"
 

@@ -1,8 +1,8 @@
-"""The faults that are put into our code, by the part that they break."""
+"""Faults of the lock on files: verdicts, claims, descriptors, storage, waiting."""
 
 from __future__ import annotations
 
-from .mutant import Edit, Mutant, appended
+from tests.mutants.mutant import Edit, Mutant, appended
 
 # The verdict on a claim
 
@@ -307,94 +307,5 @@ ENDS_UNASKED = Mutant(
         "turns/turn.py",
         "        if not (terminated or released):\n",
         "        if False:\n",
-    ),
-)
-
-# The watchdog
-
-NO_WATCHDOG = Mutant(
-    "the watchdog finds nothing overdue",
-    Edit(
-        "turns/watchdog.py",
-        "        if deadline <= now and lease.state in WRITABLE:\n",
-        "        if deadline < 0:\n",
-    ),
-)
-UNWATCHED = Mutant(
-    "a watchdog whose thread cannot be started counts as started",
-    Edit(
-        "turns/watchdog.py",
-        "            if threading.main_thread().is_alive():\n",
-        "            if not threading.main_thread().is_alive():\n",
-    ),
-)
-NO_GAPS = Mutant(
-    "time in which the process stood still counts",
-    Edit("turns/watchdog.py", "        if late > GAP:\n", "        if False:\n"),
-)
-CHECKING_IS_PROGRESS = Mutant(
-    "asking whether the lease is held counts as progress",
-    Edit(
-        "turns/turn.py",
-        "        self._check_writable()\n        if not self.lease.backend.holds",
-        '        self._check_writable()\n        self.progress("")\n'
-        "        if not self.lease.backend.holds",
-    ),
-)
-
-# Turns
-
-NO_HAND_OVER = Mutant(
-    "a revoked holder keeps its place in the queue until it ends",
-    Edit("turns/revoking.py", "    queues.leave(lease.ticket)\n", ""),
-)
-TORN_DOWN_WRITES = Mutant(
-    "neither the process nor the file refuses a revoked holder",
-    *NO_FENCE.edits,
-    Edit(
-        "turns/lease.py",
-        "        if self.state not in WRITABLE:\n            raise self.revoked_error(now)\n",
-        "        pass\n",
-    ),
-)
-CANCELLED_UNRELEASED = Mutant(
-    "a cancelled block is left without a release",
-    Edit(
-        "turns/aio.py",
-        "        return lambda: core.fail(reason, text)\n",
-        "        return lambda: core.fail(reason, text) if reason != 'cancelled' else None\n",
-    ),
-)
-ONE_SLOT = Mutant(
-    "whoever tries a shared lock is written down as its holder",
-    Edit(
-        "lock.py",
-        "            block.take()\n            self._blocks[threading.get_ident()] = block\n",
-        "            self._blocks[0] = block\n            block.take()\n",
-    ),
-    Edit(
-        "lock.py",
-        "        block = self._left()\n        assert isinstance(block, OpenTurn)\n",
-        "        block = self._blocks[0]\n        assert isinstance(block, OpenTurn)\n",
-    ),
-)
-NEVER_FORGOTTEN = Mutant(
-    "a process keeps the leases that it released",
-    Edit(
-        "turns/runtime.py",
-        '        """The holder has released its lease."""\n'
-        "        self._held.pop(id(lease), None)\n",
-        '        """The holder has released its lease."""\n',
-    ),
-)
-
-# The gateway
-
-BUSY_IS_UPSTREAM = Mutant(
-    "a busy session is reported as a model's failure",
-    Edit(
-        "gateway/errors.py",
-        "                return _busy(error)\n",
-        '                return Refusal(502, "upstream_error", str(error))\n',
     ),
 )
