@@ -465,7 +465,8 @@ def open_files(location: str, *, one_file: bool = False, durability: str = "fsyn
     if one_file:
         return FilesBackend(OneFile(location), durability=durability)
     if os.path.exists(location) and not os.path.isdir(location):
-        raise StoreError(location, "open", "it is not a directory")
+        hint = "a store is a directory: name that, or one that is yet to be made"
+        raise StoreError(location, "open", "it is not a directory", hint)
     return FilesBackend(StateDirectory(location), durability=durability)
 
 

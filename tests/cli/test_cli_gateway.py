@@ -254,18 +254,24 @@ def test_a_session_that_became_free_meanwhile_is_free(answers: Answers, run_here
     assert "is free: nobody holds it" in run_here("release", "main/a", "--yes").out
 
 
-def test_a_gateway_that_falls_silent_in_the_deed_is_unreachable(
-    answers: Answers, run_here: RunHere, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("condition", ["silent", "blocked"])
+def test_of_a_gateway_that_falls_silent_in_the_deed_nobody_says_that_nothing_was_done(
+    answers: Answers, run_here: RunHere, monkeypatch: pytest.MonkeyPatch, condition: str
 ) -> None:
+    asked = threading.Event()
+
     def answer(connection: socket.socket) -> None:
-        if b"POST" not in connection.recv(65536):
+        if b"POST" in connection.recv(65536):
+            asked.set()
+        elif condition == "silent" or not asked.is_set():
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
 
     monkeypatch.setattr(answers, "answer", None)
     with listening(answer) as url, written(answers.state, url):
         done = run_here("release", "main/a", "--yes", "--json")
     error = done.object["error"]
-    assert (done.code, error["type"], error["condition"]) == (69, "GatewayUnreachable", "silent")
+    assert (done.code, error["type"], error["condition"]) == (69, "GatewayUnreachable", condition)
+    assert error["may_follow"] is True
     assert "whether session 'main/a' was released is not known" in error["message"]
     assert len(turnlock.open_store(answers.state).locks()) == 1
 

@@ -70,22 +70,23 @@ class AlreadyServed(TurnlockError):
 
 
 class GatewayUnreachable(TurnlockError):
-    """A gateway holds the session, and does not answer. Nothing was changed, unless it is
-    ``silent``: then it may have released the session, or may still.
+    """A gateway holds the session, and does not answer. Nothing was changed, unless it
+    ``may_follow``: the request was sent, and it may have released the session, or may still.
 
-    Attributes: ``session``, ``pid``, ``url`` and ``condition`` (as `AlreadyServed` has them, or
-    ``silent``) of the gateway, ``state`` of its process by the kernel, or None.
+    Attributes: ``session``, ``may_follow``, ``pid``, ``url`` and ``condition`` (as `AlreadyServed`
+    has them, or ``silent``) of the gateway, ``state`` of its process by the kernel, or None.
     """
 
-    def __init__(self, session: str, gateway: Gateway) -> None:
+    def __init__(self, session: str, gateway: Gateway, *, may_follow: bool = False) -> None:
         self.session = session
+        self.may_follow = may_follow
         self.pid = gateway.pid
         self.url = gateway.url
         self.condition = gateway.condition.value
         self.state = gateway.state
         self.hint = gateway.remedy
         outcome = f"session {session!r} was not released"
-        if gateway.condition is Condition.SILENT:
+        if may_follow:
             outcome = f"whether session {session!r} was released is not known"
         super().__init__(
             f"{outcome}: the gateway that holds it, {gateway.description}; {self.hint}"
@@ -199,7 +200,7 @@ class Gateway(NamedTuple):
             has_left = isinstance(error, ConnectionRefusedError) and not now.answers
             if now.takes_requests and not has_left:
                 now = now._replace(condition=Condition.SILENT)
-            raise GatewayUnreachable(str(session), now) from error
+            raise GatewayUnreachable(str(session), now, may_follow=not has_left) from error
         if status != 200:
             raise _refused(status, answer)
         return answer
