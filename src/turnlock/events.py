@@ -29,6 +29,11 @@ class TurnStarted(NamedTuple):
 
 
 class TurnProgress(NamedTuple):
+    """A turn went on to another phase; not each progress within one.
+
+    ``what``: ``append``, ``model``, or what was said to `progress` or `watch`.
+    """
+
     session: str
     turn_id: str
     what: str

@@ -84,7 +84,8 @@ def echoing(tmp_path: Path) -> Any:
     return served(tmp_path, Scripted(echo), limits=PATIENT)
 
 
-TURN = ["TurnStarted", "TurnProgress", "TurnProgress", "TurnReleased"]
+PHASES = ["append", "model", "append"]
+TURN = ["TurnStarted", *("TurnProgress" for _ in PHASES), "TurnReleased"]
 
 # What is told
 
@@ -98,6 +99,7 @@ def test_a_turn_is_told_as_it_goes(tmp_path: Path) -> None:
                 assert await ask(client, "hello") == "re: hello"
                 heard = [await stream.event() for _ in TURN]
             assert [one.name for one in heard] == TURN
+            assert [one.facts["what"] for one in heard[1:-1]] == PHASES
             assert {one.facts["session"] for one in heard} == {"main/a"}
             assert len({one.facts["turn_id"] for one in heard}) == 1
             assert all(one.facts["at"].endswith("Z") for one in heard)
@@ -199,7 +201,7 @@ def test_who_comes_back_misses_nothing(tmp_path: Path) -> None:
             assert [one.name for one in missed] == TURN
             # In the middle as well, and at the very end.
             async with listening(gateway, last_event_id=str(missed[2].identity)) as stream:
-                assert await stream.names(2) == ["listening", *TURN[3:]]
+                assert await stream.names(3) == ["listening", *TURN[3:]]
             async with listening(gateway, last_event_id=str(missed[-1].identity)) as stream:
                 await ask(client, "next")
                 assert await stream.names(2) == ["listening", "TurnStarted"]

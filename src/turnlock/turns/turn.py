@@ -110,17 +110,21 @@ class TurnCore:
         return self._writer.epoch
 
     def progress(self, what: str) -> None:
+        self.lease.progressed = self.runtime.clock.monotonic()
+        if what:
+            self._enter(what[:_WHAT_MAX])
+
+    def _enter(self, phase: str) -> None:
         lease = self.lease
-        lease.progressed = self.runtime.clock.monotonic()
-        if what and what != lease.phase:
-            lease.phase = what[:_WHAT_MAX]
-            self.runtime.events.emit(TurnProgress(lease.label, lease.turn_id, lease.phase))
+        if phase != lease.phase:
+            lease.phase = phase
+            self.runtime.events.emit(TurnProgress(lease.label, lease.turn_id, phase))
 
     # Calls under watch
 
     def begin_call(self, what: str, limit: float | None) -> Call:
         now = self.runtime.clock.monotonic()
-        self.lease.phase = what
+        self._enter(what)
         call = Call(what, _deadline(now, limit))
         self.lease.calls[id(call)] = call
         self.runtime.watchdog.expect(call.deadline)
