@@ -28,7 +28,7 @@ MINUTES = 60
 
 
 class ModelError(Exception):
-    """The model does not compile."""
+    """The model does not compile, or what explores it was killed."""
 
 
 class Size(NamedTuple):
@@ -177,7 +177,8 @@ def run(check: Check, *, is_mutant: bool) -> Result:
 def call(command: Sequence[str], directory: str, *, check: bool = False) -> str:
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
     said = done.stdout + done.stderr
-    if check and done.returncode:
+    # What was killed by a signal, for want of memory most likely, did not explore all of it.
+    if done.returncode < 0 or (check and done.returncode):
         raise ModelError(f"{' '.join(command)}: exit {done.returncode}\n{said}")
     return said
 
@@ -239,8 +240,16 @@ def main() -> int:
     if options.only:
         wanted = [check for check in wanted if check.name in options.only]
         mutants = [check for check in mutants if check.name in options.only]
+    try:
+        return _check(wanted, mutants, options.jobs)
+    except ModelError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _check(wanted: Sequence[Check], mutants: Sequence[Check], jobs: int) -> int:
     started = time.monotonic()
-    with ThreadPoolExecutor(options.jobs) as pool:
+    with ThreadPoolExecutor(jobs) as pool:
         good = [pool.submit(run, check, is_mutant=False) for check in wanted]
         bad = [pool.submit(run, check, is_mutant=True) for check in mutants]
         exhausted = [_show(future.result()) for future in good]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 
 from .mutants import MUTANTS, find
@@ -79,8 +79,9 @@ def _hunt(seeds: int, jobs: int) -> int:
     began = time.monotonic()
     missed = 0
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        hits = pool.map(find, MUTANTS, [seeds] * len(MUTANTS))
-        for mutant, hit in zip(MUTANTS, hits, strict=True):
+        hunts = {pool.submit(find, mutant, seeds): mutant for mutant in MUTANTS}
+        for hunt in as_completed(hunts):
+            mutant, hit = hunts[hunt], hunt.result()
             missed += hit is None
             what = f"seed {hit[0]}: {hit[1][:120]}" if hit else f"not within {seeds} schedules"
             print(f"{'found ' if hit else 'MISSED'}  {mutant.name}: {what}", flush=True)
