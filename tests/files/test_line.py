@@ -88,6 +88,20 @@ def test_waiters_come_in_the_order_of_their_coming(process: Make, clock: ManualC
     assert take(late, second) is not None
 
 
+def test_who_came_before_there_was_a_transcript_keeps_its_place(
+    process: Make, clock: ManualClock
+) -> None:
+    holder, early, late = process(), process(), process()
+    (first,) = in_line(clock, early)
+    lease = take(holder)
+    assert take(early, first) is None
+    (second,) = in_line(clock, late)
+    holder.release(lease)
+
+    assert take(late, second) is None
+    assert take(early, first) is not None
+
+
 def test_without_byte_locks_the_quickest_comes_first(process: Make, clock: ManualClock) -> None:
     # What the line is for: this is the order when there is none.
     holder, early, late = (process(NoByteLocks()) for _ in range(3))

@@ -15,7 +15,8 @@ to be right for safety, and the rules are the simple ones.
 * Whoever releases while somebody waits does not try again at once: it lines up.
 * A waiter that stands in front and does not take a free lock within `PATIENCE` (it is stopped, or
   starved of CPU) is passed, and from then on overlooked by whoever passed it.
-* Where there is no transcript yet, or no such lock on this file system, there is no line.
+* Where there is no transcript yet there is no line: whoever came before it was made takes the place
+  of its coming as soon as it looks again. On a file system without such locks there is none at all.
 """
 
 from __future__ import annotations
@@ -56,9 +57,7 @@ class Line:
 
     def join(self, place: Place) -> Standing:
         """A place at the end of the line."""
-        number = _FAR + int(self._clock.monotonic() * _MICROSECONDS)
-        handle = self._stand(place, number)
-        return Standing(self, place, handle, number)
+        return Standing(self, place, _FAR + int(self._clock.monotonic() * _MICROSECONDS))
 
     def give_way(self, place: Place, transcript: Handle) -> None:
         """Called at a release: if somebody waits, this process does not try before them."""
@@ -101,7 +100,8 @@ class Line:
     def now(self) -> float:
         return self._clock.monotonic()
 
-    def _stand(self, place: Place, number: int) -> Handle | None:
+    def stand(self, place: Place, number: int) -> Handle | None:
+        """Lock the byte of this number; None where that cannot be done, or not yet."""
         try:
             handle = self._files.open(place.transcript, _FLAGS)
         except OSError:
@@ -130,11 +130,11 @@ class Standing:
         "_vacant_since",
     )
 
-    def __init__(self, line: Line, place: Place, handle: Handle | None, number: int) -> None:
+    def __init__(self, line: Line, place: Place, number: int) -> None:
         self._line = line
         self._place = place
-        self._handle = handle
         self._number = number
+        self._handle = line.stand(place, number)
         self._vacant_since: float | None = None
         self._passed = _FAR
         self._first = False
@@ -161,7 +161,7 @@ class Standing:
         before = self._in_front()
         if before is None:
             # Whoever comes later stands behind, so this stays as it is.
-            self._first = self._passed == _FAR
+            self._first = self._handle is not None and self._passed == _FAR
             return True
         if self._vacant_since is None:
             return False
@@ -196,6 +196,8 @@ class Standing:
             unused.discard()
 
     def _in_front(self) -> int | None:
+        if self._handle is None:
+            self._handle = self._line.stand(self._place, self._number)
         if self._handle is None:
             return None
         return self._line.in_front(self._place, self._handle, self._number, passed=self._passed)
