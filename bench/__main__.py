@@ -76,13 +76,14 @@ def _result(bench: Bench, measure: Measure) -> Result | None:
 
 
 def write(directory: Path, run: Run) -> None:
-    """The numbers, the page and its pictures."""
+    """The numbers, and the page and its pictures from them as they were written: rounded."""
     from .plots import draw
 
     pictures = directory / "benchmarks"
     pictures.mkdir(parents=True, exist_ok=True)
     numbers = json.dumps(run.as_json(), indent=1, ensure_ascii=False)
     (pictures / "results.json").write_text(numbers + "\n")
+    run = kept(directory)
     (directory / "benchmarks.md").write_text(page(run, MEASURES))
     titles = {measure.name: measure.title for measure in MEASURES}
     for result in run.results:
