@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Processes at a time, of the tests and of whatever else runs side by side.
+JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo record reference test api-check check format clean import-time failures bench model simulate
@@ -49,7 +51,7 @@ bench: .bench/.ready
 	@touch $@
 
 test: setup
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 api-check: setup
 	$(BIN)/python scripts/api_check.py $(ARGS)
@@ -59,7 +61,6 @@ failures: setup
 
 SEEDS ?= 20000
 START ?= 0
-JOBS ?= 2
 
 simulate: setup
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --start $(START) --jobs $(JOBS) \
