@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo record reference test api-check check format clean import-time failures bench model simulate
+.PHONY: help setup run demo record reference test api-check check format clean import-time failures bench model simulate torture
 
 help:
 	@echo "make run          the gateway with the practice model (no key needed)"
@@ -21,6 +21,7 @@ help:
 	@echo "make model        every state of the lock's protocol, and its mutants (needs spin, gcc)"
 	@echo "make simulate     schedules of a simulated machine: SEEDS=n START=s, SEED=s to replay one,"
 	@echo "                  MUTANTS=1 to plant races and find each"
+	@echo "make torture      parts that take longer than tests may: PART=name; without one, their list"
 	@echo "make check        format, lint, strict types"
 	@echo "make format       rewrite the files in the project's format"
 	@echo "make import-time  CPU time of 'import turnlock'"
@@ -61,6 +62,9 @@ failures: setup
 
 SEEDS ?= 20000
 START ?= 0
+
+torture: setup
+	$(BIN)/python scripts/torture.py $(PART)
 
 simulate: setup
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --start $(START) --jobs $(JOBS) \

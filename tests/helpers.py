@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import select
 import signal
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from turnlock.store import Store
@@ -159,3 +161,13 @@ def _kind(entry: Entry) -> str:
             return str(entry["data"]["reason"])
     message = entry["message"]
     return f"{message['role']}:{message['content'][0]['text']}"
+
+
+def load(path: Path) -> ModuleType:
+    """A script that is no module of a package."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

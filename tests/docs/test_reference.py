@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import tomllib
-from pathlib import Path
-from types import ModuleType
 
 import turnlock
 from tests.docs.pages import ROOT, blocks
+from tests.helpers import load
 from turnlock.config import GatewaySettings
 from turnlock.limits import LIMIT_NAMES
-
-
-def load(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_the_written_pages_are_up_to_date() -> None:
