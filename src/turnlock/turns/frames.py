@@ -1,16 +1,25 @@
 """Where a holder hangs: its stack, for the log line of its revocation.
 
-Read from another thread, without stopping the holder: a best effort that must not raise.
+Read from another thread, without stopping the holder: a best effort. A thread that runs on while
+somebody goes from frame to frame by ``f_back`` pulls the stack away under them: on Python 3.11 what
+comes then is any object that lies there by now. So the frames are collected in one call that is C
+all through, during which no other thread runs; what is read of each afterwards is its own.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import gc
+import itertools
 import sys
 from collections.abc import Callable
+from operator import attrgetter, methodcaller
 from types import AsyncGeneratorType, CodeType, FrameType
 from typing import Any
 
+# Of a stack only the newest calls are of use.
+_NEWEST = 12
 _DEPTH_MAX = 100
 
 
@@ -18,7 +27,7 @@ def thread_frames(thread_id: int) -> Callable[[], list[str]]:
     """The stack of a thread, oldest call first."""
 
     def frames() -> list[str]:
-        return _stack(sys._current_frames().get(thread_id))
+        return _stack(thread_id)
 
     return frames
 
@@ -38,7 +47,7 @@ def task_frames(task: Any, thread_id: int) -> Callable[[], list[str]]:
             running = running or getattr(awaited, "cr_running", False)
             chain.append(_where(frame.f_code, frame.f_lineno))
             awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "ag_await", None)
-        return _stack(sys._current_frames().get(thread_id)) if running else chain
+        return _stack(thread_id) if running else chain
 
     return frames
 
@@ -51,13 +60,27 @@ def _generator_behind(awaited: Any) -> Any:
     return next((one for one in referred if isinstance(one, AsyncGeneratorType)), awaited)
 
 
-def _stack(frame: FrameType | None) -> list[str]:
-    found: list[str] = []
-    while frame is not None and len(found) < _DEPTH_MAX:
-        found.append(_where(frame.f_code, frame.f_lineno))
-        frame = frame.f_back
-    found.reverse()
-    return found
+def _stack(thread_id: int) -> list[str]:
+    for count in range(_NEWEST, 0, -1):
+        with contextlib.suppress(AttributeError):
+            return [_where(one.f_code, one.f_lineno) for one in _frames(thread_id, count)]
+    return []
+
+
+def _frames(thread_id: int, count: int) -> list[FrameType]:
+    """The newest frames, the oldest of them first. Raises AttributeError when there are fewer."""
+    newest = map(methodcaller("get", thread_id), iter(sys._current_frames, None))
+    one, same = itertools.tee(newest)
+    # Everything happens in this call: the iterators are lazy.
+    frame, (_, *older) = next(zip(one, map(_older(count), same), strict=False))
+    return [found for found in (*reversed(older), frame) if found is not None]
+
+
+@functools.cache
+def _older(count: int) -> Callable[[Any], tuple[Any, ...]]:
+    """Gets, of a frame, its code, the frame behind it, the one behind that, and so on."""
+    # The code only as it gives a tuple for more than one name alone.
+    return attrgetter("f_code", *(".".join(["f_back"] * steps) for steps in range(1, count + 1)))
 
 
 def _where(code: CodeType, line: int | None) -> str:

@@ -93,7 +93,7 @@ def _revoke_apart(runtime: Runtime, lease: Lease, reason: str) -> threading.Even
 
 def carry_out(runtime: Runtime, lease: Lease, *, deadline: float | None = None) -> None:
     """Revoke a lease that was moved to REVOKING."""
-    _fence(runtime, lease, tuple(lease.frames()[-_FRAMES_LOGGED:]), deadline)
+    _fence(runtime, lease, _stack(lease), deadline)
 
 
 def retire_lost(runtime: Runtime, lease: Lease) -> None:
@@ -101,8 +101,16 @@ def retire_lost(runtime: Runtime, lease: Lease) -> None:
     if not lease.move(State.REVOKING, reason="superseded"):
         return
     lease.reason = reason_in_transcript(lease.backend, lease.session, lease.turn_id) or "superseded"
-    stack = tuple(lease.frames()[-_FRAMES_LOGGED:])
-    _hand_over(runtime, lease, stack, None)
+    _hand_over(runtime, lease, _stack(lease), None)
+
+
+def _stack(lease: Lease) -> tuple[str, ...]:
+    """Where the holder hangs. It is for the log, and no revocation fails for it."""
+    try:
+        return tuple(lease.frames()[-_FRAMES_LOGGED:])
+    except Exception as error:  # noqa: BLE001 - the holder runs on while its stack is read
+        logger.warning("session %s: its holder's stack cannot be read: %r", lease.label, error)
+        return ()
 
 
 def _fence(runtime: Runtime, lease: Lease, stack: tuple[str, ...], deadline: float | None) -> None:
