@@ -120,6 +120,14 @@ def process_state(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended; an unreaped one has."""
+    try:
+        return process_state(pid) in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 HOLD = """
     import turnlock
     store = turnlock.open_store(sys.argv[1])

@@ -26,17 +26,9 @@ from tests.cli.running import (
     story,
     transcript,
 )
-from tests.helpers import eventually, holder
+from tests.helpers import eventually, holder, is_gone
 
 pytestmark = pytest.mark.processes
-
-
-def is_gone(pid: int) -> bool:
-    """Whether a process has ended; an unreaped one has."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
 
 
 def test_the_command_has_our_streams_and_knows_its_session(state: Path) -> None:

@@ -37,6 +37,39 @@ FORKING = """
         return pid
 """
 
+# Many processes that do `one(number, round)`, which stands between these two, all at once in every
+# round. Prints how often it failed.
+AT_ONCE = """
+    import os, turnlock
+    state, workers, rounds = sys.argv[1], *map(int, sys.argv[2:4])
+    go, done = os.pipe(), os.pipe()
+    turnlock.open_store(state)  # what it imports, imported once
+"""
+ROUNDS = """
+    def work(number):
+        for round in range(rounds):
+            os.read(go[0], 1)
+            said = b"."
+            try:
+                one(number, round)
+            except turnlock.TurnlockError:
+                said = b"!"
+            os.write(done[1], said)
+        os._exit(0)
+
+    for number in range(workers):
+        if fork() == 0:
+            work(number)
+    failures = 0
+    for _ in range(rounds):
+        os.write(go[1], b"g" * workers)
+        for _ in range(workers):
+            failures += os.read(done[0], 1) == b"!"
+    for _ in range(workers):
+        os.wait()
+    print(failures, flush=True)
+"""
+
 # Takes main/a, waiting for so long; says what came of it, and holds until it is told to go on.
 TAKE = """
     import os, turnlock

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import turnlock
+from tests.cli import running
 from tests.doctor.planting import claim_of, lock, make_old, sleeper, start_time, undead
 from tests.helpers import HOLD, PATIENCE, Child, child, eventually, holder, process_state
 from tests.mutants import faults
@@ -33,7 +34,7 @@ from turnlock.store import Store
 
 from .declaring import Bite, mode, needs, waits
 from .namespaces import MOUNTS, PIDS, in_shell, unshared
-from .programs import FORKING, STOPPING, TAKE, claim, stopped_itself, transcript
+from .programs import AT_ONCE, FORKING, ROUNDS, STOPPING, TAKE, claim, stopped_itself, transcript
 
 if TYPE_CHECKING:
     # What a gateway needs takes longer to import than most of these tests to run.
@@ -258,6 +259,20 @@ def test_a8_behind_a_stopped_predecessor_the_next_gateway_serves(
         stopped.stop()
         with serving.process(tmp_path, limits="wait = 30.0") as (gateway, _):
             assert "hello" in reply_of(gateway, "hello")
+
+
+@mode("A8", bites=Bite(faults.STOPPED_UNSEEN, shows="is stopped"))
+def test_a8_beside_a_stopped_gateway_a_start_ends_at_once_and_names_it(tmp_path: Path) -> None:
+    from tests.gateway import serving
+
+    with serving.process(tmp_path) as (gateway, process):
+        process.stop()
+        second = running.run(gateway.state, "gateway", "--port", "0")
+        assert second.code == 75
+        assert f"process {process.pid} at {gateway.url}, is stopped" in second.err
+        assert f"kill -CONT {process.pid}, or end it: kill -KILL {process.pid}" in second.err
+        process.go_on()
+        assert "hello" in reply_of(gateway, "hello")
 
 
 class Unreadable(FileOps):
@@ -975,45 +990,20 @@ def test_a28_a_busy_session_asks_no_model_and_is_called_busy(state: Path, tmp_pa
     serving.run(test())
 
 
-BURST = """
-    import os, turnlock
-    state, workers, rounds = sys.argv[1], *map(int, sys.argv[2:4])
-    go, done = os.pipe(), os.pipe()
-    turnlock.open_store(state)  # what it imports, imported once
-
-    def work(number):
-        store = turnlock.open_store(state, durability="none")
-        for turn_number in range(rounds):
-            os.read(go[0], 1)
-            said = b"."
-            try:
-                if number == 0:
-                    store.clean_stale()
-                else:
-                    with store.turn(f"round{turn_number}/{number}", wait=0) as turn:
-                        turn.append(turnlock.user("born"))
-            except turnlock.TurnlockError:
-                said = b"!"
-            os.write(done[1], said)
-        os._exit(0)
-
-    for number in range(workers + 1):
-        if fork() == 0:
-            work(number)
-    failures = 0
-    for _ in range(rounds):
-        os.write(go[1], b"g" * (workers + 1))
-        for _ in range(workers + 1):
-            failures += os.read(done[0], 1) == b"!"
-    for _ in range(workers + 1):
-        os.wait()
-    print(failures, flush=True)
+BORN_AT_ONCE = """
+    store = turnlock.open_store(state, durability="none")
+    def one(number, round):
+        if number == 0:
+            store.clean_stale()
+        else:
+            with store.turn(f"round{round}/{number}", wait=0) as turn:
+                turn.append(turnlock.user("born"))
 """
 
 
 @mode("A30", bites=Bite(faults.DIRECTORY_RACE, shows="did not start"))
 def test_a30_of_many_that_start_at_once_none_is_lost(state: Path) -> None:
-    with child(FORKING + BURST, state, 50, 10) as burst:
+    with child(FORKING + AT_ONCE + BORN_AT_ONCE + ROUNDS, state, 51, 10) as burst:
         failures = int(burst.line())
         assert failures == 0, f"{failures} did not start"
     assert len(list(turnlock.open_store(state).sessions())) == 500

@@ -16,8 +16,7 @@ from pathlib import Path
 import pytest
 
 from turnlock.cli.exits import ExitCode
-from turnlock.doctor.condition import Stage
-from turnlock.gateway.attendant import _LATEST
+from turnlock.doctor.condition import LATEST_END, Stage
 from turnlock.gateway.notify import Notifier
 from turnlock.limits import Limits
 
@@ -111,7 +110,7 @@ def test_the_documented_unit_leaves_the_gateway_the_time_to_drain() -> None:
     read.optionxform = str  # type: ignore[assignment, method-assign]
     read.read_string(unit())
     service = read["Service"]
-    assert float(service["TimeoutStopSec"]) > Limits().drain + _LATEST
+    assert float(service["TimeoutStopSec"]) > Limits().drain + LATEST_END
     assert service["KillMode"] == "mixed"
     assert service["Type"] == "notify"
     assert service["RestartPreventExitStatus"] == str(int(ExitCode.USAGE))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import click
 
 from ..doctor.checks import CHECKS
+from ..doctor.examination import Examination
 from ..doctor.examine import examination_of, run_checks
 from ..doctor.findings import SEVERITIES, Finding, Report
 from ..doctor.live import gateway_of
@@ -33,10 +34,15 @@ _PATHS_MAX = 5
     is_flag=True,
     help="Read every transcript whole, and not only its ends.",
 )
+@click.option(
+    "--unit",
+    metavar="FILE",
+    help="Look at the systemd unit of the gateway as well: whether a stop lets turns end.",
+)
 @json_option
 @common_options
 @click.pass_context
-def command(ctx: click.Context, fix: bool, deep: bool, as_json: bool) -> int:
+def command(ctx: click.Context, fix: bool, deep: bool, unit: str | None, as_json: bool) -> int:
     """Look for locks that are stale and files that are broken; repair them with --fix.
 
     Without --fix nothing is changed, not even an access time. With it a live lock is never
@@ -49,7 +55,8 @@ def command(ctx: click.Context, fix: bool, deep: bool, as_json: bool) -> int:
     Exit code 0: nothing stale or broken is left; 1: something is; 2: it could not look.
     """
     root = state_directory(ctx)
-    report = _examined(root, fix=fix, deep=deep, shown=not as_json)
+    examination = examination_of(root, fix=fix, deep=deep, unit=unit)
+    report = _examined(examination, shown=not as_json)
     # One that does not answer was asked already, and waited for.
     answers = any(found.check == "gateway-running" for found in report.findings)
     known = knowledge_of(root, report.locks, gateway_of(root) if answers else None)
@@ -61,9 +68,8 @@ def command(ctx: click.Context, fix: bool, deep: bool, as_json: bool) -> int:
     return ExitCode.OK if report.is_sound else ExitCode.FAILED
 
 
-def _examined(root: str, *, fix: bool, deep: bool, shown: bool) -> Report:
-    examination = examination_of(root, fix=fix, deep=deep)
-    if not deep:
+def _examined(examination: Examination, *, shown: bool) -> Report:
+    if not examination.deep:
         return run_checks(examination, CHECKS)
     with progress("reading transcripts", examination.transcript_bytes(), shown=shown) as on_read:
         examination.on_read = on_read

@@ -22,6 +22,8 @@ from enum import Enum
 
 LOCK_FILE = "gateway.lock"
 PRESENCE_FILE = "gateway.json"
+# After its drain limit a gateway has ended within so many seconds, whatever holds it.
+LATEST_END = 8.0
 
 
 class Stage(Enum):

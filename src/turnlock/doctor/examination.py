@@ -42,7 +42,7 @@ class Examination:
 
     ``ours`` are the (path, mode) of transcripts and claims that Turnlock wrote, as opposed to
     OpenClaw. ``deep``: whether transcripts are read whole; ``on_read`` is then told of every
-    number of bytes that was.
+    number of bytes that was. ``unit``: the file of a unit of systemd to look at as well.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class Examination:
         fix: bool = False,
         deep: bool = False,
         on_read: Callable[[int], object] = _ignore,
+        unit: str | None = None,
         files: FileOps | None = None,
         clock: Clock | None = None,
         platform: Platform | None = None,
@@ -60,6 +61,7 @@ class Examination:
         self.fix = fix
         self.deep = deep
         self.on_read = on_read
+        self.unit = unit
         self.files = files or FileOps()
         self.clock = clock or SystemClock()
         self.platform = platform or native()

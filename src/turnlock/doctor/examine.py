@@ -19,10 +19,10 @@ def examine(root: str, *, fix: bool = False, deep: bool = False) -> Report:
     return run_checks(examination_of(root, fix=fix, deep=deep), CHECKS)
 
 
-def examination_of(root: str, *, fix: bool, deep: bool) -> Examination:
+def examination_of(root: str, *, fix: bool, deep: bool, unit: str | None = None) -> Examination:
     """What the checks take. Raises as `examine` does."""
     require_directory(root)
-    return Examination(root, fix=fix, deep=deep)
+    return Examination(root, fix=fix, deep=deep, unit=unit)
 
 
 def run_checks(examination: Examination, checks: Iterable[tuple[str, Check]]) -> Report:

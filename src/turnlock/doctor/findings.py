@@ -95,6 +95,11 @@ KINDS: dict[str, Kind] = {
     "gateway-file": Kind(
         "info", "a gateway's file cannot be read, and none runs; it is removed", fixable=True
     ),
+    "unit-kill-mode": Kind(
+        "warning", "at a stop the unit ends what turns have started, or tells nobody"
+    ),
+    "unit-stop-time": Kind("warning", "the unit kills the gateway before it has drained"),
+    "unit-unreadable": Kind("error", "what `--unit` names is no unit of a service"),
 }
 
 

@@ -29,6 +29,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from ..clock import SystemClock
+from ..doctor.condition import LATEST_END
 from ..turns.aio import call_on_loop
 from ..turns.revoking import revoke_all
 from ..turns.runtime import Runtime
@@ -38,11 +39,10 @@ logger = logging.getLogger("turnlock")
 
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 _ALL = (*_ENDING, signal.SIGHUP)
-# After the time to drain: between two looks, without a sign of life, and to the end of all.
+# After the time to drain: between two looks, and without a sign of life.
 _LOOK = 0.25
 _DEAF = 2.0
-_LATEST = 8.0
-# Of that, for the markers of what is left, and to say so.
+# Of the time to the end of all, for the markers of what is left, and to say so.
 _MARKERS = 3.0
 _SAYING = 0.2
 
@@ -121,7 +121,7 @@ class Attendant:
         """Ask the loop for a sign of life once the drain is over; end it all without one."""
         if now < self._drained:
             return
-        if now >= self._drained + _LATEST - _MARKERS - _SAYING:
+        if now >= self._drained + LATEST_END - _MARKERS - _SAYING:
             self._end("the gateway has not ended long after its time to drain")
         elif self._asked is None:
             self._asked = now

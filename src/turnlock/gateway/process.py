@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ..config import Config, default_config, load_config
@@ -18,6 +19,9 @@ from .notify import Notifier
 from .reloading import Reload
 from .server import Stop, serve
 
+# Names of hosts are looked up in threads, and a look-up that hangs keeps its own: one host that is
+# lost would soon have all of the few that the interpreter's default pool has.
+_LOOKUPS = 1000
 # Tasks that ignore their cancellation are given this long before the process leaves without them.
 _LAST_TASKS = 0.5
 _LAST_THREADS = 0.5
@@ -88,6 +92,7 @@ async def _serve(
 def _run_to_the_end(main: Coroutine[Any, Any, None]) -> None:
     """`asyncio.run`, but for what it waits for at the end: without limit, on every task left."""
     loop = asyncio.new_event_loop()
+    loop.set_default_executor(ThreadPoolExecutor(_LOOKUPS))
     try:
         loop.run_until_complete(main)
         left = _cancel_all(loop)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants.mutant import Edit, Mutant
+from tests.mutants.mutant import Edit, Mutant, appended
 
 from .lock import NO_FENCE
 
@@ -81,5 +81,99 @@ NEVER_FORGOTTEN = Mutant(
         '        """The holder has released its lease."""\n'
         "        self._held.pop(id(lease), None)\n",
         '        """The holder has released its lease."""\n',
+    ),
+)
+
+# Threads and tasks
+
+JOINED_WORKERS = Mutant(
+    "workers are a pool, whose threads the interpreter joins at its end",
+    appended(
+        "turns/workers.py",
+        """
+        from concurrent.futures import ThreadPoolExecutor
+
+        _pool = ThreadPoolExecutor(64)
+        Workers.submit = lambda self, job: _pool.submit(job)
+        """,
+    ),
+)
+DEFAULT_POOL = Mutant(
+    "the work of tasks is done by the loop's default pool",
+    Edit(
+        "turns/aio.py",
+        "    workers.submit(run)\n    return future\n",
+        "    loop.run_in_executor(None, run)\n    return future\n",
+    ),
+)
+ON_THE_LOOP = Mutant(
+    "the work of tasks is done on their loop",
+    Edit(
+        "turns/aio.py",
+        "    workers.submit(run)\n    return future\n",
+        "    run()\n    return future\n",
+    ),
+)
+NOT_UNCANCELLED = Mutant(
+    "the cancellation of a revoked task is not taken back",
+    Edit("turns/aio.py", "task.uncancel() <= self._cancelling", "task.cancelling() <= 1"),
+)
+SCOPE_STAYS = Mutant(
+    "a thread whose block is over is still in its turn",
+    Edit(
+        "turns/sync.py",
+        "        self._leave_scope()\n        if self.core",
+        "        if self.core",
+    ),
+)
+COOPERATIVE_ONLY = Mutant(
+    "the watchdog revokes only who can be cancelled",
+    Edit(
+        "turns/watchdog.py",
+        "        if deadline <= now and lease.state in WRITABLE:\n",
+        "        if deadline <= now and lease.state in WRITABLE and lease.on_revoked:\n",
+    ),
+)
+
+# The queue
+
+PRUNED_WHILE_AWAITED = Mutant(
+    "who leaves a queue removes it, whoever waits in it",
+    Edit(
+        "turns/queue.py",
+        "            if not queue:\n                del self._queues[ticket.identity]\n",
+        "            if self._queues.pop(ticket.identity) is not None:\n",
+    ),
+)
+NEVER_PRUNED = Mutant(
+    "a queue in which nobody is any more is kept",
+    Edit(
+        "turns/queue.py",
+        "            if not queue:\n                del self._queues[ticket.identity]\n",
+        "            if not queue:\n",
+    ),
+)
+OWNER_UNKNOWN = Mutant(
+    "the queue does not know who holds already",
+    Edit(
+        "turns/queue.py",
+        "            if queue[0].owner == ticket.owner:\n",
+        "            if False:\n",
+    ),
+)
+NO_RESULTS = Mutant(
+    "the tool calls of a turn that failed get no result",
+    Edit(
+        "turns/writer.py",
+        '    return [{"id": new_id()} | cut_off_result(call) for call in calls]\n',
+        "    return []\n",
+    ),
+)
+UNLISTED = Mutant(
+    "a holder that was revoked and runs on is not listed",
+    Edit(
+        "turns/runtime.py",
+        "                self._zombies[id(lease)] = (lease, stack)\n",
+        "                pass\n",
     ),
 )

@@ -19,6 +19,7 @@ from .openclaw import check_openclaw
 from .strays import check_strays
 from .torn_copies import check_originals, check_torn_copies
 from .transcripts import check_transcripts
+from .unit import check_unit
 
 Check = Callable[[Examination], Iterator[Finding]]
 
@@ -33,6 +34,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("originals", check_originals),
     ("modes", check_modes),
     ("openclaw", check_openclaw),
+    ("unit", check_unit),
 )
 
 __all__ = ["CHECKS", "Check"]

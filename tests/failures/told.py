@@ -1,0 +1,60 @@
+"""Gateways as processes, whose model does what a test says, and what their clients get."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.gateway.serving import PROCESS, Served, config_file
+from tests.helpers import PATIENCE, Child, child
+
+# The model answers at once; ``hang`` never, and ``hold`` after half of it, when told to.
+TOLD = """
+    import asyncio
+    from turnlock.gateway import Agent, process, server
+    from turnlock.models import Delta, Finished
+    class Told:
+        provider = model = api = "told"
+        async def stream(self, messages):
+            text = messages[-1]["content"]
+            print("asked", text, flush=True)
+            if text == "hang":
+                await asyncio.Event().wait()
+            if text == "hold":
+                yield Delta("half of it, ")
+                await asyncio.to_thread(sys.stdin.readline)
+            yield Delta(f"re: {text}")
+            yield Finished("stop", None, "told")
+        async def aclose(self):
+            pass
+    agents = {"main": Agent("main", Told(), "")}
+    serve = server.serve
+    process.serve = lambda *given, **named: serve(*given, agents=agents, **named)
+"""
+
+
+@contextmanager
+def told(tmp_path: Path, more: str = "", **settings: str) -> Iterator[tuple[Served, Child]]:
+    """A gateway in a process of its own, with that model; ``more`` is run before it serves."""
+    path = config_file(tmp_path, **settings)
+    with child(TOLD + more + PROCESS, tmp_path / "state", path) as process:
+        # Importing all that it needs is most of it, and not what is tested.
+        yield Served(process.line(3 * PATIENCE), tmp_path / "state"), process
+
+
+def run(test: Coroutine[Any, Any, None], patience: float = PATIENCE) -> None:
+    """Run a test in a loop. That it does not come to an end is what it shows then."""
+
+    async def bounded() -> None:
+        try:
+            async with asyncio.timeout(patience):
+                await test
+        except TimeoutError:
+            pytest.fail("it did not come to an end")
+
+    asyncio.run(bounded())
