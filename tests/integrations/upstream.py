@@ -48,10 +48,12 @@ Script = Callable[[Peer, int], object]
 
 
 class Upstream:
-    """``heard``: the requests, in order; ``left``: released for each connection that is over."""
+    """``heard``: the requests, in order; ``met``: how many connections there were, ``left``:
+    released for each that is over."""
 
     def __init__(self, script: Script) -> None:
         self.heard: list[bytes] = []
+        self.met = 0
         self.left = threading.Semaphore(0)
         self.asked = threading.Semaphore(0)
         self._script = script
@@ -64,6 +66,7 @@ class Upstream:
                 connection, _ = self._server.accept()
             except OSError:
                 return
+            self.met += 1
             threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
 
     def _talk(self, connection: socket.socket) -> None:
