@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("backends",),
     ("turns",),
     ("store", "cleaning", "lock"),
-    ("models", "practice", "doctor"),
+    ("models", "practice", "doctor", "integrations"),
     ("gateway", "demo"),
     ("cli",),
 )

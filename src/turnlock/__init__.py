@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         TranscriptError,
         TurnlockError,
     )
+    from .integrations.guarding import guard
     from .limits import Limits
     from .lock import SessionLock
     from .session import session_key
@@ -58,6 +59,7 @@ __all__ = [
     "__version__",
     "assistant",
     "current_turn",
+    "guard",
     "open_store",
     "session_key",
     "user",
@@ -70,6 +72,7 @@ _MODULES = {
     "Store": "store",
     "assistant": "transcript.entries",
     "current_turn": "turns.scope",
+    "guard": "integrations.guarding",
     "open_store": "store",
     "session_key": "session",
     "user": "transcript.entries",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from .calling import OpenCall
 from .turn import TurnCore
 from .watching import Budget
 
@@ -32,6 +35,27 @@ class TurnFace:
         """What an error marker says about the model, should the turn fail."""
         lease = self._core.lease
         lease.provider, lease.model, lease.api = provider, model, api
+
+    def begin_call(
+        self,
+        end: Callable[[], object],
+        *,
+        first: float | None = None,
+        idle: float | None = None,
+        whole: float | None = None,
+        what: str = "model",
+    ) -> OpenCall:
+        """A call that the caller makes itself and reports on: for transports and plug-ins.
+
+        Seconds: ``first`` to the first content, ``idle`` between contents (None: the store's
+        ``limits.first_token`` and ``limits.idle``), ``whole`` from here to the end (None: none but
+        the turn's). When one passes, the turn is revoked with reason ``model-limit``. ``end`` is
+        called, from any thread, once the turn is over in any way while the call is open; it has to
+        be quick, and to end what the call waits for. Raises `LeaseRevoked` when the turn is over
+        already, and `LimitsError`.
+        """
+        budget = self._default.with_limits(first, idle, None, what)
+        return OpenCall(self._core, budget, whole, end)
 
     def __repr__(self) -> str:
         lease = self._core.lease

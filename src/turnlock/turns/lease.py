@@ -53,13 +53,18 @@ WRITABLE = frozenset({State.HELD, State.ENDING})
 
 
 class Call:
-    """One model call or stream under `watch`: due when it has made no progress by ``deadline``."""
+    """One model call or stream: due when it has made no progress by ``deadline``.
 
-    __slots__ = ("deadline", "what")
+    ``end`` ends it, whatever it waits for: called from any thread when the lease is lost or given
+    back while the call is open.
+    """
 
-    def __init__(self, what: str, deadline: float) -> None:
+    __slots__ = ("deadline", "end", "what")
+
+    def __init__(self, what: str, deadline: float, end: Callable[[], object] | None = None) -> None:
         self.what = what
         self.deadline = deadline
+        self.end = end
 
 
 class Lease:
@@ -147,12 +152,23 @@ class Lease:
         )
 
     def tell_holder(self) -> None:
-        """Call back, once. The holder may queue for the session again from here on."""
+        """Call back, once. The holder may queue for the session again from here on.
+
+        Its calls first: a task that is woken closes its client, and a socket that is closed wakes
+        no thread.
+        """
         self.ticket.owner = None
+        self.end_calls()
         with self._lock:
             callbacks, self.on_revoked = self.on_revoked, []
         for callback in callbacks:
             callback()
+
+    def end_calls(self) -> None:
+        """End the calls that are still open: their turn is over."""
+        for call in list(self.calls.values()):
+            if call.end is not None:
+                call.end()
 
 
 def _never() -> bool:

@@ -7,7 +7,7 @@ worker.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..backends import Lost, give_back
@@ -122,10 +122,12 @@ class TurnCore:
 
     # Calls under watch
 
-    def begin_call(self, what: str, limit: float | None) -> Call:
+    def begin_call(
+        self, what: str, limit: float | None, end: Callable[[], object] | None = None
+    ) -> Call:
         now = self.runtime.clock.monotonic()
         self._enter(what)
-        call = Call(what, _deadline(now, limit))
+        call = Call(what, _deadline(now, limit), end)
         self.lease.calls[id(call)] = call
         self.runtime.watchdog.expect(call.deadline)
         return call
@@ -268,6 +270,7 @@ class TurnCore:
             if released:
                 # What would call back into the turn also keeps it, and its descriptors, alive.
                 self.lease.on_revoked.clear()
+                self.lease.end_calls()
                 self.runtime.ended(self.lease, failed=failed)
             else:
                 self.leave()

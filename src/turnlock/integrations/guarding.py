@@ -1,0 +1,143 @@
+"""``turnlock.guard``: the HTTP clients in a model's client, found and guarded.
+
+SDKs and frameworks keep an HTTP client of httpx or httpx2 under one of a few names. Its transports
+are replaced by ones that guard (`transport`), in place: whoever has the client has the guarded one.
+An SDK's own retries would repeat a call that a limit ended, each time with all of its patience; so
+inside a turn there are none: the turn, and who runs it, decide.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+from ..turns.scope import current_turn
+from .transport import CallLimits, async_transport, sync_transport
+
+C = TypeVar("C")
+
+# Where clients of SDKs and frameworks keep the client below them.
+_NAMES = (
+    "_client",
+    "_async_client",
+    "client",
+    "async_client",
+    "root_client",
+    "root_async_client",
+    "http_client",
+    "_api_client",
+    "_httpx_client",
+    "_async_httpx_client",
+)
+_DEPTH_MAX = 4
+_LIBRARIES = ("httpx", "httpx2")
+
+
+class NothingToGuard(TypeError):
+    """There is no HTTP client of httpx or httpx2 in it. Attribute: ``client``."""
+
+    def __init__(self, client: object) -> None:
+        self.client = client
+        super().__init__(
+            f"a {type(client).__name__} has no client of httpx or httpx2 that could be guarded;"
+            " give its SDK one that has a transport of turnlock.integrations.httpx or .httpx2"
+        )
+
+
+def guard(
+    client: C,
+    *,
+    turn: Any = None,
+    first: float | None = None,
+    idle: float | None = None,
+    whole: float | None = None,
+) -> C:
+    """Make every HTTP call of ``client`` that is made in a turn a call of that turn.
+
+    ``client``: of httpx or httpx2, or of an SDK or framework that is built on one (openai,
+    anthropic, langchain's, pydantic-ai's models and providers …), sync or async. It is changed and
+    returned; guarding it again changes the limits.
+
+    In a turn, ``first`` seconds are given to the first content and ``idle`` between contents (None:
+    the store's limits), ``whole`` to a call (None: what the turn has). When one passes the turn is
+    revoked with reason ``model-limit``; when the turn is revoked for any reason, or ends, its calls
+    end at once, a thread's too. Only content counts as progress, see `content`. The SDK retries
+    nothing within a turn.
+
+    ``turn``: the turn of all its calls, for threads that do not have the context of their caller
+    (as ``loop.run_in_executor`` makes them, other than ``asyncio.to_thread``).
+
+    Not promised: the look-up of a host name in a thread cannot be ended; nor can what goes over a
+    transport that has no connections of httpcore (it still has the limits). Over HTTP/2 calls
+    share a connection, and end with it.
+
+    Raises `NothingToGuard`, and `LimitsError`.
+    """
+    limits = CallLimits(first, idle, whole).checked()
+    found = list(_clients(client, _DEPTH_MAX))
+    if not any(library is not None for library, _ in found):
+        raise NothingToGuard(client)
+    for library, one in found:
+        if library is None:
+            _end_retries(one)
+        else:
+            _guard_transports(library, one, turn, limits)
+    return client
+
+
+def _clients(client: Any, depth: int) -> Iterator[tuple[Any, Any]]:
+    """The client and those below it, each with its library: None for what is no HTTP client."""
+    library = _library_of(client)
+    yield library, client
+    if library is not None or depth == 0:
+        return
+    below = [getattr(client, name, None) for name in _NAMES]
+    for one in {id(one): one for one in below if _may_hold_one(one)}.values():
+        yield from _clients(one, depth - 1)
+
+
+def _may_hold_one(value: object) -> bool:
+    return value is not None and hasattr(value, "__dict__") and not callable(value)
+
+
+def _library_of(client: object) -> Any:
+    for name in _LIBRARIES:
+        library = sys.modules.get(name)
+        if library is not None and isinstance(client, (library.Client, library.AsyncClient)):
+            return library
+    return None
+
+
+def _guard_transports(http: Any, client: Any, turn: Any, limits: CallLimits) -> None:
+    make = async_transport(http) if isinstance(client, http.AsyncClient) else sync_transport(http)
+
+    def guarded(transport: Any) -> Any:
+        if transport is None:
+            return None
+        inner = transport._inner if isinstance(transport, make) else transport
+        return make(inner, turn=turn, **limits._asdict())
+
+    client._transport = guarded(client._transport)
+    client._mounts = {pattern: guarded(one) for pattern, one in client._mounts.items()}
+
+
+def _end_retries(client: Any) -> None:
+    kind: Any = type(client)
+    if isinstance(getattr(client, "max_retries", None), int) and not hasattr(kind, "max_retries"):
+        client.__class__ = _without_retries(kind)
+
+
+@functools.cache
+def _without_retries(kind: Any) -> Any:
+    """The class of an SDK's client, with ``max_retries`` 0 inside of a turn."""
+
+    def retries(self: Any) -> int:
+        return 0 if current_turn() is not None else int(self.__dict__["max_retries"])
+
+    def set_retries(self: Any, value: int) -> None:
+        self.__dict__["max_retries"] = value
+
+    added = {"max_retries": property(retries, set_retries), "__module__": kind.__module__}
+    return type(kind.__name__, (kind,), added)

@@ -1,0 +1,192 @@
+"""The connections under an HTTP client, so that a call can be ended from outside.
+
+Closing a client does not wake a thread that waits for an answer; shutting its socket down does. But
+a client does not tell which socket a request uses, least of all one of its pool that was open
+before. So the pool's network backend is wrapped, and each stream that it opens reports, at every
+read and write, to the call that is being made in this thread or task (`sending`).
+
+httpcore and its successor httpcore2 are the same here; both are only reached through what a client
+already has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any, Protocol
+
+from ..turns.aio import call_on_loop
+
+# A peer that is gone without a word is noticed after about two minutes, also when no limit is set.
+_OPTIONS = (
+    (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
+    (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 60),
+    (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 15),
+    (socket.IPPROTO_TCP, "TCP_KEEPCNT", 4),
+    (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", 120_000),
+)
+
+
+class User(Protocol):
+    """Who sends over a stream."""
+
+    def uses(self, stream: Any) -> None: ...
+
+
+_sending: ContextVar[User | None] = ContextVar("turnlock_sending", default=None)
+
+
+@contextlib.contextmanager
+def sending(user: User) -> Iterator[None]:
+    """Streams that are used in this block are used by ``user``."""
+    token = _sending.set(user)
+    try:
+        yield
+    finally:
+        # A generator that nobody closed is closed in another context.
+        with contextlib.suppress(ValueError):
+            _sending.reset(token)
+
+
+def instrument(transport: Any) -> None:
+    """Have a transport's connections report who uses them. One that has no pool stays as it is."""
+    pool = getattr(transport, "_pool", None)
+    backend = getattr(pool, "_network_backend", None)
+    if pool is None or backend is None or isinstance(backend, (_Backend, _AsyncBackend)):
+        return
+    is_async = hasattr(pool, "handle_async_request")
+    pool._network_backend = _AsyncBackend(backend) if is_async else _Backend(backend)
+
+
+def _note(stream: Any) -> None:
+    user = _sending.get()
+    if user is not None:
+        user.uses(stream)
+
+
+def _watch(stream: Any) -> None:
+    sock = stream.get_extra_info("socket")
+    for level, name, value in _OPTIONS:
+        # Not every platform has every one, and not every stream is TCP.
+        with contextlib.suppress(AttributeError, OSError):
+            sock.setsockopt(level, getattr(socket, name), value)
+
+
+class _Stream:
+    """A stream of a thread's client."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        _note(self)
+        data: bytes = self._stream.read(max_bytes, timeout)
+        return data
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        _note(self)
+        self._stream.write(buffer, timeout)
+
+    def close(self) -> None:
+        # A thread that waits on it would not be woken by its being closed.
+        self.end()
+        self._stream.close()
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> _Stream:
+        return _Stream(self._stream.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+    def end(self) -> None:
+        """Wake whoever waits on it, from any thread."""
+        sock = self._stream.get_extra_info("socket")
+        with contextlib.suppress(OSError):
+            # Not the method of a TLS socket, which drops what the waiting thread is using.
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+
+class _AsyncStream:
+    """A stream of an event loop's client."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._loop = asyncio.get_running_loop()
+        self._closing: asyncio.Task[None] | None = None
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        _note(self)
+        data: bytes = await self._stream.read(max_bytes, timeout)
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        _note(self)
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> _AsyncStream:
+        return _AsyncStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+    def end(self) -> None:
+        """Close it on its loop, from any thread; whoever waits on it is told by an error."""
+        call_on_loop(self._loop, self._close_soon)
+
+    def _close_soon(self) -> None:
+        self._closing = self._loop.create_task(self._stream.aclose())
+
+
+class _Backend:
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+
+    def connect_tcp(self, *args: Any, **options: Any) -> _Stream:
+        stream = self._backend.connect_tcp(*args, **options)
+        _watch(stream)
+        return _noted(_Stream(stream))
+
+    def connect_unix_socket(self, *args: Any, **options: Any) -> _Stream:
+        return _noted(_Stream(self._backend.connect_unix_socket(*args, **options)))
+
+    def sleep(self, seconds: float) -> None:
+        self._backend.sleep(seconds)
+
+
+class _AsyncBackend:
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+
+    async def connect_tcp(self, *args: Any, **options: Any) -> _AsyncStream:
+        stream = await self._backend.connect_tcp(*args, **options)
+        _watch(stream)
+        return _AsyncStream(stream)
+
+    async def connect_unix_socket(self, *args: Any, **options: Any) -> _AsyncStream:
+        return _AsyncStream(await self._backend.connect_unix_socket(*args, **options))
+
+    async def sleep(self, seconds: float) -> None:
+        await self._backend.sleep(seconds)
+
+
+def _noted(stream: _Stream) -> _Stream:
+    """In front of a TLS handshake nothing is read or written by us."""
+    _note(stream)
+    return stream

@@ -1,0 +1,234 @@
+"""A transport that makes every HTTP call of a turn a call of that turn.
+
+Within a turn a request has the limits of a model call: it must bring content within ``first``
+seconds and again within ``idle``, and be over within ``whole``. When one passes, or the turn is
+revoked or over for any other reason, the call ends at once: the task that waits is cancelled or
+told by an error, and the thread that waits is woken by the end of its socket. Outside of a turn a
+request is none of our business and goes its way.
+
+httpx and httpx2 have the same classes under two names; so each class here is made for the library
+that it is to serve.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import threading
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, NamedTuple
+
+from ..errors import LeaseRevoked
+from ..limits import check_limit
+from ..turns.scope import current_turn
+from .content import Pieces, pieces_of
+from .sockets import instrument, sending
+
+
+class CallLimits(NamedTuple):
+    """Seconds; None: ``first`` and ``idle`` of the store, and no ``whole``."""
+
+    first: float | None = None
+    idle: float | None = None
+    whole: float | None = None
+
+    def checked(self) -> CallLimits:
+        """Raises `LimitsError`."""
+        for name, value in self._asdict().items():
+            if value is not None:
+                check_limit(name, value)
+        return self
+
+
+class GuardedCall:
+    """One request of a turn, from before it is sent until its body is closed."""
+
+    def __init__(self, turn: Any, limits: CallLimits) -> None:
+        self._lock = threading.Lock()
+        self._streams: set[Any] = set()
+        self._is_over = False
+        first, idle, whole = limits
+        self._call = turn.begin_call(self._end, first=first, idle=idle, whole=whole)
+
+    def uses(self, stream: Any) -> None:
+        if stream in self._streams:
+            return
+        with self._lock:
+            self._streams.add(stream)
+            is_over = self._is_over
+        if is_over:
+            stream.end()
+
+    def check(self) -> None:
+        self._call.check()
+
+    def progressed(self) -> None:
+        self._call.progressed()
+
+    def close(self) -> None:
+        self._call.close()
+        with self._lock:
+            # From here on they are somebody else's.
+            self._streams.clear()
+
+    @contextlib.contextmanager
+    def answering(self) -> Iterator[None]:
+        """What fails in this block, fails because of the turn's end if the turn is over."""
+        try:
+            with sending(self):
+                yield
+        except BaseException as error:
+            self.close()
+            if isinstance(error, Exception) and not isinstance(error, LeaseRevoked):
+                self._raise_if_over(error)
+            raise
+
+    def _raise_if_over(self, error: Exception) -> None:
+        try:
+            self._call.check()
+        except LeaseRevoked as revoked:
+            raise revoked from error
+
+    def prepare(self, request: Any) -> None:
+        """No limit of the client's own outlasts ours where no socket can be ended yet.
+
+        And no compression: content is looked for in what comes.
+        """
+        timeouts = dict(request.extensions.get("timeout") or {})
+        for phase in ("connect", "pool"):
+            timeouts[phase] = min(timeouts.get(phase) or math.inf, self._call.first)
+        timeouts = {phase: None if one == math.inf else one for phase, one in timeouts.items()}
+        request.extensions = {**request.extensions, "timeout": timeouts}
+        request.headers["accept-encoding"] = "identity"
+
+    def _end(self) -> None:
+        with self._lock:
+            self._is_over = True
+            streams = list(self._streams)
+        for stream in streams:
+            stream.end()
+
+
+@functools.cache
+def sync_transport(http: Any) -> Any:
+    """`GuardedTransport` for httpx or httpx2."""
+
+    class Body(http.SyncByteStream):  # type: ignore[misc]  # a class of either library
+        def __init__(self, stream: Any, call: GuardedCall, pieces: Pieces) -> None:
+            self._stream = stream
+            self._call = call
+            self._pieces = pieces
+
+        def __iter__(self) -> Iterator[bytes]:
+            chunks = iter(self._stream)
+            while True:
+                with self._call.answering():
+                    chunk = next(chunks, None)
+                    self._call.check()
+                if chunk is None:
+                    return
+                if self._pieces.counts(chunk):
+                    self._call.progressed()
+                yield chunk
+
+        def close(self) -> None:
+            self._call.close()
+            self._stream.close()
+
+    class GuardedTransport(http.BaseTransport):  # type: ignore[misc]
+        """Guards the calls that threads make in a turn.
+
+        ``transport`` does the work (default: the library's own, with its defaults). ``turn`` is
+        the turn that calls belong to; by default the current one of the thread, if it has one.
+        """
+
+        def __init__(
+            self,
+            transport: Any = None,
+            *,
+            turn: Any = None,
+            first: float | None = None,
+            idle: float | None = None,
+            whole: float | None = None,
+        ) -> None:
+            self._inner = http.HTTPTransport() if transport is None else transport
+            self._turn = turn
+            self._limits = CallLimits(first, idle, whole).checked()
+            instrument(self._inner)
+
+        def handle_request(self, request: Any) -> Any:
+            turn = self._turn or current_turn()
+            if turn is None:
+                return self._inner.handle_request(request)
+            call = GuardedCall(turn, self._limits)
+            with call.answering():
+                call.prepare(request)
+                response = self._inner.handle_request(request)
+            response.stream = Body(response.stream, call, pieces_of(response.headers))
+            return response
+
+        def close(self) -> None:
+            self._inner.close()
+
+    return GuardedTransport
+
+
+@functools.cache
+def async_transport(http: Any) -> Any:
+    """`AsyncGuardedTransport` for httpx or httpx2."""
+
+    class Body(http.AsyncByteStream):  # type: ignore[misc]
+        def __init__(self, stream: Any, call: GuardedCall, pieces: Pieces) -> None:
+            self._stream = stream
+            self._call = call
+            self._pieces = pieces
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            chunks = aiter(self._stream)
+            while True:
+                with self._call.answering():
+                    chunk = await anext(chunks, None)
+                    self._call.check()
+                if chunk is None:
+                    return
+                if self._pieces.counts(chunk):
+                    self._call.progressed()
+                yield chunk
+
+        async def aclose(self) -> None:
+            self._call.close()
+            await self._stream.aclose()
+
+    class AsyncGuardedTransport(http.AsyncBaseTransport):  # type: ignore[misc]
+        """Guards the calls that tasks make in a turn. Arguments as `GuardedTransport` has them."""
+
+        def __init__(
+            self,
+            transport: Any = None,
+            *,
+            turn: Any = None,
+            first: float | None = None,
+            idle: float | None = None,
+            whole: float | None = None,
+        ) -> None:
+            self._inner = http.AsyncHTTPTransport() if transport is None else transport
+            self._turn = turn
+            self._limits = CallLimits(first, idle, whole).checked()
+            instrument(self._inner)
+
+        async def handle_async_request(self, request: Any) -> Any:
+            turn = self._turn or current_turn()
+            if turn is None:
+                return await self._inner.handle_async_request(request)
+            call = GuardedCall(turn, self._limits)
+            with call.answering():
+                call.prepare(request)
+                response = await self._inner.handle_async_request(request)
+            response.stream = Body(response.stream, call, pieces_of(response.headers))
+            return response
+
+        async def aclose(self) -> None:
+            await self._inner.aclose()
+
+    return AsyncGuardedTransport

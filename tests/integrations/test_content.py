@@ -1,0 +1,114 @@
+"""What counts as progress of a model, in the wire formats of the providers."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from turnlock.integrations.content import Lines, pieces_of
+
+SSE = {"content-type": "text/event-stream; charset=utf-8"}
+
+
+def chat(**delta: object) -> dict[str, object]:
+    return {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta}]}
+
+
+CONTENT = {
+    "openai text": chat(content="Hi"),
+    "openai reasoning": chat(reasoning_content="Hm"),
+    "openai refusal": chat(refusal="No"),
+    "openai tool's name": chat(
+        tool_calls=[{"index": 0, "id": "c", "function": {"name": "ls", "arguments": ""}}]
+    ),
+    "openai tool's arguments": chat(tool_calls=[{"index": 0, "function": {"arguments": "{"}}]),
+    "openai end": {"choices": [{"delta": {}, "finish_reason": "stop"}]},
+    "responses text": {"type": "response.output_text.delta", "delta": "Hi"},
+    "responses arguments": {"type": "response.function_call_arguments.delta", "delta": "{"},
+    "anthropic text": {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "H"}},
+    "anthropic thinking": {"type": "content_block_delta", "delta": {"thinking": "Hm"}},
+    "anthropic tool": {
+        "type": "content_block_start",
+        "content_block": {"type": "tool_use", "id": "t", "name": "ls", "input": {}},
+    },
+    "anthropic tool's input": {"delta": {"type": "input_json_delta", "partial_json": '{"a'}},
+    "anthropic end": {"type": "message_delta", "delta": {"stop_reason": "end_turn"}},
+    "google text": {"candidates": [{"content": {"parts": [{"text": "Hi"}], "role": "model"}}]},
+    "google tool": {"candidates": [{"content": {"parts": [{"functionCall": {"name": "ls"}}]}}]},
+    "google end": {"candidates": [{"finishReason": "STOP"}]},
+    "a text with a key in it": chat(content='"content": ""'),
+}
+NONE = {
+    "openai begins": chat(role="assistant", content=""),
+    "openai empty": chat(),
+    "openai usage": {"choices": [], "usage": {"total_tokens": 3}},
+    "responses begins": {
+        "type": "response.created",
+        "response": {"output": [], "text": {"format": {"type": "text"}}, "instructions": None},
+    },
+    "responses empty": {"type": "response.output_text.delta", "delta": ""},
+    "anthropic begins": {"type": "message_start", "message": {"content": [], "role": "assistant"}},
+    "anthropic block begins": {"content_block": {"type": "text", "text": ""}},
+    "anthropic ping": {"type": "ping"},
+    "google nothing": {"candidates": [{"content": {"parts": [{"text": ""}]}}]},
+    "tools of the request": {"tools": [{"type": "function", "name": "ls"}]},
+}
+
+
+@pytest.mark.parametrize("spaces", [True, False], ids=["spaces", "compact"])
+@pytest.mark.parametrize("event", CONTENT.values(), ids=CONTENT.keys())
+def test_an_event_with_content_counts(event: object, spaces: bool) -> None:
+    data = json.dumps(event, separators=None if spaces else (",", ":"))
+    assert pieces_of(SSE).counts(f"event: x\ndata: {data}\n\n".encode())
+
+
+@pytest.mark.parametrize("event", NONE.values(), ids=NONE.keys())
+def test_an_event_without_content_does_not(event: object) -> None:
+    assert not pieces_of(SSE).counts(f"data: {json.dumps(event)}\n\n".encode())
+
+
+@pytest.mark.parametrize(
+    "line", [": ping", "", "event: ping", "id: 7", "retry: 10", "data:", "data: "]
+)
+def test_what_is_no_data_does_not_count(line: str) -> None:
+    assert not pieces_of(SSE).counts(f"{line}\n\n".encode())
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_an_event_counts_once_it_is_whole_however_it_was_cut(end: str) -> None:
+    pieces = pieces_of(SSE)
+    data = f"data: {json.dumps(chat(content='Hi'))}{end}{end}".encode()
+    counted = [pieces.counts(data[n : n + 1]) for n in range(len(data))]
+    assert counted.count(True) == 1
+    assert not any(counted[: len(data) - 2 * len(end)])
+
+
+def test_the_end_of_a_stream_counts() -> None:
+    assert pieces_of(SSE).counts(b"data: [DONE]\n\n")
+
+
+def test_lines_of_json_are_events_too() -> None:
+    pieces = pieces_of({"content-type": "application/x-ndjson"})
+    assert not pieces.counts(b'{"message": {"role": "assistant", "content": ""}, "done": false}\n')
+    assert pieces.counts(b'{"message": {"role": "assistant", "content": "Hi"}, "done": false}\n')
+
+
+def test_an_answer_in_one_piece_is_no_progress_until_it_is_there() -> None:
+    assert not pieces_of({"content-type": "application/json"}).counts(b'{"content": "Hi"')
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{**SSE, "content-encoding": "br"}, {"content-type": "audio/mpeg"}, {}],
+    ids=["compressed", "audio", "untold"],
+)
+def test_what_nobody_can_look_into_counts_as_it_comes(headers: dict[str, str]) -> None:
+    assert pieces_of(headers).counts(b"\x01")
+
+
+def test_a_line_without_an_end_is_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("turnlock.integrations.content._LINE_MAX", 10)
+    pieces = Lines(b"data:")
+    assert pieces.counts(b"x" * 11)
+    assert not pieces.counts(b"x" * 9)

@@ -1,0 +1,403 @@
+"""Guarded calls: whatever the client, a call of a turn ends with the turn, and by its limits."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import httpx2
+import openai
+import pytest
+
+import turnlock
+from tests.helpers import PATIENCE, eventually
+from turnlock.integrations.guarding import NothingToGuard
+from turnlock.turns.scope import current_turn
+
+from .upstream import HEAD, WHOLE, Peer, Upstream, upstream
+
+HTTP = pytest.mark.parametrize("http", [httpx, httpx2], ids=["httpx", "httpx2"])
+TEXT = '{"choices": [{"delta": {"content": "Hi"}}]}'
+EMPTY = '{"choices": [{"delta": {"role": "assistant", "content": ""}}]}'
+LONG = 3 * PATIENCE
+
+
+@pytest.fixture
+def store(state: Path) -> Iterator[turnlock.Store]:
+    with turnlock.open_store(state) as store:
+        yield store
+
+
+def never(peer: Peer, number: int) -> None:
+    peer.wait_until_left(LONG)
+
+
+def answering(peer: Peer, number: int) -> None:
+    peer.send(WHOLE)
+
+
+def in_the_middle(peer: Peer, number: int) -> None:
+    peer.send(HEAD)
+    peer.event(TEXT)
+    peer.wait_until_left(LONG)
+
+
+def dribbling(*events: bytes) -> Callable[[Peer, int], None]:
+    def script(peer: Peer, number: int) -> None:
+        peer.send(HEAD)
+        while peer.send(b"".join(events)):
+            if peer.wait_until_left(0.02):
+                return
+
+    return script
+
+
+COMMENTS = dribbling(b": ping\n\n")
+PINGS = dribbling(b'event: ping\ndata: {"type": "ping"}\n\n', f"data: {EMPTY}\n\n".encode())
+CONTENT = dribbling(f"data: {TEXT}\n\n".encode())
+
+
+def read_all(client: Any, url: str) -> bytes:
+    """What a thread does that asks a model."""
+    with client.stream("POST", url, json={}, timeout=LONG) as response:
+        return b"".join(response.iter_bytes())
+
+
+async def read_all_async(client: Any, url: str) -> bytes:
+    async with client.stream("POST", url, json={}, timeout=LONG) as response:
+        return b"".join([chunk async for chunk in response.aiter_bytes()])
+
+
+def revoked_while(
+    store: turnlock.Store, client: Any, server: Upstream, **limits: Any
+) -> turnlock.LeaseRevoked:
+    """The end of a turn whose thread reads to the end of what the server says."""
+    with (
+        pytest.raises(turnlock.LeaseRevoked) as raised,
+        store.turn("main/a", **limits) as turn,
+    ):
+        turn.append(turnlock.user("hello"))
+        read_all(client, server.url)
+    all_left(server)
+    client.close()
+    return raised.value
+
+
+def all_left(server: Upstream) -> None:
+    """No client is there any more of those that came: a short limit may end one before it does."""
+    for _ in range(server.met):
+        assert server.left.acquire(timeout=PATIENCE), "a connection is still open"
+
+
+def revoke_once_asked(store: turnlock.Store, server: Upstream) -> threading.Thread:
+    def revoke() -> None:
+        assert server.asked.acquire(timeout=PATIENCE)
+        assert store.revoke("main/a")
+
+    thread = threading.Thread(target=revoke)
+    thread.start()
+    return thread
+
+
+# A thread that waits for a model comes back
+
+
+@HTTP
+@pytest.mark.parametrize("script", [never, in_the_middle], ids=["headers", "middle"])
+def test_a_thread_that_waits_comes_back_when_its_turn_is_revoked(
+    store: turnlock.Store, http: Any, script: Any
+) -> None:
+    with upstream(script) as server:
+        revoked = revoked_while(store, turnlock.guard(http.Client()), server, max_hold=0.3)
+    assert revoked.reason == "hold-limit"
+    with store.turn("main/a", wait=PATIENCE) as turn:
+        turn.append(turnlock.user("and on it goes"))
+
+
+def test_without_the_guard_it_does_not(store: turnlock.Store) -> None:
+    with upstream(never) as server, httpx.Client() as client:
+        thread = threading.Thread(target=hang, args=(store, client, server.url))
+        thread.start()
+        assert server.asked.acquire(timeout=PATIENCE)
+        assert store.revoke("main/a")
+        with store.turn("main/a", wait=PATIENCE):
+            assert thread.is_alive()
+            assert not server.left.acquire(blocking=False)
+    # The server's end is what ends it.
+    thread.join()
+
+
+def hang(store: turnlock.Store, client: Any, url: str) -> None:
+    with suppress(turnlock.LeaseRevoked, httpx.HTTPError), store.turn("main/a"):
+        client.post(url, timeout=0.5 + PATIENCE / 10)
+
+
+@HTTP
+def test_a_connection_of_the_pool_is_ended_as_well(store: turnlock.Store, http: Any) -> None:
+    def script(peer: Peer, number: int) -> None:
+        if number == 1:
+            peer.send(WHOLE)
+        else:
+            never(peer, number)
+
+    with upstream(script) as server:
+        client = turnlock.guard(http.Client())
+        client.get(server.url)
+        revoked_while(store, client, server, max_hold=0.3)
+        assert server.met == 1
+
+
+def test_a_turn_that_ends_takes_the_call_of_a_forgotten_thread_with_it(
+    store: turnlock.Store,
+) -> None:
+    errors: list[BaseException] = []
+
+    def ask(turn: Any) -> None:
+        try:
+            read_all(turnlock.guard(httpx.Client(), turn=turn), server.url)
+        except turnlock.TurnlockError as error:
+            errors.append(error)
+
+    with upstream(never) as server:
+        with store.turn("main/a") as turn:
+            thread = threading.Thread(target=ask, args=(turn,))
+            thread.start()
+            assert server.asked.acquire(timeout=PATIENCE)
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+    assert [type(error) for error in errors] == [turnlock.LeaseRevoked]
+
+
+def test_a_call_after_the_end_of_its_turn_is_refused(store: turnlock.Store) -> None:
+    with upstream(never) as server, httpx.Client() as client:
+        with store.turn("main/a") as turn:
+            turnlock.guard(client, turn=turn)
+        with pytest.raises(turnlock.LeaseRevoked):
+            client.get(server.url)
+        assert server.heard == []
+
+
+# Limits, by content
+
+
+@HTTP
+@pytest.mark.parametrize(
+    ("script", "limits"),
+    [
+        (never, {"first": 0.3}),
+        (in_the_middle, {"idle": 0.3}),
+        (COMMENTS, {"first": 0.3}),
+        (PINGS, {"first": 0.3}),
+        (CONTENT, {"whole": 0.5}),
+    ],
+    ids=["never", "middle", "comments", "pings", "without end"],
+)
+def test_a_limit_that_passes_revokes_the_turn(
+    store: turnlock.Store, http: Any, script: Any, limits: dict[str, float]
+) -> None:
+    with upstream(script) as server:
+        revoked = revoked_while(store, turnlock.guard(http.Client(), **limits), server)
+    assert revoked.reason == "model-limit"
+    (marker,) = [
+        one for one in store.read("main/a") if one.get("customType") == "openclaw:prompt-error"
+    ]
+    assert marker["data"]["turnId"] == revoked.turn_id
+
+
+def test_the_limits_are_those_of_the_store_unless_given(state: Path) -> None:
+    limits = turnlock.Limits(first_token=0.3)
+    with turnlock.open_store(state, limits=limits) as store, upstream(never) as server:
+        revoked = revoked_while(store, turnlock.guard(httpx.Client()), server)
+    assert revoked.reason == "model-limit"
+
+
+def test_content_that_comes_in_time_may_take_its_time(store: turnlock.Store) -> None:
+    def script(peer: Peer, number: int) -> None:
+        peer.send(HEAD)
+        for _ in range(12):
+            peer.event(TEXT)
+            time.sleep(0.2)
+        peer.close()
+
+    with (
+        upstream(script) as server,
+        turnlock.guard(httpx.Client(), idle=2.0) as client,
+        store.turn("main/a"),
+    ):
+        assert read_all(client, server.url).count(b"Hi") == 12
+
+
+@pytest.mark.parametrize("name", ["first", "idle", "whole"])
+def test_a_limit_that_is_none_is_refused_by_name(name: str) -> None:
+    with pytest.raises(turnlock.LimitsError, match=name):
+        turnlock.guard(httpx.Client(), **{name: -1})
+
+
+# Tasks
+
+
+@HTTP
+@pytest.mark.parametrize("script", [never, in_the_middle], ids=["headers", "middle"])
+def test_a_task_that_waits_is_cancelled_and_its_connection_closed(
+    store: turnlock.Store, http: Any, script: Any
+) -> None:
+    async def test() -> None:
+        async with turnlock.guard(http.AsyncClient()) as client:
+            with pytest.raises(turnlock.LeaseRevoked) as raised:
+                async with store.turn("main/a", max_hold=0.3):
+                    await read_all_async(client, server.url)
+            assert raised.value.reason == "hold-limit"
+            await asyncio.to_thread(all_left, server)
+
+    with upstream(script) as server:
+        asyncio.run(test())
+
+
+def test_a_task_of_its_own_that_nobody_cancels_is_told_too(store: turnlock.Store) -> None:
+    async def test() -> None:
+        async with turnlock.guard(httpx2.AsyncClient()) as client:
+            with pytest.raises(turnlock.LeaseRevoked):
+                async with store.turn("main/a", max_hold=0.3):
+                    task = asyncio.create_task(read_all_async(client, server.url))
+                    await asyncio.shield(task)
+            with pytest.raises(turnlock.LeaseRevoked):
+                await task
+
+    with upstream(never) as server:
+        asyncio.run(test())
+
+
+def test_a_call_in_another_thread_of_an_async_turn_ends_with_it(store: turnlock.Store) -> None:
+    async def test() -> None:
+        with pytest.raises(turnlock.LeaseRevoked):
+            async with store.turn("main/a"):
+                with turnlock.guard(httpx.Client()) as client:
+                    await asyncio.to_thread(read_all, client, server.url)
+
+    with upstream(in_the_middle) as server:
+        revoking = revoke_once_asked(store, server)
+        # asyncio.run waits for its threads: it would not come back.
+        asyncio.run(test())
+        revoking.join()
+        all_left(server)
+
+
+# Outside of a turn
+
+
+@HTTP
+def test_outside_of_a_turn_a_call_goes_its_way(http: Any) -> None:
+    with upstream(answering) as server, turnlock.guard(http.Client(), first=0.001) as client:
+        assert client.get(server.url).json() == {}
+    assert b"accept-encoding: gzip" in server.heard[0].lower()
+
+
+def test_in_a_turn_nothing_is_compressed_as_nobody_could_look_into_it(
+    store: turnlock.Store,
+) -> None:
+    with (
+        upstream(answering) as server,
+        turnlock.guard(httpx.Client()) as client,
+        store.turn("main/a"),
+    ):
+        client.get(server.url)
+    assert b"accept-encoding: identity" in server.heard[0].lower()
+
+
+# Clients of SDKs
+
+
+def failing(peer: Peer, number: int) -> None:
+    peer.send(b"HTTP/1.1 500 no\r\nContent-Length: 0\r\nretry-after-ms: 1\r\n\r\n")
+
+
+def test_an_sdk_retries_nothing_within_a_turn(store: turnlock.Store) -> None:
+    with upstream(failing) as server:
+        client = turnlock.guard(openai.OpenAI(api_key="x", base_url=server.url, max_retries=2))
+        with store.turn("main/a"), pytest.raises(openai.InternalServerError):
+            client.models.list()
+        assert len(server.heard) == 1
+        with pytest.raises(openai.InternalServerError):
+            client.models.list()
+        assert len(server.heard) == 1 + 3
+        assert client.with_options(max_retries=1).max_retries == 1
+        client.close()
+
+
+def test_an_sdks_call_ends_with_its_turn(store: turnlock.Store) -> None:
+    with upstream(in_the_middle) as server:
+        client = turnlock.guard(openai.OpenAI(api_key="x", base_url=server.url))
+        with pytest.raises(turnlock.LeaseRevoked), store.turn("main/a", max_hold=0.5):
+            for _ in client.chat.completions.create(model="m", messages=[], stream=True):
+                pass
+        all_left(server)
+        client.close()
+
+
+def test_an_async_sdks_call_ends_with_its_turn(store: turnlock.Store) -> None:
+    async def test() -> None:
+        client = turnlock.guard(openai.AsyncOpenAI(api_key="x", base_url=server.url))
+        with pytest.raises(turnlock.LeaseRevoked):
+            async with store.turn("main/a", max_hold=0.5):
+                await client.chat.completions.create(model="m", messages=[])
+        await client.close()
+
+    with upstream(never) as server:
+        asyncio.run(test())
+
+
+def test_the_client_below_a_framework_is_found() -> None:
+    class Framework:
+        def __init__(self) -> None:
+            self.root_client = openai.OpenAI(api_key="x")
+            self.client = self.root_client.chat.completions
+
+    found = turnlock.guard(Framework())
+    transport: Any = found.root_client._client._transport
+    assert type(transport).__name__ == "GuardedTransport"
+    turnlock.guard(found)
+    again: Any = found.root_client._client._transport
+    assert again._inner is transport._inner
+    found.root_client.close()
+
+
+@pytest.mark.parametrize("client", [object(), "x", None, 3, Path("/x")])
+def test_what_has_no_http_client_is_refused_by_its_type(client: object) -> None:
+    with pytest.raises(NothingToGuard, match=type(client).__name__):
+        turnlock.guard(client)
+
+
+# What is left behind
+
+
+@HTTP
+def test_after_many_kills_nothing_is_left(store: turnlock.Store, http: Any) -> None:
+    kills = 60
+    with upstream(in_the_middle) as server, turnlock.guard(http.Client()) as client:
+        for number in range(kills):
+            if number == 5:
+                before = (open_descriptors(), threading.active_count())
+            with suppress(turnlock.LeaseRevoked), store.turn("main/a", wait=PATIENCE) as turn:
+                killer = revoke_once_asked(store, server)
+                read_all(client, server.url)
+                assert turn.revoked
+            killer.join()
+        all_left(server)
+        # What a traceback kept goes with it. A few come and go; one a kill would be many.
+        gc.collect()
+        eventually(lambda: open_descriptors() < before[0] + 10)
+        eventually(lambda: threading.active_count() < before[1] + 10)
+        assert client._transport._inner._pool.connections == []
+        assert not current_turn()
+
+
+def open_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
