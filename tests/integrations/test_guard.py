@@ -12,10 +12,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import anthropic
 import httpx
 import httpx2
 import openai
 import pytest
+from pydantic_ai.direct import model_request
+from pydantic_ai.messages import ModelRequest
+from pydantic_ai.models.openai import OpenAIChatModel
+from pydantic_ai.providers.openai import OpenAIProvider
 
 import turnlock
 from tests.helpers import PATIENCE, eventually
@@ -340,6 +345,31 @@ def test_an_sdks_call_ends_with_its_turn(store: turnlock.Store) -> None:
                 pass
         all_left(server)
         client.close()
+
+
+def test_anthropics_client_is_guarded_as_well(store: turnlock.Store) -> None:
+    with upstream(never) as server:
+        client = turnlock.guard(anthropic.Anthropic(api_key="x", base_url=server.url), first=0.3)
+        with pytest.raises(turnlock.LeaseRevoked), store.turn("main/a"):
+            client.messages.create(model="m", max_tokens=1, messages=[])
+        assert len(server.heard) <= 1
+        all_left(server)
+        client.close()
+
+
+def test_a_framework_that_makes_its_own_client_is_guarded_as_well(store: turnlock.Store) -> None:
+    async def test() -> None:
+        provider = OpenAIProvider(api_key="x", base_url=server.url)
+        model = turnlock.guard(OpenAIChatModel("m", provider=provider))
+        with pytest.raises(turnlock.LeaseRevoked):
+            async with store.turn("main/a", max_hold=0.5):
+                await model_request(model, [ModelRequest.user_text_prompt("hello")])
+        await provider.client.close()
+
+    with upstream(never) as server:
+        asyncio.run(test())
+        assert len(server.heard) <= 1
+        all_left(server)
 
 
 def test_an_async_sdks_call_ends_with_its_turn(store: turnlock.Store) -> None:

@@ -56,8 +56,8 @@ def guard(
 ) -> C:
     """Make every HTTP call of ``client`` that is made in a turn a call of that turn.
 
-    ``client``: of httpx or httpx2, or of an SDK or framework that is built on one (openai,
-    anthropic, langchain's, pydantic-ai's models and providers …), sync or async. It is changed and
+    ``client``: of httpx or httpx2, or what keeps one of these where SDKs and frameworks do (those
+    of openai and anthropic, pydantic-ai's models and providers), sync or async. It is changed and
     returned; guarding it again changes the limits.
 
     In a turn, ``first`` seconds are given to the first content and ``idle`` between contents (None:
