@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 def test_a1_a_hung_model_call_in_a_live_process_gives_the_session_back(tmp_path: Path) -> None:
     from tests.gateway import serving
 
-    with serving.process(tmp_path, limits="first_token = 0.5\nturn = 30.0") as (gateway, process):
+    with serving.process(tmp_path, limits="first_token = 1.5\nturn = 30.0") as (gateway, process):
         # One that left would end its turn; it stays for longer than the next one has patience.
         hang = partial(reply_of, gateway, "/hang", 3 * PATIENCE)
         hung = threading.Thread(target=hang, daemon=True)

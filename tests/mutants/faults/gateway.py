@@ -9,7 +9,7 @@ BUSY_IS_UPSTREAM = Mutant(
     Edit(
         "gateway/errors.py",
         "                return _busy(error)\n",
-        '                return Refusal(502, "upstream_error", str(error))\n',
+        '                return Refusal("upstream_error", str(error))\n',
     ),
 )
 MESSAGE_LAST = Mutant(
