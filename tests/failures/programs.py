@@ -51,6 +51,12 @@ TAKE = """
         print(type(error).__name__, flush=True)
 """
 
+# Takes main/a from whoever holds it, as an operator does.
+FREE = """
+    import turnlock
+    print(turnlock.open_store(sys.argv[1]).revoke("main/a"), flush=True)
+"""
+
 
 def stopped_itself(process: Child) -> None:
     eventually(lambda: process_state(process.pid) == "T")

@@ -27,12 +27,13 @@ from tests.gateway.serving import (
 from tests.helpers import child, holder
 from tests.models.endpoint import endpoint, event, head
 from tests.mutants import faults
+from tests.transcript.strict import judge
 from turnlock.errors import ModelError
 from turnlock.models import Delta, Finished, Message
 from turnlock.transcript.entries import MARKER
 
 from .declaring import Bite, mode
-from .test_f_transcripts import FREED, accepted
+from .programs import FREE
 
 Items = AsyncGenerator[Delta | Finished, None]
 
@@ -162,7 +163,7 @@ def test_f12_after_five_failures_the_model_is_sent_what_was_said_and_no_error(
             assert len(gateway.markers()) == 5
             sent = [(message["role"], message["content"]) for message in model.calls[-1]]
             assert sent == [("user", text) for text in "123456"]
-            accepted([dict(message) for message in model.calls[-1]])
+            judge([dict(message) for message in model.calls[-1]])
 
     serving.run(test())
 
@@ -260,7 +261,7 @@ def check_no_leak(what: str, text: str) -> None:
 
 async def fenced(gateway: Served) -> None:
     def by_another_process() -> None:
-        with child(FREED, gateway.state) as process:
+        with child(FREE, gateway.state) as process:
             process.expect("True")
 
     await asyncio.to_thread(by_another_process)
