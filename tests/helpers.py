@@ -19,8 +19,8 @@ from turnlock.transcript.entries import Entry
 
 # Shorter where a test is run against a fault, and what it waits for never comes.
 PATIENCE = float(os.environ.get("TURNLOCK_TEST_PATIENCE", "20"))
-# What a process may take to start: never shorter, as no fault is waited out with it.
-STARTING = 45.0
+# For what comes whatever the fault, such as the start of a process: the same with one as without.
+LONG_PATIENCE = 45.0
 
 
 class Child:
@@ -142,7 +142,7 @@ def holder(
 ) -> Iterator[Child]:
     """A process that holds ``main/a`` and appends every line that it is told."""
     with child(HOLD, state, max_hold, turn_id, prefix=prefix) as process:
-        process.expect("holding", STARTING)
+        process.expect("holding", LONG_PATIENCE)
         yield process
 
 

@@ -15,7 +15,7 @@ import pytest
 
 import turnlock
 from tests.cli import running
-from tests.helpers import HOLD, PATIENCE, child, eventually, kinds
+from tests.helpers import HOLD, LONG_PATIENCE, PATIENCE, child, eventually, kinds
 from tests.mutants import faults
 from tests.oracle import History, Violation, check, records
 from tests.transcript.strict import judge
@@ -196,7 +196,7 @@ MIXING = """
 @mode("F3", bites=Bite(faults.NO_FENCE, shows="mixed"))
 def test_f3_turns_of_processes_that_are_stopped_and_freed_never_mix(state: Path) -> None:
     with child(FORKING + MIXING, state, 3, 60, 3) as process:
-        revoked = int(process.line(2 * PATIENCE))
+        revoked = int(process.line(LONG_PATIENCE))
     assert revoked > 5
     go_on(state)
     found = read(state)
