@@ -27,7 +27,7 @@ from turnlock.turns.sync import Turn
 
 from .declaring import Bite, mode, needs
 from .namespaces import MOUNTS, in_shell, unshared
-from .programs import FORKING, FREE, claim, transcript
+from .programs import FORKING, FREE, KILLING, claim, transcript
 
 SAYING = """
     import turnlock
@@ -331,22 +331,10 @@ def test_f7_who_skips_bad_lines_says_how_many(
 
 # A save is what changes a transcript: an append, and a healed copy that takes its place.
 KILLED_SAVING = """
-    import os, shutil, signal, turnlock
-    from turnlock.backends.files import FilesBackend, StateDirectory
-    from turnlock.backends.files.fileops import FileOps
+    import shutil
     from turnlock.doctor.healing import Healer
     from turnlock.session import SessionKey
-    from turnlock.store import Store
     before, root = sys.argv[1:3]
-    class Killing(FileOps):
-        left = 0
-        def __getattribute__(self, name):
-            value = object.__getattribute__(self, name)
-            if callable(value):
-                self.left -= 1
-                if self.left == 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-            return value
     def story(state, number):
         files = Killing()
         layout = StateDirectory(state)
@@ -383,7 +371,7 @@ def test_f8_killed_at_any_step_of_a_save_no_entry_is_lost(state: Path, tmp_path:
     acknowledged: list[str] = []
     killed = 0
     root = tmp_path / "killed"
-    with child(FORKING + KILLED_SAVING, state, root) as process:
+    with child(FORKING + KILLING + KILLED_SAVING, state, root) as process:
         while (line := process.line()) != "all":
             word, *rest = line.split()
             if word == "acknowledged":
