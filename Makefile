@@ -58,7 +58,7 @@ api-check: setup
 	$(BIN)/python scripts/api_check.py $(ARGS)
 
 failures: setup
-	$(BIN)/python -m tests.failures $(ARGS)
+	$(BIN)/python -m tests.failures --jobs $(JOBS) $(ARGS)
 
 SEEDS ?= 20000
 START ?= 0

@@ -21,6 +21,8 @@ from turnlock.transcript.entries import Entry
 
 # Shorter where a test is run against a fault, and what it waits for never comes.
 PATIENCE = float(os.environ.get("TURNLOCK_TEST_PATIENCE", "20"))
+# For what comes whatever the fault, such as the start of a process: the same with one as without.
+LONG_PATIENCE = 45.0
 
 
 class Child:
@@ -58,8 +60,8 @@ class Child:
         line, _, self._pending = self._pending.partition(b"\n")
         return line.decode()
 
-    def expect(self, wanted: str) -> None:
-        line = self.line()
+    def expect(self, wanted: str, patience: float = PATIENCE) -> None:
+        line = self.line(patience)
         assert line == wanted, (line, wanted)
 
     def tell(self, line: str = "") -> None:
@@ -150,7 +152,7 @@ def holder(
 ) -> Iterator[Child]:
     """A process that holds ``main/a`` and appends every line that it is told."""
     with child(HOLD, state, max_hold, turn_id, prefix=prefix) as process:
-        process.expect("holding")
+        process.expect("holding", LONG_PATIENCE)
         yield process
 
 

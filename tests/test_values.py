@@ -125,6 +125,17 @@ class TestRedaction:
     def test_configured_secrets_are_hidden_by_value(self) -> None:
         assert redact("key is plain-words-42!", ["plain-words-42!"]) == f"key is {HIDDEN}"
 
+    @pytest.mark.parametrize("length", [6, 10, 14])
+    def test_of_a_secret_that_was_cut_nothing_is_left(self, length: int) -> None:
+        cut = "plain-words-42!"[:length]
+        assert (
+            redact(f"key is {cut}… and more", ["plain-words-42!"]) == f"key is {HIDDEN}… and more"
+        )
+
+    @pytest.mark.parametrize("before", range(19_980, 19_995))
+    def test_the_cut_of_a_long_text_leaves_nothing_of_one_either(self, before: int) -> None:
+        assert "plain-" not in redact("x" * before + "plain-words-42!" * 2, ["plain-words-42!"])
+
     def test_a_url_keeps_its_host(self) -> None:
         assert "host/path" in redact("http://user:secretpw@host/path")
         assert "secretpw" not in redact("http://user:secretpw@host/path")

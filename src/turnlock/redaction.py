@@ -1,6 +1,8 @@
 """Taking secrets out of text that is about to be written or sent.
 
 Configured secrets first, by value, as no pattern knows them all; then what looks like a credential.
+A text that was cut on its way here may have been cut in the middle of a secret: its beginning, in
+front of the sign of a cut, is taken out as well.
 """
 
 from __future__ import annotations
@@ -9,6 +11,8 @@ import re
 from collections.abc import Iterable
 
 HIDDEN = "[redacted]"
+# What stands where text was left out.
+CUT = "…"
 # Shorter values are words, and hiding them would hide the error as well.
 _SECRET_LENGTH_MIN = 6
 _TEXT_MAX = 20_000
@@ -31,14 +35,24 @@ _TAG = r"(?is)<(script|style)\b.*?</\1\s*>|<[^>]{0,2000}>"
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
     """The text without secrets, HTML tags and repeated white space.
 
-    ``secrets`` are removed wherever they stand; values of fewer than 6 characters are not.
+    ``secrets`` are removed wherever they stand, and so are 6 or more characters that one begins
+    with in front of a ``…``; values of fewer than 6 characters are not.
     """
-    text = text[:_TEXT_MAX]
-    for secret in sorted(secrets, key=len, reverse=True):
-        if len(secret) >= _SECRET_LENGTH_MIN:
-            text = text.replace(secret, HIDDEN)
+    known = [one for one in secrets if len(one) >= _SECRET_LENGTH_MIN]
+    if len(text) > _TEXT_MAX:
+        text = text[:_TEXT_MAX] + CUT
+    for secret in sorted(known, key=len, reverse=True):
+        text = _without(text, secret)
     for pattern in _PATTERNS:
         text = re.sub(pattern, HIDDEN, text)
     if "<" in text:
         text = re.sub(_TAG, " ", text)
     return " ".join(text.split())
+
+
+def _without(text: str, secret: str) -> str:
+    text = text.replace(secret, HIDDEN)
+    if CUT in text:
+        for length in range(len(secret) - 1, _SECRET_LENGTH_MIN - 1, -1):
+            text = text.replace(secret[:length] + CUT, HIDDEN + CUT)
+    return text

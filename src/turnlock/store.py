@@ -17,7 +17,7 @@ from .events import Subscriber
 from .limits import DEFAULT_MAX_HOLD, DEFAULT_WAIT, Limits
 from .session import SessionKey, parse_key
 from .transcript.entries import Entry
-from .transcript.jsonl import Line
+from .transcript.jsonl import Line, entries_of
 from .transcript.tail import Tail
 from .turns.queue import queues
 from .turns.revoking import (
@@ -147,15 +147,11 @@ class Store:
         """The session's entries, oldest first; the header is none. Needs no lock.
 
         Nothing for a session that does not exist. A damaged line is left out (``read_lines`` shows
-        it), and so is a fragment at the end, as its append was never acknowledged; one that lacks
-        nothing but its newline is read.
+        it, and the log counts it), and so is a fragment at the end, as its append was never
+        acknowledged; one that lacks nothing but its newline is read.
         """
         session = parse_key(key)
-        return (
-            line.entry
-            for line in self._backend.read(session)
-            if line.entry is not None and line.entry.get("type") != "session"
-        )
+        return entries_of(self._backend.read(session), str(session))
 
     def read_lines(self, key: str, *, start: int = 0) -> Iterator[Line]:
         """Every complete line with its offset, header and damaged ones (``entry`` None) too.

@@ -339,7 +339,7 @@ class TestInATask:
     def test_the_watchdog_cancels_a_hung_task(self, store: Store) -> None:
         async def main() -> None:
             with pytest.raises(LeaseRevoked) as caught:
-                async with store.turn("main/a", max_hold=0.05) as turn:
+                async with store.turn("main/a", max_hold=0.5) as turn:
                     await turn.append(turnlock.user("1"))
                     await asyncio.Event().wait()
             assert caught.value.reason == "hold-limit"

@@ -1,14 +1,17 @@
 """``make failures``: run the suite with its bites, and write ``docs/failures.md`` from the results.
 
 Exits with 1 when a mode that has a test did not come out as survived, but for those that cannot
-be run here. With ``--check`` the page is not written.
+be run here. The bites run ``--jobs`` at a time. With ``--check`` the page is not written, and the
+tests run beside them; else, as the page has their times, one at a time before that.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,31 +22,39 @@ from .declaring import HERE, declared, family_files
 from .page import NOT_RUN, SURVIVED, page, rows_of
 
 PAGE = ROOT / "docs" / "failures.md"
+BITES = HERE / "test_bites.py"
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(prog="make failures", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="do not write the page")
+    parser.add_argument("--jobs", type=int, default=2, help="how many at a time (2)")
+    options = parser.parse_args()
     cases, excuses = declared()
-    outcomes = run()
+    if options.check:
+        outcomes = run([*family_files(), BITES], options.jobs)
+    else:
+        outcomes = run(family_files(), 0) + run([BITES], options.jobs)
     rows = rows_of(cases, excuses, outcomes)
     tested = {case.mode for case in cases}
     bad = [row for row in rows if row.id in tested and row.verdict != SURVIVED]
     for row in bad:
         print(f"{row.id}: {row.verdict}")
-    if "--check" not in sys.argv:
+    if not options.check:
         PAGE.write_text(page(cases, excuses, outcomes), encoding="utf-8")
-    return int(not all(row.verdict.startswith(NOT_RUN) for row in bad))
+    return int(not all(row.verdict.startswith(f"{NOT_RUN}: ") for row in bad))
 
 
-def run() -> list[Outcome]:
-    """Every test of the suite, and every bite."""
+def run(files: Sequence[Path], jobs: int) -> list[Outcome]:
+    """Every test and every bite in these files, each named with its result as it ends."""
     with TemporaryDirectory() as directory:
         record = Path(directory) / "outcomes.json"
         plugin = {
             "PYTEST_PLUGINS": "tests.mutants.recording",
             "TURNLOCK_TEST_OUTCOMES": str(record),
         }
-        files = [*map(str, family_files()), str(HERE / "test_bites.py")]
-        command = [sys.executable, "-m", "pytest", "-q", "-m", "bites or not bites", *files]
+        options = ["-v", "-m", "bites or not bites", "-n", str(jobs), "--dist", "worksteal"]
+        command = [sys.executable, "-m", "pytest", *options, *map(str, files)]
         subprocess.run(command, cwd=ROOT, env=os.environ | plugin, check=False)
         return read_outcomes(record)
 

@@ -27,6 +27,23 @@ STOPPING = """
     store = Store(FilesBackend(StateDirectory(sys.argv[1]), files=files), location=sys.argv[1])
 """
 
+# File operations whose process kills itself right before the n-th call; `left` counts down to it.
+KILLING = """
+    import os, signal, turnlock
+    from turnlock.backends.files import FilesBackend, StateDirectory
+    from turnlock.backends.files.fileops import FileOps
+    from turnlock.store import Store
+    class Killing(FileOps):
+        left = 0
+        def __getattribute__(self, name):
+            value = object.__getattribute__(self, name)
+            if callable(value):
+                self.left -= 1
+                if self.left == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            return value
+"""
+
 # A fork whose child ends with its parent, however that ends.
 FORKING = """
     import ctypes, os
@@ -82,6 +99,12 @@ TAKE = """
         print("released", flush=True)
     except turnlock.TurnlockError as error:
         print(type(error).__name__, flush=True)
+"""
+
+# Takes main/a from whoever holds it, as an operator does.
+FREE = """
+    import turnlock
+    print(turnlock.open_store(sys.argv[1]).revoke("main/a"), flush=True)
 """
 
 

@@ -23,7 +23,16 @@ import pytest
 import turnlock
 from tests.cli import running
 from tests.doctor.planting import claim_of, lock, make_old, sleeper, start_time, undead
-from tests.helpers import HOLD, PATIENCE, Child, child, eventually, holder, process_state
+from tests.helpers import (
+    HOLD,
+    LONG_PATIENCE,
+    PATIENCE,
+    Child,
+    child,
+    eventually,
+    holder,
+    process_state,
+)
 from tests.mutants import faults
 from turnlock.backends.files import FilesBackend, StateDirectory
 from turnlock.backends.files.fileops import FileOps, Handle
@@ -45,7 +54,7 @@ if TYPE_CHECKING:
 def test_a1_a_hung_model_call_in_a_live_process_gives_the_session_back(tmp_path: Path) -> None:
     from tests.gateway import serving
 
-    with serving.process(tmp_path, limits="first_token = 0.5\nturn = 30.0") as (gateway, process):
+    with serving.process(tmp_path, limits="first_token = 1.5\nturn = 30.0") as (gateway, process):
         # One that left would end its turn; it stays for longer than the next one has patience.
         hang = partial(reply_of, gateway, "/hang", 3 * PATIENCE)
         hung = threading.Thread(target=hang, daemon=True)
@@ -440,7 +449,7 @@ def test_a12_sixteen_who_break_one_dead_lock_are_never_two_inside(state: Path) -
     with holder(state) as dead:
         dead.kill()
     with child(FORKING + BREAKERS, state, 16, 2000, 3) as race:
-        played, alone, together, failed = map(int, race.line(2 * PATIENCE).split())
+        played, alone, together, failed = map(int, race.line(LONG_PATIENCE).split())
     assert together == 0, f"two at once: {together} times"
     assert failed == 0, f"{failed} errors"
     assert alone >= played > 1
@@ -931,7 +940,7 @@ WAITING = """
 @mode("A25", bites=Bite(faults.HOT_WAITERS, shows="of a processor"))
 def test_a25_fifty_waiters_sleep(state: Path) -> None:
     with holder(state), child(FORKING + WAITING, state, 50, 3) as waiting:
-        share = float(waiting.line())
+        share = float(waiting.line(LONG_PATIENCE))
         # A thousandth of one for each; those that poll take all that there is.
         assert share < 0.05, f"{share:.0%} of a processor"
 
@@ -1004,7 +1013,7 @@ BORN_AT_ONCE = """
 @mode("A30", bites=Bite(faults.DIRECTORY_RACE, shows="did not start"))
 def test_a30_of_many_that_start_at_once_none_is_lost(state: Path) -> None:
     with child(FORKING + AT_ONCE + BORN_AT_ONCE + ROUNDS, state, 51, 10) as burst:
-        failures = int(burst.line())
+        failures = int(burst.line(LONG_PATIENCE))
         assert failures == 0, f"{failures} did not start"
     assert len(list(turnlock.open_store(state).sessions())) == 500
 

@@ -21,7 +21,7 @@ from turnlock.store import Store
 from turnlock.turns.queue import queues
 
 from .declaring import Bite, mode
-from .programs import FORKING, TAKE, claim, transcript
+from .programs import FORKING, KILLING, TAKE, claim, transcript
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -263,19 +263,6 @@ def test_b8_a_waiter_whose_wait_is_over_writes_nothing(state: Path) -> None:
 
 # Forks a process for each file call of a turn, which kills itself right before that call.
 KILLED_ANYWHERE = """
-    import os, signal, turnlock
-    from turnlock.backends.files import FilesBackend, StateDirectory
-    from turnlock.backends.files.fileops import FileOps
-    from turnlock.store import Store
-    class Killing(FileOps):
-        left = 0
-        def __getattribute__(self, name):
-            value = object.__getattribute__(self, name)
-            if callable(value):
-                self.left -= 1
-                if self.left == 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-            return value
     def story(state, number):
         files = Killing()
         files.left = number
@@ -301,7 +288,7 @@ KILLED_ANYWHERE = """
 def test_b9_killed_at_any_step_a_turn_leaves_a_session_that_goes_on(state: Path) -> None:
     acknowledged: list[str] = []
     killed = 0
-    with child(FORKING + KILLED_ANYWHERE, state) as process:
+    with child(FORKING + KILLING + KILLED_ANYWHERE, state) as process:
         while (line := process.line()) != "all":
             word, *rest = line.split()
             if word == "acknowledged":

@@ -22,7 +22,7 @@ _OURS = frozenset(
     {"SessionBusy", "LeaseRevoked", "LockPathError", "StoreError", "TranscriptError"}
     | {"AlreadyHeld", "GuardTimeout", "ModelError"}
 )
-_SEEN = _OURS | {"AssertionError", "Failed"}
+_SEEN = _OURS | {"AssertionError", "Failed", "Refused"}
 _BROKEN = re.compile(r"\b(ImportError|ModuleNotFoundError|SyntaxError|NameError)\b")
 
 

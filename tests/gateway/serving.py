@@ -17,7 +17,7 @@ from turnlock.gateway import Agent, Pace, Reload, Stop, serve
 from turnlock.models import Delta, Finished, Message, Thinking
 from turnlock.transcript.entries import MARKER, is_terminal
 
-from ..helpers import Child, child
+from ..helpers import LONG_PATIENCE, Child, child
 
 BOUND = 30.0  # longest wait of a test for what has to happen at once
 FAST = "first_token = 0.5\nidle = 0.5\nturn = 2.0\ndrain = 1.0"
@@ -141,7 +141,7 @@ def process(tmp_path: Path, **settings: str) -> Iterator[tuple[Served, Child]]:
     """A gateway in a process of its own, with the practice model."""
     path = config_file(tmp_path, **settings)
     with child(PROCESS, tmp_path / "state", path) as started:
-        yield Served(started.line(), tmp_path / "state"), started
+        yield Served(started.line(LONG_PATIENCE), tmp_path / "state"), started
 
 
 Script = Callable[[Sequence[Message]], AsyncGenerator[Delta | Thinking | Finished, None]]

@@ -262,6 +262,7 @@ def test_proxy_that_takes_the_request_and_hangs_ends_at_the_connect_limit(
         ("bell \x07 and \x1b[31mred", "bell and [31mred"),
         ("x" * 400, "x" * 299 + "…"),
         ("<" * 1_000_000, "<" * 299 + "…"),
+        ("<script>" + "x" * 8192, "…"),
     ],
 )
 def test_plain_is_one_line_for_people(raw: str, line: str) -> None:

@@ -1,6 +1,8 @@
 """A plugin of pytest that writes what became of each test to ``$TURNLOCK_TEST_OUTCOMES``.
 
-With ``$TURNLOCK_TEST_SOURCE`` it also makes sure that the package under test is the one in there.
+Where the tests run in several processes (pytest-xdist) each report carries its outcome to the one
+that writes. With ``$TURNLOCK_TEST_SOURCE`` it also makes sure that the package under test is the
+one in there.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import pytest
 from .running import Outcome
 
 _TEXT_MAX = 4000
+_PROPERTY = "turnlock outcome"
 _outcomes: dict[str, Outcome] = {}
 
 
@@ -33,11 +36,19 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[Any]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    known = _outcomes.get(item.nodeid)
-    is_new = known is None or known.result == "passed"
-    if call.when == "call" or (report.outcome != "passed" and is_new):
-        _outcomes[item.nodeid] = _outcome(item.nodeid, report, call.excinfo)
+    outcome = _outcome(item.nodeid, report, call.excinfo)
+    report.user_properties.append((_PROPERTY, list(outcome)))
     return report
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    # Of a process that crashed there is a report without one.
+    fields = dict(report.user_properties).get(_PROPERTY, (report.nodeid, "error", 0.0))
+    outcome = Outcome(*fields)  # type: ignore[misc]
+    known = _outcomes.get(outcome.test)
+    is_new = known is None or known.result == "passed"
+    if report.when == "call" or (report.outcome != "passed" and is_new):
+        _outcomes[outcome.test] = outcome
 
 
 def _outcome(
@@ -52,5 +63,6 @@ def _outcome(
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     record = os.environ.get("TURNLOCK_TEST_OUTCOMES")
-    if record is not None:
+    is_worker = hasattr(session.config, "workerinput")
+    if record is not None and not is_worker:
         Path(record).write_text(json.dumps(list(_outcomes.values())), encoding="utf-8")

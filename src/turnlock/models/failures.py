@@ -23,6 +23,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from ..clock import SystemClock
+from ..redaction import CUT
 
 # The transport has one class for a peer that left and for one that speaks no HTTP.
 _PEER_LEFT = re.compile("disconnected|closed connection")
@@ -61,13 +62,15 @@ def deepest(error: BaseException) -> BaseException:
 
 
 def plain(text: str) -> str:
-    """One line of at most 300 printable characters, without HTML."""
+    """One line of at most 300 printable characters, without HTML; ``…`` ends what was cut."""
+    is_cut = len(text) > _RAW_MAX
     text = text[:_RAW_MAX]
     if "<" in text:
         text = html.unescape(_TAG.sub(" ", _INVISIBLE.sub(" ", text)))
     visible = "".join(c if c.isprintable() else " " for c in text)
     line = " ".join(visible.split())
-    return line if len(line) <= _DETAIL_MAX else f"{line[: _DETAIL_MAX - 1]}…"
+    is_cut = is_cut or len(line) > _DETAIL_MAX
+    return f"{line[: _DETAIL_MAX - 1]}{CUT}" if is_cut else line
 
 
 def words(body: object) -> str:

@@ -19,12 +19,15 @@ entry of its own only on proof from both sides:
 from __future__ import annotations
 
 import json
+import logging
 import re
 from codecs import BOM_UTF8
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, NoReturn
 
 from .entries import Entry, epoch_of
+
+logger = logging.getLogger("turnlock")
 
 LINE_BYTES_MAX = 64 * 1024 * 1024
 _CHUNK_BYTES = 256 * 1024
@@ -98,6 +101,23 @@ def read_lines(read_at: ReadAt, start: int = 0, *, fragment: bool = False) -> It
             yield from _whole_parts(raw)
         elif raw.complete or raw.size:
             yield from _parts(raw)
+
+
+def entries_of(lines: Iterable[Line], session: str) -> Iterator[Entry]:
+    """The entries in a session's lines, without headers.
+
+    Damaged lines are left out, and the log says at the end how many: a history with holes in it
+    must not look like a whole one.
+    """
+    damaged = 0
+    for line in lines:
+        if line.entry is None:
+            damaged += bool(line.raw.strip())
+        elif line.entry.get("type") != "session":
+            yield line.entry
+    if damaged:
+        what = "1 damaged line was" if damaged == 1 else f"{damaged} damaged lines were"
+        logger.warning("session %s: %s skipped; turnlock doctor says more", session, what)
 
 
 def find_entry(read_at: ReadAt, identity: str) -> int | None:

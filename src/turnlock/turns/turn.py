@@ -15,6 +15,7 @@ from ..errors import LeaseRevoked, LockPathError, StoreError, TranscriptError
 from ..events import TurnProgress
 from ..transcript.entries import Failure, end
 from ..transcript.history import Message, messages
+from ..transcript.jsonl import entries_of
 from .lease import Call, Lease, State
 from .queue import queues
 from .revoking import HAND_OVER_TIMEOUT, report_reclaimed, retire_lost
@@ -84,7 +85,7 @@ class TurnCore:
 
     def messages(self) -> list[Message]:
         lines = self.lease.backend.read(self.lease.session)
-        return messages(line.entry for line in lines if line.entry is not None)
+        return messages(entries_of(lines, self.lease.label))
 
     def check(self) -> None:
         """Raises `LeaseRevoked` unless the turn still holds its session."""

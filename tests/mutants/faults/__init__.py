@@ -5,4 +5,5 @@ from .doctor import *  # noqa: F403
 from .gateway import *  # noqa: F403
 from .lock import *  # noqa: F403
 from .models import *  # noqa: F403
+from .transcript import *  # noqa: F403
 from .turns import *  # noqa: F403

@@ -177,3 +177,21 @@ UNLISTED = Mutant(
         "                pass\n",
     ),
 )
+MARKED_BY_CONTEXT = Mutant(
+    "a turn's marker goes to whatever turn is around",
+    Edit(
+        "turns/turn.py",
+        "            self._writer.fail(failure)\n",
+        "            from .scope import current_turn\n\n"
+        "            around = current_turn()\n"
+        "            (around._core if around else self)._writer.fail(failure)\n",
+    ),
+)
+OUTER_IS_CURRENT = Mutant(
+    "the current turn is the one that was entered first",
+    Edit(
+        "turns/scope.py",
+        "        self._token = _current.set(self)\n",
+        "        self._token = _current.set(self.outer or self)\n",
+    ),
+)

@@ -22,7 +22,7 @@ from .. import (
     Whose,
     give_back,
 )
-from .beginning import Beginning
+from .beginning import Beginning, Missing
 from .birth import Nursery
 from .claim import Scribe
 from .claims import Claims
@@ -209,7 +209,10 @@ class FilesBackend(Listing):
                 # Fenced where there is no room for a claim: its lock path is freed.
                 self._claims.remove_guarded(lease)
                 return None
-            return taken and self._begun_unless_lost(taken, request)
+            # A lease that had its transcript open: one that is gone was deleted.
+            had_one = lease is not None and lease.transcript is not None
+            missing = Missing.LEFT if had_one else Missing.MADE
+            return taken and self._begun_unless_lost(taken, request, missing)
 
     def reclaim(
         self, record: LockRecord, request: TakeRequest, *, stale_after: float = STALE_AFTER
@@ -223,25 +226,25 @@ class FilesBackend(Listing):
                 judged.close()
                 return None
             taken = self._claims.supersede(place, request, judged, "interrupted")
-            return taken and self._begun_unless_lost(taken, request, cleaning=True)
+            return taken and self._begun_unless_lost(taken, request, Missing.MADE_IF_OWED)
 
     def _begun_unless_lost(
-        self, lease: FileLease, request: TakeRequest, *, cleaning: bool = False
+        self, lease: FileLease, request: TakeRequest, missing: Missing
     ) -> FileLease | None:
         try:
-            return self._begun(lease, request, cleaning=cleaning)
+            return self._begun(lease, request, missing)
         except Lost:
             return None
 
     def _begun(
-        self, lease: FileLease, request: TakeRequest, *, cleaning: bool = False
+        self, lease: FileLease, request: TakeRequest, missing: Missing = Missing.MADE
     ) -> FileLease:
         """Open the transcript and read its end. Raises `Lost` when the claim was gone before.
 
         Not tried again in silence: whoever superseded it has written the turn's error marker.
         """
         try:
-            self._beginning.begin(lease, request, cleaning=cleaning)
+            self._beginning.begin(lease, request, missing)
         except Lost:
             raise
         except BaseException:

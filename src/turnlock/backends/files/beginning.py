@@ -6,6 +6,8 @@ Under the guard, because a holder whose lock file was removed by hand may be in 
 
 from __future__ import annotations
 
+from enum import Enum
+
 from ...transcript.tail import End
 from .. import TakeRequest
 from .claims import Claims, owes_for_sure
@@ -20,6 +22,15 @@ from .transcripts import Transcripts, file_of
 _TURNS_SEARCHED = 16
 
 
+class Missing(Enum):
+    """What becomes of a transcript that is not there."""
+
+    MADE = "made"
+    MADE_IF_OWED = "made if a marker has to be written"
+    # It was there and was deleted: no marker of a turn that nobody wants any more revives it.
+    LEFT = "left"
+
+
 class Beginning:
     """How the leases of one backend begin. Raises OSError as it comes, and `Lost`."""
 
@@ -28,17 +39,19 @@ class Beginning:
         self._transcripts = transcripts
         self._claims = claims
 
-    def begin(self, lease: FileLease, request: TakeRequest, *, cleaning: bool) -> None:
+    def begin(self, lease: FileLease, request: TakeRequest, missing: Missing) -> None:
         """Fill in the lease's transcript and tail.
 
-        ``cleaning``: the lock is taken only to be removed, so a transcript is made only if a marker
-        has to be written. Raises `Lost` when the claim was gone before it had begun.
+        Raises `Lost` when the claim was gone before it had begun.
         """
         if not lease.owed and self._resume(lease):
             return
-        create = not cleaning or any(map(owes_for_sure, lease.owed))
-        while not self._read_end(lease, request, create=create):
+        is_owed = missing is Missing.MADE_IF_OWED and any(map(owes_for_sure, lease.owed))
+        while not self._read_end(lease, request, create=missing is Missing.MADE or is_owed):
             pass
+        if missing is Missing.LEFT and lease.transcript is None:
+            lease.owed = ()
+            return
         self._forgive_foreign(lease)
 
     def _resume(self, lease: FileLease) -> bool:
