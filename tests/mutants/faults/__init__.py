@@ -1,5 +1,7 @@
 """The faults that are put into our code, a module for each part that they break."""
 
+from .cleaning import *  # noqa: F403
 from .gateway import *  # noqa: F403
 from .lock import *  # noqa: F403
+from .models import *  # noqa: F403
 from .turns import *  # noqa: F403

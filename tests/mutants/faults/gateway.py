@@ -12,3 +12,19 @@ BUSY_IS_UPSTREAM = Mutant(
         '                return Refusal(502, "upstream_error", str(error))\n',
     ),
 )
+NO_TURN_LIMIT = Mutant(
+    "a turn of the gateway has no limit of its own",
+    Edit(
+        "gateway/answering.py",
+        "    hold = min(limits.turn, limits.max_hold)\n",
+        "    hold = 1e6\n",
+    ),
+)
+BODY_UNLIMITED = Mutant(
+    "a client may take as long as it likes to send its request",
+    Edit(
+        "gateway/body.py",
+        "        async with asyncio.timeout(patience):\n",
+        "        async with asyncio.timeout(None):\n",
+    ),
+)
