@@ -41,10 +41,11 @@ class Talk(NamedTuple):
             return str(error.code)
 
 
-def models(**urls: str) -> str:
+def models(*, provider: str = "openai", model: str = "m", **urls: str) -> str:
     """Configuration: an agent for each name, and its model at that url."""
     return "\n".join(
-        f'[models.{name}]\nbase_url = "{url}"\n[agents.{name}]\nmodel = "{name}"'
+        f'[models.{name}]\nprovider = "{provider}"\nmodel = "{model}"\nbase_url = "{url}"\n'
+        f'[agents.{name}]\nmodel = "{name}"'
         for name, url in urls.items()
     )
 

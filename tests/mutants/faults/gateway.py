@@ -28,3 +28,51 @@ BODY_UNLIMITED = Mutant(
         "        async with asyncio.timeout(None):\n",
     ),
 )
+
+# Limits of a model
+
+_WATCHED = "first=limits.first_token, idle=limits.idle)"
+FIRST_UNLIMITED = Mutant(
+    "a model may take as long as it likes to its first word",
+    Edit("gateway/answering.py", _WATCHED, "first=1e6, idle=limits.idle)"),
+)
+IDLE_UNLIMITED = Mutant(
+    "a model that has begun may take as long as it likes",
+    Edit("gateway/answering.py", _WATCHED, "first=limits.first_token, idle=1e6)"),
+)
+ONE_LIMIT_FOR_ALL = Mutant(
+    "the limit between two words is that of the first word too",
+    Edit("gateway/answering.py", _WATCHED, "first=limits.idle, idle=limits.idle)"),
+)
+ALONE_UNLIMITED = Mutant(
+    "a call without a session has no limits",
+    Edit(
+        "gateway/answering.py",
+        "call_later(limit, self._exchange.cut, passed)",
+        "call_later(1e6, self._exchange.cut, passed)",
+    ),
+)
+
+# What clients are told
+
+ERROR_IS_REPLY = Mutant(
+    "what a model's failure says is stored as its reply",
+    Edit(
+        "gateway/answering.py",
+        "            text, finished = await _collect(items, exchange, model, turn.progress)\n",
+        "            try:\n"
+        "                text, finished = await _collect(items, exchange, model, turn.progress)\n"
+        "            except ModelError as error:\n"
+        '                text, finished = str(error), Finished("stop", None, model.model)\n',
+    ),
+)
+ERROR_UNSAID = Mutant(
+    "a stream whose turn failed just ends",
+    Edit(
+        "gateway/sse.py", "            return event(outcome.body())\n", '            return b""\n'
+    ),
+)
+CLIENT_STAYS = Mutant(
+    "a turn goes on when its client has left",
+    Edit("gateway/exchange.py", "        self.cancel(ClientLeft())\n", ""),
+)
