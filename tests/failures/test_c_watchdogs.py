@@ -439,6 +439,41 @@ def test_c9_progress_that_lies_unread_while_a_process_is_stopped_is_progress(sta
         process.expect("done")
 
 
+@mode("C9", bites=Bite(faults.LATE_IS_OVER, shows="model_limit"))
+def test_c9_a_gateway_that_was_stopped_ends_no_healthy_call(tmp_path: Path) -> None:
+    from tests.gateway import serving
+    from tests.models.wires import OPENAI, Line, scripted
+
+    from .gateways import Talk, models
+
+    stopped = asyncio.Event()
+    halves: list[str] = []
+
+    async def in_two_halves(line: Line) -> None:
+        await line.begin()
+        await line.send(OPENAI.text("hel"))
+        halves.append("hel")
+        await stopped.wait()
+        await line.send(OPENAI.text("lo"), OPENAI.end("stop"))
+
+    async def test() -> None:
+        limits = "first_token = 60\nidle = 2.0\nturn = 100"
+        async with scripted(OPENAI, in_two_halves) as upstream:
+            table = models(main=upstream.url)
+            with serving.process(tmp_path, limits=limits, rest=table) as (gateway, process):
+                async with gateway.client(max_retries=0) as client:
+                    talk = Talk(client)
+                    calls = asyncio.gather(talk("hello", "a"), talk("hello", None))
+                    await serving.eventually(lambda: len(halves) == 2)
+                    process.stop()
+                    stopped.set()
+                    await asyncio.sleep(2.5)  # for longer than a model may be silent
+                    process.go_on()
+                    assert list(await calls) == ["hello", "hello"]
+
+    serving.run(test())
+
+
 class LateClock(SystemClock):
     """Whoever sleeps on it is woken too late, always."""
 
@@ -453,6 +488,31 @@ def test_c10_a_watchdog_that_is_always_late_ends_a_hung_turn_all_the_same(state:
         eventually(lambda: not claim(state).exists())
         assert store.statistics().clock_gaps > 0, "it was not late"
     assert reasons(state) == ["hold-limit"]
+
+
+@mode("C10", bites=Bite(faults.LATE_AGAIN_AND_AGAIN, shows="no answer"))
+def test_c10_a_loop_that_is_always_late_ends_a_hung_call_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.gateway import serving
+    from turnlock.gateway import answering
+
+    from .gateways import talking
+
+    monkeypatch.setattr(answering, "TICK", 0.2)
+
+    async def late(messages: Sequence[Message]) -> AsyncGenerator[Delta | Finished, None]:
+        while messages:
+            time.sleep(0.5)  # noqa: ASYNC251 - the fault
+            await asyncio.sleep(0.01)
+        yield Finished("stop", None, "script")
+
+    async def test() -> None:
+        limits = "first_token = 0.1\nturn = 100\ndrain = 0.5"
+        async with talking(tmp_path, serving.Scripted(late), limits=limits) as (_, talk):
+            assert await talk("hello", None) == "model_limit"
+
+    serving.run(test())
 
 
 @mode("C11", bites=Bite(faults.CHARGED_FOR_WAITING, shows="LeaseRevoked"))

@@ -48,8 +48,25 @@ ALONE_UNLIMITED = Mutant(
     "a call without a session has no limits",
     Edit(
         "gateway/answering.py",
-        "call_later(limit, self._exchange.cut, passed)",
-        "call_later(1e6, self._exchange.cut, passed)",
+        "            self._exchange.cut(self._passed)\n",
+        "            pass\n",
+    ),
+)
+
+LATE_IS_OVER = Mutant(
+    "a timer that fires late ends its call like any other",
+    Edit(
+        "gateway/answering.py",
+        "        if late > GAP:\n",
+        "        if False:\n",
+    ),
+)
+LATE_AGAIN_AND_AGAIN = Mutant(
+    "a timer that is late is given a tick on top each time",
+    Edit(
+        "gateway/answering.py",
+        "            self._on_top = 0.0\n",
+        "",
     ),
 )
 
