@@ -35,8 +35,6 @@ HERE = Path(__file__).parent
 # What Turnlock does not have yet, and some modes need.
 CAPABILITIES = frozenset({"inbox", "tools", "failover", "compaction", "database"})
 NOT_APPLICABLE_MAX = 15
-# Families whose tests are still to be written.
-PENDING = frozenset("CD")
 
 F = TypeVar("F", bound=Callable[..., Any])
 

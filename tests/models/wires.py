@@ -235,14 +235,14 @@ class Line:
         self.wire = wire
         self.content_seen = content_seen
         self._reader = reader
-        self._writer = writer
+        self.writer = writer
 
     async def begin(self) -> None:
         await self.send(head(content_type=self.wire.content_type), self.wire.begin())
 
     async def send(self, *data: bytes) -> None:
-        self._writer.write(b"".join(data))
-        await self._writer.drain()
+        self.writer.write(b"".join(data))
+        await self.writer.drain()
 
     async def hold(self) -> None:
         """Until the client goes."""
@@ -250,9 +250,9 @@ class Line:
             pass
 
     def reset(self) -> None:
-        sock = self._writer.get_extra_info("socket")
+        sock = self.writer.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._writer.transport.abort()
+        self.writer.transport.abort()
 
 
 Script = Callable[[Line], Awaitable[None]]

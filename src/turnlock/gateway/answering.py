@@ -22,6 +22,7 @@ from ..store import Store
 from ..transcript.entries import assistant
 from ..transcript.history import Message
 from ..turns.aio import AsyncTurn, on_worker
+from ..turns.watchdog import GAP, TICK
 from .agents import Agent
 from .chat import NewInSession
 from .conversation import Plan, Repetition, plan, reply_id
@@ -114,22 +115,51 @@ class _Timers:
     def __init__(self, exchange: Exchange[Reply], limits: Limits) -> None:
         self._exchange = exchange
         self._idle = limits.idle
-        self._turn = self._start("turn", limits.turn)
-        self._next = self._start("model", limits.first_token)
+        self._turn = _Timer(exchange, "turn", limits.turn)
+        self._next = _Timer(exchange, "model", limits.first_token)
 
     async def over(self, items: AsyncIterable[_Item]) -> AsyncIterable[_Item]:
         async for item in items:
-            self._next.cancel()
-            self._next = self._start("model", self._idle)
+            self._next.stop()
+            self._next = _Timer(self._exchange, "model", self._idle)
             yield item
 
     def stop(self) -> None:
-        self._turn.cancel()
-        self._next.cancel()
+        self._turn.stop()
+        self._next.stop()
 
-    def _start(self, name: str, limit: float) -> asyncio.TimerHandle:
-        passed = LimitPassed(name, limit)
-        return asyncio.get_running_loop().call_later(limit, self._exchange.cut, passed)
+
+class _Timer:
+    """Ends an exchange when ``limit`` seconds are over.
+
+    Time in which the loop stood still, or the process, is given back, as the watchdog gives it to
+    turns: what came meanwhile is not read yet. The first time a tick is given on top, to read it.
+    """
+
+    def __init__(self, exchange: Exchange[Reply], name: str, limit: float) -> None:
+        self._exchange = exchange
+        self._passed = LimitPassed(name, limit)
+        self._loop = asyncio.get_running_loop()
+        self._deadline = self._loop.time() + limit
+        self._on_top = TICK
+        self._sleep()
+
+    def stop(self) -> None:
+        self._handle.cancel()
+
+    def _sleep(self) -> None:
+        wakes_at = min(self._deadline, self._loop.time() + TICK)
+        self._handle = self._loop.call_at(wakes_at, self._look, wakes_at)
+
+    def _look(self, wakes_at: float) -> None:
+        late = self._loop.time() - wakes_at
+        if late > GAP:
+            self._deadline += late + self._on_top
+            self._on_top = 0.0
+        if self._deadline <= self._loop.time():
+            self._exchange.cut(self._passed)
+        else:
+            self._sleep()
 
 
 async def _collect(

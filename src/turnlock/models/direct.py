@@ -63,8 +63,9 @@ _STUMBLES: tuple[type[Exception], ...] = (
 )
 _FAILURES: tuple[type[Exception], ...] = (AgentRunError, UserError, *_TRANSPORT, *_STUMBLES)
 # An endpoint may keep the body open after a complete answer; more of it is waited for once or twice
-# so long.
-_TAIL = 0.5
+# so long. That has to be shorter than any limit between contents, or a complete reply would be
+# ended by it.
+_TAIL = 0.1
 _PLACEHOLDER_KEY = "none"
 _NOTHING_CAME = "ended without content"
 _CAUSES_MAX = 20

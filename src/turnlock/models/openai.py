@@ -26,8 +26,9 @@ from .protocol import Delta, Finished, Message, Thinking
 from .sendable import checked_key, sendable
 from .transport import http_client
 
-# An endpoint may keep the body open after a complete answer; so long its usage is waited for.
-_TAIL = 1.0
+# An endpoint may keep the body open after a complete answer; so long its usage is waited for. That
+# gives no content: were it as long as a limit between contents, a complete reply would be ended.
+_TAIL = 0.25
 _PLACEHOLDER_KEY = "none"
 _END = object()
 

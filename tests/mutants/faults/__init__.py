@@ -1,5 +1,6 @@
 """The faults that are put into our code, a module for each part that they break."""
 
+from .cleaning import *  # noqa: F403
 from .cli import *  # noqa: F403
 from .doctor import *  # noqa: F403
 from .gateway import *  # noqa: F403

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants.mutant import Edit, Mutant
+from tests.mutants.mutant import Edit, Mutant, appended
 
 END_UNNOTICED = Mutant(
     "the end of a model's connection is not noticed",
@@ -34,4 +34,90 @@ KEYS_UNKNOWN = Mutant(
 WHOLE_KEYS_ONLY = Mutant(
     "of a key that was cut the beginning stays",
     Edit("redaction.py", "    if CUT in text:\n", "    if False:\n"),
+)
+EMPTY_IS_CONTENT = Mutant(
+    "a chunk without content is passed on as progress",
+    Edit(
+        "models/openai.py",
+        "        items = reply.take(chunk)\n",
+        "        items = reply.take(chunk) or [Thinking()]\n",
+    ),
+)
+THOUGHTS_UNSEEN = Mutant(
+    "what a model thinks is no progress",
+    Edit(
+        "models/openai.py",
+        "        if isinstance(thought, str) and thought:\n",
+        "        if False:\n",
+    ),
+)
+SDK_RETRIES = Mutant(
+    "the SDK tries again",
+    Edit("models/openai.py", "            max_retries=0,\n", "            max_retries=2,\n"),
+)
+BODY_HAS_TO_END = Mutant(
+    "a complete reply waits for the end of the body",
+    Edit("models/openai.py", "_TAIL = 0.25\n", "_TAIL = 1e6\n"),
+)
+ANY_END_IS_ONE = Mutant(
+    "a stream that ends is complete",
+    Edit(
+        "models/openai.py",
+        "        if reply.reason is None:\n",
+        '        if reply.reason is None:\n            reply.reason = "stop"\n'
+        "        if reply.reason is None:\n",
+    ),
+    Edit(
+        "models/openai.py",
+        "            if reply.reason is not None:\n"
+        "                return _END  # however it ends: what was complete stays complete\n",
+        "            return _END\n",
+    ),
+)
+NO_KEEPALIVE = Mutant(
+    "nobody asks a silent connection whether it is there",
+    Edit(
+        "models/transport.py",
+        "        socket_options=_socket_options(),\n",
+        "        socket_options=None,\n",
+    ),
+)
+BYTE_TIMER = Mutant(
+    "a call's limit is the time-out of its reads",
+    Edit(
+        "models/openai.py",
+        "            timeout=client.timeout,\n",
+        "            timeout=0.8,\n",
+    ),
+    Edit(
+        "gateway/answering.py",
+        "first=limits.first_token, idle=limits.idle)",
+        "first=1e6, idle=1e6)",
+    ),
+)
+LEAKY_POOL = Mutant(
+    "calls share a few connections, and one that is killed gives none back",
+    appended(
+        "models/transport.py",
+        """
+        _on_own_line = Lines.handle_async_request
+
+        async def _in_pool(self, request):
+            slots = self.__dict__.setdefault("slots", asyncio.Semaphore(5))
+            await slots.acquire()
+            response = await _on_own_line(self, request)
+            slots.release()
+            return response
+
+        Lines.handle_async_request = _in_pool
+        """,
+    ),
+)
+LEFT_TO_THE_COLLECTOR = Mutant(
+    "a call that is cancelled leaves its connection to the garbage collector",
+    Edit(
+        "models/transport.py",
+        "        except BaseException:\n            await self._end(line)\n            raise\n",
+        "        except BaseException:\n            raise\n",
+    ),
 )

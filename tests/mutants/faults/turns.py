@@ -195,3 +195,103 @@ OUTER_IS_CURRENT = Mutant(
         "        self._token = _current.set(self.outer or self)\n",
     ),
 )
+ONLY_LOGS = Mutant(
+    "what is overdue is logged, and nothing is done",
+    Edit(
+        "turns/runtime.py",
+        "            submit_or_run(lambda: carry_out(self, due.lease, deadline=due.deadline))\n",
+        '            logger.warning("turn %s is over its limit", due.lease.turn_id)\n',
+    ),
+)
+ONE_BY_ONE = Mutant(
+    "the watchdog's thread carries out each revocation by itself",
+    Edit(
+        "turns/runtime.py",
+        "            submit_or_run(lambda: carry_out(self, due.lease, deadline=due.deadline))\n",
+        "            carry_out(self, due.lease, deadline=due.deadline)\n",
+    ),
+)
+WATCHDOG_ON_LOOP = Mutant(
+    "the watchdog is a timer of the event loop",
+    appended(
+        "turns/watchdog.py",
+        """
+        def _start_on_loop(self):
+            import asyncio
+
+            def look():
+                self._look(self._clock.monotonic(), verify=False)
+                loop.call_later(0.01, look)
+
+            loop = asyncio.get_running_loop()
+            loop.call_later(0.01, look)
+
+        Watchdog._start = _start_on_loop
+        """,
+    ),
+)
+ALL_GIVEN_BACK = Mutant(
+    "every time that the watchdog is late all of the time it slept is given back",
+    Edit("turns/watchdog.py", "    if lease.given_back == 0.0:\n", "    if True:\n"),
+)
+DONE_UNFENCED = Mutant(
+    "a revocation whose fence failed goes on as if it stood",
+    Edit(
+        "turns/revoking.py",
+        "        workers.submit(lambda: _fence_again(runtime, lease, stack, deadline))\n",
+        "        _hand_over(runtime, lease, stack, deadline)\n",
+    ),
+)
+QUEUE_DROPPED = Mutant(
+    "with a revoked turn its queue is dropped",
+    Edit(
+        "turns/revoking.py",
+        "    queues.leave(lease.ticket)\n",
+        "    queues._queues.pop(lease.ticket.identity, None)\n",
+    ),
+)
+WRITES_ON = Mutant(
+    "a turn that was released writes on",
+    *TORN_DOWN_WRITES.edits,
+    Edit(
+        "turns/writer.py",
+        "            if self._has_ended():\n                return\n",
+        "",
+    ),
+)
+CHARGED_FOR_WAITING = Mutant(
+    "a turn's limits count from when it asked for its session",
+    Edit("turns/taking.py", "        taken=now,\n", "        taken=started,\n"),
+)
+NAMELESS = Mutant(
+    "a turn has no name before it writes",
+    Edit(
+        "turns/taking.py",
+        "        turn_id = self.turn_id if self.is_turn else None\n",
+        "        turn_id = None\n",
+    ),
+)
+ENDED_IS_OWED = Mutant(
+    "whoever lost its lock is owed a marker, also when it had ended",
+    Edit(
+        "turns/writer.py",
+        "            if tail.turn(turn_id) is None and turn_id not in known:\n",
+        "            if turn_id not in known:\n",
+    ),
+)
+BUDGET_UNHEARD = Mutant(
+    "what a call declares for itself is not heard",
+    Edit(
+        "turns/watching.py",
+        '            self.first if first is None else check_limit("first", first),\n',
+        "            self.first,\n",
+    ),
+)
+EACH_CALL_ANEW = Mutant(
+    "with each call a turn's time begins anew",
+    Edit(
+        "turns/turn.py",
+        "        call = Call(what, _deadline(now, limit))\n",
+        "        self.lease.taken = now\n        call = Call(what, _deadline(now, limit))\n",
+    ),
+)
