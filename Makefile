@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo record reference test api-check check format clean import-time failures bench model simulate
+.PHONY: help setup run demo record reference test api-check check format clean import-time failures bench model simulate fuzz
 
 help:
 	@echo "make run          the gateway with the practice model (no key needed)"
@@ -21,6 +21,8 @@ help:
 	@echo "make model        every state of the lock's protocol, and its mutants (needs spin, gcc)"
 	@echo "make simulate     schedules of a simulated machine: SEEDS=n START=s, SEED=s to replay one,"
 	@echo "                  MUTANTS=1 to plant races and find each"
+	@echo "make fuzz         hostile inputs for whatever reads, by what they reach in the code: TARGET=name,"
+	@echo "                  SECONDS=60 for each target, SEED=n; BITES=1: plant faults, find each"
 	@echo "make check        format, lint, strict types"
 	@echo "make format       rewrite the files in the project's format"
 	@echo "make import-time  CPU time of 'import turnlock'"
@@ -53,7 +55,22 @@ bench: .bench/.ready
 test: setup
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
-api-check: setup
+api-SECONDS ?= 60
+
+ifdef BITES
+fuzz: setup
+	$(BIN)/python -m pytest -m bites tests/fuzz $(ARGS)
+else
+fuzz: .fuzz/.ready
+	@.fuzz/venv/bin/python -m tests.fuzz --seconds $(SECONDS) \
+		$(if $(TARGET),--target $(TARGET)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+endif
+
+.fuzz/.ready: pyproject.toml requirements/fuzz.txt scripts/make-fuzz
+	@scripts/make-fuzz "$(PYTHON)"
+	@touch $@
+
+check: setup
 	$(BIN)/python scripts/api_check.py $(ARGS)
 
 failures: setup
@@ -82,4 +99,4 @@ import-time: setup
 	$(BIN)/python scripts/import_time.py
 
 clean:
-	rm -rf $(VENV) .bench build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .bench .fuzz build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

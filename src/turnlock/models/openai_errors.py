@@ -25,7 +25,7 @@ SDK_FAILURES: tuple[type[Exception], ...] = (
     anyio.EndOfStream,
     OSError,
 )
-# How the SDK stumbles over a chunk that is no JSON, or is beyond reason (nested too deeply, a number
+# How the SDK stumbles over a chunk that is no JSON, or is beyond reason (nested too deeply, numbers
 # of thousands of digits), and over text of an encoding that is none, which codecs do in many ways.
 UNREADABLE: tuple[type[Exception], ...] = (
     ValueError,
