@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes, urlsplit
 
 import turnlock
+from tests.helpers import PATIENCE
 from turnlock.config import Config, default_config
 from turnlock.gateway import Agent, Pace
 from turnlock.gateway.app import create_app
@@ -38,7 +39,7 @@ from turnlock.transcript.jsonl import read_lines
 
 _TOKEN = "token"
 _QUICK = Pace(headers=1.0, queued=1.0, keepalive=0.05, head=0.5, body=0.5, hand_over=2.0)
-_PATIENCE = 20.0
+_PATIENCE = 2 * PATIENCE
 _TYPES = (b"application/json", b"text/event-stream")
 
 

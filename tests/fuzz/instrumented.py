@@ -68,9 +68,6 @@ def fuzz(target: Target, directory: Path, how: str, arguments: list[str]) -> Non
                 raise
             findings.keep(error, data)
 
-    # What is imported and begun for the first input is not that input's doing.
-    with contextlib.suppress(Exception):
-        target.run(b"")
     # (atheris 3.0 cannot do both in one process: its Mutate does not find libFuzzer's.)
     more = {"custom_mutator": Mutator(target)} if how == "words" else {}
     atheris.Setup([sys.argv[0], *arguments], run, **more)

@@ -10,12 +10,13 @@ import functools
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from tests.helpers import PATIENCE
 from tests.models.endpoint import chunk, event, user
 from turnlock.errors import ModelError
 from turnlock.models import Delta, Finished, Model, Thinking
 
 _SEPARATOR = b"\n--\n"
-_PATIENCE = 20.0
+_PATIENCE = 2 * PATIENCE
 _HEAD = b"content-type: text/event-stream"
 _BREAKS = (b"\r", b"\n")
 

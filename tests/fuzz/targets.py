@@ -13,14 +13,14 @@ _DIRECT = ("anthropic", "google", "mistral")
 def _targets() -> list[Target]:
     return [
         Target("payload", claims.parse, claims.seeds, claims.words(), 300),
-        Target("claim", claims.judge, claims.seeds, claims.words(), 120),
+        Target("claim", claims.judge, claims.seeds, claims.words(), 80),
         Target("scribe", claims.write_and_read, claims.writer_seeds, (b"\0", b'"', b"\xff"), 100),
-        Target("lines", transcripts.read, transcripts.seeds, transcripts.WORDS, 300),
+        Target("lines", transcripts.read, transcripts.seeds, transcripts.WORDS, 200),
         Target("entries", transcripts.write_and_read, transcripts.seeds, transcripts.WORDS, 100),
-        Target("transcript", transcripts.heal, transcripts.seeds, transcripts.WORDS, 30),
+        Target("transcript", transcripts.heal, transcripts.seeds, transcripts.WORDS, 25),
         Target("config", settings.configure, settings.config_seeds, settings.CONFIG_WORDS, 200),
         Target("name", settings.name, settings.name_seeds, settings.NAME_WORDS, 200),
-        Target("state", states.look_and_repair, states.seeds, states.WORDS, 60, True),
+        Target("state", states.look_and_repair, states.seeds, states.WORDS, 40, True),
         Target("presence", presences.look, presences.seeds, presences.WORDS, 80, True),
         Target("http", asking.ask, asking.seeds, asking.WORDS, 150),
         Target("socket", asking.say, asking.raw_seeds, asking.RAW_WORDS, 60),

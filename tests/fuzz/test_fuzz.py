@@ -19,13 +19,15 @@ from .targets import TARGETS
 _TIMES = int(os.environ.get("TURNLOCK_FUZZ_EXAMPLES", "0"))
 
 
+pytestmark = pytest.mark.timeout(0 if _TIMES else 300)
+
+
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 def test_seeds_keep_the_promises(target: Target) -> None:
     for seed in target.seeds():
         check(target, seed)
 
 
-@pytest.mark.timeout(240 if not _TIMES else 0)
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 def test_no_input_breaks_a_promise(target: Target) -> None:
     @settings(
