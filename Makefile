@@ -55,7 +55,20 @@ bench: .bench/.ready
 test: setup
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
-api-SECONDS ?= 60
+api-check: setup
+	$(BIN)/python scripts/api_check.py $(ARGS)
+
+failures: setup
+	$(BIN)/python -m tests.failures $(ARGS)
+
+SEEDS ?= 20000
+START ?= 0
+
+simulate: setup
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --start $(START) --jobs $(JOBS) \
+		$(if $(SEED),--seed $(SEED)) $(if $(MUTANTS),--mutants)
+
+SECONDS ?= 60
 
 ifdef BITES
 fuzz: setup
@@ -69,19 +82,6 @@ endif
 .fuzz/.ready: pyproject.toml requirements/fuzz.txt scripts/make-fuzz
 	@scripts/make-fuzz "$(PYTHON)"
 	@touch $@
-
-check: setup
-	$(BIN)/python scripts/api_check.py $(ARGS)
-
-failures: setup
-	$(BIN)/python -m tests.failures $(ARGS)
-
-SEEDS ?= 20000
-START ?= 0
-
-simulate: setup
-	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --start $(START) --jobs $(JOBS) \
-		$(if $(SEED),--seed $(SEED)) $(if $(MUTANTS),--mutants)
 
 check: setup
 	$(BIN)/ruff format --check src tests scripts bench

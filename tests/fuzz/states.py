@@ -167,7 +167,7 @@ def _transcripts(here: Place) -> dict[Path, bytes]:
     return {
         path: path.read_bytes()
         for path in here.root.rglob("*")
-        if path.name.endswith(kept) and path.is_file() and not path.is_symlink()
+        if path.name.endswith(kept) and not path.is_symlink() and path.is_file()
         and not is_temporary(path.name)
     }  # fmt: skip
 
