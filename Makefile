@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo record reference test api-check check format clean import-time failures bench model simulate torture
+.PHONY: help setup run demo record reference test api-check check format clean import-time failures bench model simulate torture fuzz
 
 help:
 	@echo "make run          the gateway with the practice model (no key needed)"
@@ -22,6 +22,8 @@ help:
 	@echo "make simulate     schedules of a simulated machine: SEEDS=n START=s, SEED=s to replay one,"
 	@echo "                  MUTANTS=1 to plant races and find each"
 	@echo "make torture      parts that take longer than tests may: PART=name; without one, their list"
+	@echo "make fuzz         hostile inputs for whatever reads, by what they reach in the code: TARGET=name,"
+	@echo "                  SECONDS=60 for each target, SEED=n; BITES=1: plant faults, find each"
 	@echo "make check        format, lint, strict types"
 	@echo "make format       rewrite the files in the project's format"
 	@echo "make import-time  CPU time of 'import turnlock'"
@@ -70,6 +72,21 @@ simulate: setup
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --start $(START) --jobs $(JOBS) \
 		$(if $(SEED),--seed $(SEED)) $(if $(MUTANTS),--mutants)
 
+SECONDS ?= 60
+
+ifdef BITES
+fuzz: setup
+	$(BIN)/python -m pytest -m bites tests/fuzz $(ARGS)
+else
+fuzz: .fuzz/.ready
+	@.fuzz/venv/bin/python -m tests.fuzz --seconds $(SECONDS) \
+		$(if $(TARGET),--target $(TARGET)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+endif
+
+.fuzz/.ready: pyproject.toml requirements/fuzz.txt scripts/make-fuzz
+	@scripts/make-fuzz "$(PYTHON)"
+	@touch $@
+
 check: setup
 	$(BIN)/ruff format --check src tests scripts bench
 	$(BIN)/ruff check src tests scripts bench
@@ -86,4 +103,4 @@ import-time: setup
 	$(BIN)/python scripts/import_time.py
 
 clean:
-	rm -rf $(VENV) .bench build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .bench .fuzz build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turnlock import InvalidSessionKey, Limits, LimitsError, session_key
-from turnlock.errors import seconds
+from turnlock.config import load_config
+from turnlock.errors import ConfigError, seconds
 from turnlock.redaction import HIDDEN, redact
 from turnlock.session import parse_key
 
@@ -48,7 +51,38 @@ class TestSessionKeys:
         assert session_key("main", "x" * 500) != session_key("main", "x" * 501)
 
 
+class TestConfigurations:
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "[gateway]\nport = " + "9" * 5000,
+            "[gateway]\nport = 0x" + "f" * 4000,
+            "[gateway]\nhost = 0x" + "f" * 4000,
+            "gateway.host." + "a." * 1500 + "a = 1",
+            "gateway = " + "[" * 5000,
+            "[limits]\nwait = 0x" + "f" * 300,
+            "[limits]\nidle = -0x" + "f" * 4000,
+            '[limits]\n"' + "x" * 5000 + '" = 1',
+            '[agents."' + "x" * 5000 + '"]',
+            '[models."' + "x" * 5000 + '"]\nmodel = 1',
+            '[agents.a]\nmodel = "' + "x" * 5000 + '"',
+        ],
+    )
+    def test_values_beyond_reason_are_refused_in_few_words(self, tmp_path: Path, text: str) -> None:
+        path = tmp_path / "turnlock.toml"
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=re.escape(str(path))) as caught:
+            load_config(str(path))
+        assert len(caught.value.why) < 500
+
+
 class TestLimits:
+    @pytest.mark.parametrize("digits", [400, 5000])
+    @pytest.mark.parametrize("sign", [1, -1])
+    def test_a_number_beyond_every_float_is_refused_too(self, digits: int, sign: int) -> None:
+        with pytest.raises(LimitsError):
+            Limits(turn=sign * 10**digits)
+
     def test_the_defaults(self) -> None:
         limits = Limits()
         assert (limits.wait, limits.first_token, limits.idle, limits.tool) == (60, 120, 60, 300)

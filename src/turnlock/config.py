@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from .errors import ConfigError, LimitsError
+from .errors import ConfigError, LimitsError, shown
 from .limits import LIMIT_NAMES, Limits
 from .session import is_part
 
@@ -85,7 +85,8 @@ def load_config(path: str) -> Config:
             tables = tomllib.load(file)
     except OSError as error:
         raise ConfigError(path, error.strerror or str(error)) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
+        # A number of thousands of digits is a plain ValueError.
         raise ConfigError(path, f"it is no TOML: {error}") from None
     return parse_config(path, tables)
 
@@ -119,18 +120,20 @@ class _Reader:
 
     def table(self, name: str, value: object) -> Mapping[str, Any]:
         if not isinstance(value, dict):
-            raise self.fail(f"[{name}] has to be a table, not {value!r:.100}")
+            raise self.fail(f"[{name}] has to be a table, not {shown(value, 100)}")
         return value
 
     def only_keys(self, name: str, table: Mapping[str, Any], known: tuple[str, ...]) -> None:
         for key in table:
             if key not in known:
-                raise self.fail(f"{name} has an unknown key {key!r}; known are {', '.join(known)}")
+                raise self.fail(
+                    f"{name} has an unknown key {shown(key)}; known are {', '.join(known)}"
+                )
 
     def text(self, name: str, table: Mapping[str, Any], key: str) -> str | None:
         value = table.get(key)
         if value is not None and not isinstance(value, str):
-            raise self.fail(f"{key!r} of {name} has to be text, not {value!r:.100}")
+            raise self.fail(f"{key!r} of {name} has to be text, not {shown(value, 100)}")
         return value
 
     def integer(
@@ -138,15 +141,14 @@ class _Reader:
     ) -> int:
         value = table.get(key, default)
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise self.fail(
-                f"{key!r} of {name} has to be a number from {least} to {most}, not {value!r:.100}"
-            )
+            wanted = f"a number from {least} to {most}"
+            raise self.fail(f"{key!r} of {name} has to be {wanted}, not {shown(value, 100)}")
         return value
 
     def texts(self, name: str, table: Mapping[str, Any], key: str) -> tuple[str, ...]:
         value = table.get(key, [])
         if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-            raise self.fail(f"{key!r} of {name} has to be a list of texts, not {value!r:.100}")
+            raise self.fail(f"{key!r} of {name} has to be a list of texts, not {shown(value, 100)}")
         return tuple(value)
 
 
@@ -159,19 +161,19 @@ def _read_limits(reader: _Reader, table: Mapping[str, Any]) -> Limits:
 
 
 def _read_model(reader: _Reader, name: str, value: object) -> ModelSettings:
-    label = f"[models.{name}]"
-    table = reader.table(f"models.{name}", value)
+    label = f"[models.{name:.100}]"
+    table = reader.table(label[1:-1], value)
     reader.only_keys(label, table, ("provider", "base_url", "model", "api_key_env"))
     provider = reader.text(label, table, "provider") or "openai"
     if provider not in PROVIDERS:
         known = ", ".join(PROVIDERS)
         raise reader.fail(
-            f"{label}: provider {provider!r:.100} is not known; known are {known};"
+            f"{label}: provider {shown(provider, 100)} is not known; known are {known};"
             " 'openai' with a base_url is any OpenAI-compatible endpoint"
         )
     base_url = reader.text(label, table, "base_url")
     if base_url is not None and not re.match(r"https?://[^/\s]+", base_url):
-        raise reader.fail(f"{label}: base_url {base_url!r:.200} is no http or https URL")
+        raise reader.fail(f"{label}: base_url {shown(base_url)} is no http or https URL")
     return ModelSettings(
         provider,
         base_url,
@@ -183,14 +185,14 @@ def _read_model(reader: _Reader, name: str, value: object) -> ModelSettings:
 def _read_agent(
     reader: _Reader, name: str, value: object, models: Mapping[str, ModelSettings]
 ) -> AgentSettings:
-    label = f"[agents.{name}]"
+    label = f"[agents.{name:.100}]"
     if not is_part(name):
-        raise reader.fail(f"{label}: {name!r} cannot be the agent of a session key")
-    table = reader.table(f"agents.{name}", value)
+        raise reader.fail(f"{label}: {shown(name)} cannot be the agent of a session key")
+    table = reader.table(label[1:-1], value)
     reader.only_keys(label, table, ("model", "instructions"))
     model = reader.text(label, table, "model") or PRACTICE
     if model not in models:
-        raise reader.fail(f"{label}: there is no [models.{model}]")
+        raise reader.fail(f"{label}: there is no [models.{model:.100}]")
     return AgentSettings(model, reader.text(label, table, "instructions") or "")
 
 

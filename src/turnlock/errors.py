@@ -136,7 +136,7 @@ class InvalidSessionKey(TurnlockError, ValueError):
         self.key = key
         self.why = why
         self.hint = 'encode any text with turnlock.session_key("agent", text)'
-        super().__init__(f"{_short(key)} is no session key: {why}; {self.hint}")
+        super().__init__(f"{shown(key)} is no session key: {why}; {self.hint}")
 
 
 class LimitsError(TurnlockError, ValueError):
@@ -149,7 +149,7 @@ class LimitsError(TurnlockError, ValueError):
         self.name = name
         self.value = value
         self.why = why
-        super().__init__(f"limit {name!r} is {_short(value)}, but {why}")
+        super().__init__(f"limit {name!r} is {shown(value)}, but {why}")
 
 
 class ConfigError(TurnlockError, ValueError):
@@ -249,6 +249,11 @@ class ModelError(TurnlockError):
         super().__init__(f"model {provider}/{model} failed: {kind}{http}: {detail}")
 
 
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 200 else text[:197] + "..."
+def shown(value: object, most: int = 200) -> str:
+    """A value for a message: its repr, cut to ``most`` characters. Raises nothing."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        # More digits than Python writes, or objects in objects, beyond reason.
+        return f"a {type(value).__name__} too large to be shown"
+    return text if len(text) <= most else text[: most - 3] + "..."

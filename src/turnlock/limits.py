@@ -130,11 +130,15 @@ def check_wait(name: str, value: object) -> float:
 
 
 def _number(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or not -_INFINITE < value < _INFINITE  # compared: an integer can be too large for a float
+    ):
         raise LimitsError(name, value, "it has to be a number of seconds")
     if value > _SECONDS_MAX:
         raise LimitsError(name, value, "it is in seconds, and a year is the most")
-    return float(value)
+    return float(max(value, -_SECONDS_MAX))
 
 
 def _written(name: str, value: object) -> float:

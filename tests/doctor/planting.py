@@ -130,7 +130,7 @@ def facts(paths: list[Path]) -> Facts:
 def _facts(path: Path) -> tuple[object, ...]:
     before = path.lstat()
     content = ""
-    if path.is_file() and not path.is_symlink():
+    if not path.is_symlink() and path.is_file():
         with open(os.open(path, os.O_RDONLY | os.O_NOATIME), "rb") as file:
             content = hashlib.sha256(file.read()).hexdigest()
     return (

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 import turnlock
+from tests.doctor.planting import gone_pid, lock
 from turnlock.backends.files import FilesBackend, StateDirectory, portable
+from turnlock.backends.files.claim import CLAIM_BYTES_MAX
 from turnlock.store import Store
 
 
@@ -92,6 +94,21 @@ def test_a_holder_of_another_store_of_this_process_is_told_at_once(
 def test_stores_share_one_waker(state: Path) -> None:
     first, second = (FilesBackend(StateDirectory(str(state))) for _ in range(2))
     assert first._platform.waker is second._platform.waker
+
+
+def test_a_claim_that_says_too_much_is_superseded_by_one_that_can_be_read(
+    store: Store, state: Path
+) -> None:
+    """Escaped, each character of these is three times as long: its claim must not be too long."""
+    owed = [{"turnId": "\U0001f600" * 200, "pid": 1, "reason": "\U0001f600" * 200}] * 32
+    said = {"pid": gone_pid(), "supersedes": owed}
+    lock(state, json.dumps(said, ensure_ascii=False).encode())
+    with store.turn("main/a", turn_id="T1") as turn:
+        path = state / "agents/main/sessions/a.jsonl.lock"
+        assert path.stat().st_size <= CLAIM_BYTES_MAX
+        (record,) = store.locks()
+        assert (record.turn_id, record.stale) == ("T1", False)
+        turn.append(turnlock.user("1"))
 
 
 @pytest.mark.parametrize("path", ["a\0b", "\0"])

@@ -135,6 +135,15 @@ def test_files_that_somebody_removed_give_nobody_the_directory(
     owned.close()
 
 
+@pytest.mark.parametrize("url", ["http://a b:1", "http://a\0:1", "http://[::1", "http://h:99999"])
+def test_a_url_that_is_none_is_no_answer(made: Path, url: str) -> None:
+    (made / "gateway.json").write_text(json.dumps({"pid": os.getpid(), "url": url}))
+    found = gateway_of(str(made))
+    assert found is not None
+    assert found.condition is Condition.BLOCKED
+    assert found.locks() == {}
+
+
 HOSTILE = {
     "empty": b"",
     "nuls": b"\0" * 100,

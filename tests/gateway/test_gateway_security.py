@@ -318,6 +318,31 @@ def test_what_is_no_http_is_cut(gateway: Served, data: bytes) -> None:
     run(test())
 
 
+@pytest.mark.parametrize("token", ["wrong", None])
+@pytest.mark.parametrize("is_late", [False, True])
+def test_a_body_that_turns_into_no_http_has_one_answer(
+    gateway: Served, caplog: pytest.LogCaptureFixture, token: str | None, is_late: bool
+) -> None:
+    """A stranger must not fill the log: with uvicorn alone this was a traceback a request."""
+    broken = b"3f?\r\n"
+
+    async def test() -> None:
+        more: dict[str, Any] = {} if token is None else {"authorization": f"Bearer {token}"}
+        head = request(gateway, transfer_encoding="chunked", **more)
+        async with line(gateway) as connection:
+            await connection.send(head if is_late else head + broken)
+            if is_late:
+                if token is not None:
+                    assert (await connection.answer()).status == 401
+                await connection.send(broken)
+            said = await connection.end()
+        assert said.count(b"HTTP/1.1 ") <= 1
+        await fine(gateway)
+
+    run(test())
+    assert [one for one in caplog.records if one.levelname in ("ERROR", "CRITICAL")] == []
+
+
 def test_unknown_paths_and_methods_are_said_in_json(gateway: Served) -> None:
     async def test() -> None:
         for target in ("/", "/v1", "/v1/chat/completions/", "/v1/../healthz", "//healthz"):

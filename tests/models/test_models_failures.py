@@ -10,6 +10,7 @@ import pytest
 from turnlock.errors import ModelError
 from turnlock.models import Delta, complete
 from turnlock.models.failures import plain
+from turnlock.models.ollama import OllamaModel
 from turnlock.models.openai import OpenAIModel
 from turnlock.practice import PracticeServer
 
@@ -145,6 +146,7 @@ def test_handshake_that_is_never_answered_ends_at_the_connect_limit() -> None:
         ([head(), event("null"), DONE], "protocol"),
         ([head(), event("5")], "protocol"),
         ([head(), event('{"a":' * 100_000)], "protocol"),
+        ([head(), event('{"a":' + "9" * 5000 + "}")], "protocol"),
         ([head(), b"data: \xff\xfe\n\n"], "protocol"),
         ([head(302, location="ftp://elsewhere/")], "connect"),
     ],
@@ -175,6 +177,23 @@ def test_error_in_the_stream_is_the_endpoints_word(
         async with endpoint(head(), chunk("hi"), event(data)) as told:
             error = await failure(told.url)
         assert (error.kind, error.status, error.detail) == ("status", status, detail)
+
+    run(test())
+
+
+# The codecs of these names fail each in a way of its own.
+@pytest.mark.parametrize("charset", ["base64", "idna", "zlib_codec", "rot13", "utf-16", "x-none"])
+@pytest.mark.parametrize("make", [OpenAIModel, OllamaModel])
+def test_error_in_an_encoding_that_is_none_keeps_its_status(
+    make: type[OpenAIModel] | type[OllamaModel], charset: str
+) -> None:
+    async def test() -> None:
+        page = head(429, f"text/plain; charset={charset}", retry_after="3")
+        async with endpoint(page, b"abc\xff") as told:
+            with pytest.raises(ModelError) as caught:
+                await complete(make(told.url, "m"), user("hello"))
+        error = caught.value
+        assert (error.kind, error.status, error.retry_after) == ("status", 429, 3.0)
 
     run(test())
 

@@ -350,13 +350,16 @@ def _asked(url: str, patience: float) -> Condition:
 def _connection(url: str, patience: float) -> Iterator[HTTPConnection]:
     """Raises OSError, and ValueError for a url that is none of this host."""
     # Only for who has a gateway: it is a third of the time that a command needs to start.
-    from http.client import HTTPConnection, HTTPException
+    from http.client import HTTPConnection, HTTPException, InvalidURL
     from urllib.parse import urlsplit
 
     parts = urlsplit(url)
     if parts.scheme != "http" or parts.hostname is None:
         raise ValueError(url)
-    connection = HTTPConnection(parts.hostname, parts.port, timeout=patience)
+    try:
+        connection = HTTPConnection(parts.hostname, parts.port, timeout=patience)
+    except InvalidURL as error:
+        raise ValueError(url) from error
     try:
         connection.connect()
         if connection.sock.getsockname()[0] != connection.sock.getpeername()[0]:

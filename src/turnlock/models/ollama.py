@@ -35,7 +35,14 @@ _TRANSPORT: tuple[type[Exception], ...] = (
     OSError,
 )
 # How the client stumbles over an answer that is not of the form it relies on.
-_STUMBLES: tuple[type[Exception], ...] = (ValueError, TypeError, AttributeError, RecursionError)
+_STUMBLES: tuple[type[Exception], ...] = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    RecursionError,
+)
 _FAILURES: tuple[type[Exception], ...] = (ollama.ResponseError, *_TRANSPORT, *_STUMBLES)
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 # `load` and `unload` are answers to requests without messages.
@@ -110,7 +117,7 @@ class OllamaModel:
         return ModelError(
             provider=self.provider,
             model=self.model,
-            kind="status" if said else _kind(error),
+            kind="status" if said or answer is not None else _kind(error),
             detail=plain(_detail(error)),
             status=answer.status_code if answer is not None else None,
             retry_after=retry_after(answer.headers) if answer is not None else None,

@@ -105,7 +105,7 @@ class OpenAIModel:
                 stream=True,
                 stream_cls=openai.AsyncStream[object],
             )
-        except SDK_FAILURES as error:
+        except (*SDK_FAILURES, *UNREADABLE) as error:
             raise model_error(error, provider=self.provider, model=self.model) from error
 
     async def _next(self, chunks: openai.AsyncStream[object], reply: _Reply) -> object:

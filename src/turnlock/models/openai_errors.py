@@ -25,12 +25,17 @@ SDK_FAILURES: tuple[type[Exception], ...] = (
     anyio.EndOfStream,
     OSError,
 )
-# A chunk that is no JSON, or nested so deep that it can only be an attack.
+# How the SDK stumbles over a chunk that is no JSON, or is beyond reason (nested too deeply, numbers
+# of thousands of digits), and over text of an encoding that is none, which codecs do in many ways.
 UNREADABLE: tuple[type[Exception], ...] = (
-    json.JSONDecodeError,
-    UnicodeDecodeError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    AssertionError,
     RecursionError,
 )
+_NO_JSON = (json.JSONDecodeError, UnicodeDecodeError, RecursionError)
 
 
 def model_error(error: Exception, *, provider: str, model: str) -> ModelError:
@@ -45,7 +50,18 @@ def model_error(error: Exception, *, provider: str, model: str) -> ModelError:
     )
 
 
+def _answer(error: Exception) -> Any:
+    """The answer with an error as its status; None when there is none."""
+    if isinstance(error, openai.APIStatusError):
+        return error.response
+    # One that the SDK stumbled over when it wanted to tell of it.
+    before = error.__context__
+    return before.response if isinstance(before, http.HTTPStatusError) else None
+
+
 def _kind(error: Exception) -> str:
+    if _answer(error) is not None:
+        return "status"
     if isinstance(error, (*UNREADABLE, openai.APIResponseValidationError)):
         return "protocol"
     if isinstance(error, openai.APIConnectionError) or not isinstance(error, openai.APIError):
@@ -61,17 +77,20 @@ def _root(error: BaseException) -> BaseException:
 
 
 def _status(error: Exception) -> int | None:
-    if isinstance(error, openai.APIStatusError):
-        return error.status_code
+    answer = _answer(error)
+    if answer is not None:
+        code: int = answer.status_code
+        return code
     # Once the stream has begun, the HTTP status is 200 for good; some put the real one here.
     body = error.body if isinstance(error, openai.APIError) else None
-    code = body.get("code") if isinstance(body, Mapping) else None
-    return code if isinstance(code, int) and 400 <= code <= 599 else None
+    said = body.get("code") if isinstance(body, Mapping) else None
+    return said if isinstance(said, int) and 400 <= said <= 599 else None
 
 
 def _detail(error: Exception) -> str:
     if isinstance(error, UNREADABLE):
-        return f"the endpoint sent what is no JSON: {error}"
+        what = "what is no JSON" if isinstance(error, _NO_JSON) else "what cannot be read"
+        return f"the endpoint sent {what}: {str(error) or type(error).__name__}"
     if isinstance(error, openai.APIStatusError):
         return _said(error.body) or error.response.text or error.message
     if isinstance(error, openai.APIError) and not isinstance(error, openai.APIConnectionError):
@@ -86,6 +105,5 @@ def _said(body: object) -> str:
 
 
 def _retry_after(error: Exception) -> float | None:
-    if not isinstance(error, openai.APIStatusError):
-        return None
-    return retry_after(error.response.headers)
+    answer = _answer(error)
+    return None if answer is None else retry_after(answer.headers)

@@ -23,6 +23,7 @@ import logging
 import re
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, NamedTuple, NoReturn
 
 from .entries import Entry, epoch_of
@@ -30,6 +31,9 @@ from .entries import Entry, epoch_of
 logger = logging.getLogger("turnlock")
 
 LINE_BYTES_MAX = 64 * 1024 * 1024
+# How deep a parser gets depends on the stack above it, and on the Python. What is written has to be
+# read by every reader, so it stays far below that.
+NESTING_MAX = 200
 _CHUNK_BYTES = 256 * 1024
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _LINE_BREAKS = re.compile("[\u0085\u2028\u2029]")
@@ -60,13 +64,15 @@ class Line(NamedTuple):
 def encode(entry: Mapping[str, Any]) -> bytes:
     """The line of an entry, with its newline.
 
-    Raises ValueError (also for NaN, a reference to itself, nesting too deep, more than 64 MiB) or
-    TypeError when the entry is not JSON.
+    Raises ValueError (also for NaN, a reference to itself, more than 200 levels, more than 64 MiB)
+    or TypeError when the entry is not JSON.
     """
     try:
         text = _encoder.encode(entry)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    if text.count("{") + text.count("[") > NESTING_MAX and _levels(entry) > NESTING_MAX:
+        raise ValueError("it is nested too deeply")
     if not text.isascii():
         text = _LINE_BREAKS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
     try:
@@ -155,6 +161,16 @@ def whole_pieces(fragment: bytes) -> list[tuple[int, bytes, Entry]]:
         return []
     found = pieces(fragment)
     return [(at, raw, entry) for at, raw, entry in found if entry is not None and _is_whole(entry)]
+
+
+def _levels(value: Any) -> int:
+    """How deep objects and arrays lie in each other; what can be encoded does not hold itself."""
+    level, found = [value], 0
+    while level := [one for one in level if isinstance(one, (Mapping, list, tuple))]:
+        found += 1
+        inner = (one.values() if isinstance(one, Mapping) else one for one in level)
+        level = list(chain.from_iterable(inner))
+    return found
 
 
 class _Raw(NamedTuple):

@@ -4,6 +4,7 @@ from .cleaning import *  # noqa: F403
 from .cli import *  # noqa: F403
 from .doctor import *  # noqa: F403
 from .gateway import *  # noqa: F403
+from .inputs import *  # noqa: F403
 from .lock import *  # noqa: F403
 from .models import *  # noqa: F403
 from .transcript import *  # noqa: F403

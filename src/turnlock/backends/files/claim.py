@@ -23,8 +23,10 @@ from .process import Processes
 VERSION = 1
 CLAIM_BYTES_MAX = 64 * 1024
 _PID_MAX = 2**31 - 1
-# Whoever supersedes again and again on a full disk must not outgrow the bound of the file.
+# Whoever supersedes again and again on a full disk must not outgrow the bound of the file, nor who
+# supersedes a claim that says much: one beyond it is read by nobody, and its lock is taken.
 _OWED_MAX = 32
+_OWED_BYTES_MAX = 32 * 1024
 _TEXT_MAX = 256
 
 
@@ -80,9 +82,7 @@ class Scribe:
             self._describe_process()
         turn = "null" if turn_id is None else encode_basestring_ascii(turn_id)
         hold_ms = "null" if max_hold is None else round(max_hold * 1000)
-        owed_turns = (
-            json.dumps([_encode_owed(turn) for turn in owed[-_OWED_MAX:]]) if owed else "[]"
-        )
+        owed_turns = _encode_owed(owed) if owed else "[]"
         return (
             f'{{\n  "pid": {self._pid},\n  "createdAt": "{iso(wall)}",\n{self._who}'
             f'  "maxHoldMs": {hold_ms},\n  "v": {VERSION},\n  "turnId": {turn},\n'
@@ -141,7 +141,20 @@ def parse_claim(raw: bytes) -> Claim | None:
     )
 
 
-def _encode_owed(turn: Superseded) -> dict[str, Any]:
+def _encode_owed(owed: Sequence[Superseded]) -> str:
+    """The last ones, as many as there is room for."""
+    kept: list[str] = []
+    room = _OWED_BYTES_MAX
+    for turn in reversed(owed[-_OWED_MAX:]):
+        text = json.dumps(_owed_object(turn))
+        room -= len(text) + len(", ")
+        if room < 0:
+            break
+        kept.append(text)
+    return f"[{', '.join(reversed(kept))}]"
+
+
+def _owed_object(turn: Superseded) -> dict[str, Any]:
     return {
         "turnId": turn.turn_id,
         "epoch": turn.epoch,
