@@ -37,7 +37,7 @@ def run(torture: Any, tmp_path: Path) -> Run:
     def run(code: str) -> bool:
         path = tmp_path / "part.py"
         path.write_text(code)
-        torture.PARTS["x"] = torture.Part("of a test", shlex.quote(str(path)))
+        torture.PARTS["x"] = torture.Part("of a test", f"python {shlex.quote(str(path))}")
         return bool(torture.run("x"))
 
     return run

@@ -190,6 +190,13 @@ def test_the_line_holds_for_a_dead_holder_too(
     assert take(early, first) is not None
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process gives a waiter of another one the time that a busy machine takes to wake it."""
+    monkeypatch.setattr("turnlock.backends.files.line.PATIENCE", 20.0)
+
+
+@pytest.mark.usefixtures("patient")
 def test_wait_zero_does_not_overtake_a_waiter(state: Path) -> None:
     with turnlock.open_store(state) as store, child(WAIT, state) as waiter:
         with store.turn("main/a"):
@@ -201,6 +208,7 @@ def test_wait_zero_does_not_overtake_a_waiter(state: Path) -> None:
         waiter.expect("holding")
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_process_that_takes_again_at_once_starves_nobody(state: Path) -> None:
     with turnlock.open_store(state) as store, child(WAIT, state) as waiter:
         with store.turn("main/a", turn_id="1"):
@@ -225,6 +233,7 @@ def test_a_stopped_waiter_blocks_nobody(state: Path) -> None:
         stopped.expect("holding")
 
 
+@pytest.mark.usefixtures("patient")
 def test_another_process_comes_between_two_threads(state: Path) -> None:
     order: list[str] = []
     with turnlock.open_store(state) as store, child(WAIT, state) as waiter:
