@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(part: str, arguments: argparse.Namespace) -> int:
-    module = import_module(f"tests.sweeps.{part}")
+    module = import_module(f"tests.sweeps.{PARTS[part]}")
     sweep: Callable[[Work], Tally] = module.sweep
     began = time.monotonic()
     with workshop() as at:

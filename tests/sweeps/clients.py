@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
 
@@ -97,10 +98,20 @@ class Client:
 
     def revoke(self, session: str, turn_id: str) -> bool:
         """As an operator, from that turn; whether it was done."""
-        done = self.store.revoke(session, turn_id=turn_id)
+        done = False
+        with self.noting_errors():
+            done = self.store.revoke(session, turn_id=turn_id)
         if done:
             self.note(Revoked(now(), turn_id, "operator"))
         return done
+
+    @contextmanager
+    def noting_errors(self) -> Iterator[None]:
+        """For what is no turn: an error of Turnlock's is noted, any other passes."""
+        try:
+            yield
+        except turnlock.TurnlockError as error:
+            self.erred(error)
 
     def forget(self) -> None:
         self.error = None

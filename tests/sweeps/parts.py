@@ -1,3 +1,3 @@
-"""The parts, in the order in which they run: each is a module with ``sweep`` and ``quick``."""
+"""The parts, in the order in which they run, and their modules: each has ``sweep`` and ``quick``."""
 
-PARTS = ("kill", "stop")
+PARTS = {"kill": "kill", "stop": "stop", "power": "power", "errno": "errnos"}

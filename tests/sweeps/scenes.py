@@ -190,12 +190,18 @@ class Verdict(NamedTuple):
 
 
 def verdict(
-    sessions: Sequence[str], root: str, seen: Seen, *, durable: bool = False, tolerant: bool = False
+    sessions: Sequence[str],
+    root: str,
+    seen: Seen,
+    *,
+    durable: bool = False,
+    tolerant: bool = False,
+    first: Callable[[], object] | None = None,
 ) -> Verdict:
     """What is wrong with what came of it, after a successor and doctor were there.
 
     ``durable``: only what was made durable has to be there, as the power was cut. ``tolerant``:
-    errors of Turnlock's were to be expected.
+    errors of Turnlock's were to be expected. ``first``: called in the successor.
     """
     transcripts: dict[str, Sequence[Record]] = {}
 
@@ -204,7 +210,7 @@ def verdict(
             transcripts[what.session] = what.records
         seen.note(what)
 
-    with actor("successor", _succeeds(sessions, root)) as successor:
+    with actor("successor", _succeeds(sessions, root, first)) as successor:
         try:
             successor.ended(note)
         except Overdue as overdue:
@@ -225,9 +231,13 @@ class Final(NamedTuple):
     records: tuple[Record, ...]
 
 
-def _succeeds(sessions: Sequence[str], root: str) -> Callable[[Wire], None]:
+def _succeeds(
+    sessions: Sequence[str], root: str, first: Callable[[], object] | None
+) -> Callable[[Wire], None]:
     def work(wire: Wire) -> None:
         quiet()
+        if first is not None:
+            first()
         client = Client(open_store(root), wire.tell, "successor", prefix="successor-")
         for session in sessions:
             outcome = client.turn(session, session[-1], reads, appends())

@@ -64,10 +64,10 @@ def stop_all(share: Share) -> Tally:
     one = story(share.story)
     ground = prepare(one, share.at / "ground")
     tally = Tally()
-    for number, point in enumerate(share.points()):
-        # Both ways, and both ends of a guard, come to every kind of call.
-        plan = Plan(one, point, as_waiter=number % 2 == 1, resumes=number % 4 < 2)
-        if not stop(plan, ground, share.at / str(number), tally):
+    for place, point in enumerate(share.points()):
+        # Just after a call one way, just before the next the other.
+        plan = Plan(one, point, as_waiter=point.number % 2 == 1, resumes=point.number % 4 < 2)
+        if not stop(plan, ground, share.at / str(place), tally):
             break
     return tally
 

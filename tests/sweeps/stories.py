@@ -20,7 +20,6 @@ from turnlock.backends.files import Platform, StateDirectory, native, portable
 from turnlock.backends.files.guard import GUARD_TIMEOUT
 from turnlock.doctor.examine import examine
 from turnlock.doctor.healing import Healer
-from turnlock.errors import TurnlockError
 from turnlock.lock import SessionLock
 from turnlock.session import parse_key
 from turnlock.store import Store, open_store
@@ -30,7 +29,7 @@ from turnlock.transcript.jsonl import encode
 from .actors import Wire, actor
 from .clients import Client, Note, OneTurn, appends, fails, now, open_files, reads, tells_epoch
 
-A, B, C, D, E = "main/a", "main/b", "main/c", "other/d", "other/e"
+A, B, C, D, E, F = "main/a", "main/b", "main/c", "other/d", "other/e", "other/f"
 # Above any pid_max.
 _NO_PID = 2**22 + 1
 _HEADER = {"type": "session", "version": 3, "id": "s", "timestamp": "2026-01-01T00:00:00.000Z"}
@@ -171,11 +170,8 @@ def releases(client: Client) -> None:
     client.turn(A, "1", wait=PATIENCE)
     client.turn(A, "2", fails, wait=PATIENCE)
     place = StateDirectory(client.store.location).place(parse_key(A))
-    try:
-        with SessionLock(place.transcript, wait=PATIENCE):
-            pass
-    except TurnlockError as error:
-        client.erred(error)
+    with client.noting_errors(), SessionLock(place.transcript, wait=PATIENCE):
+        pass
 
 
 def revokes(client: Client) -> None:
@@ -189,18 +185,18 @@ def outlives_its_limit(client: Client) -> None:
 
 
 def cleans_up(client: Client) -> None:
-    client.store.clean_stale()
+    with client.noting_errors():
+        client.store.clean_stale()
 
 
 def runs_doctor(client: Client) -> None:
-    examine(client.store.location, fix=True)
+    with client.noting_errors():
+        examine(client.store.location, fix=True)
 
 
 def heals(client: Client) -> None:
-    try:
+    with client.noting_errors():
         Healer(StateDirectory(client.store.location), parse_key(A)).heal(wait=PATIENCE)
-    except TurnlockError as error:
-        client.erred(error)
 
 
 def _hangs(turn: OneTurn) -> None:
@@ -210,14 +206,19 @@ def _hangs(turn: OneTurn) -> None:
     turn.append()
 
 
-def holds(client: Client, wire: Wire) -> None:
+def holds(client: Client, wire: Wire, session: str = A) -> None:
     """A turn that appends, waits to be told, and appends again."""
 
     def is_told(turn: OneTurn) -> None:
         wire.tell(Holding())
         wire.wait()
 
-    client.turn(A, "1", appends(), is_told, appends(), wait=PATIENCE)
+    client.turn(session, "1", appends(), is_told, appends(), wait=PATIENCE)
+
+
+def holds_another(client: Client, wire: Wire) -> None:
+    """As `holds`, but nobody is to take it away."""
+    holds(client, wire, F)
 
 
 class Holding(NamedTuple):
@@ -225,6 +226,7 @@ class Holding(NamedTuple):
 
 
 MESS = (A, B, C, D, E)
+LIVELY = (*MESS, F)
 
 STORIES = (
     Story("take, append, release", untouched, turns),
@@ -242,6 +244,8 @@ STORIES = (
     Story("watchdog", begun, outlives_its_limit),
     Story("start-up clean-up", left_in_a_mess, cleans_up, MESS),
     Story("doctor --fix", left_in_a_mess, runs_doctor, MESS),
+    Story("clean-up beside a live turn", left_in_a_mess, cleans_up, LIVELY, holds_another),
+    Story("doctor --fix beside a live turn", left_in_a_mess, runs_doctor, LIVELY, holds_another),
     Story("sessions heal", damaged, heals),
 )
 
