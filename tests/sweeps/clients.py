@@ -85,7 +85,8 @@ class Client:
         max_hold: float = 300.0,
     ) -> Outcome:
         """A turn of that name, with these steps. Notes all of it; raises nothing of Turnlock's."""
-        turn_id = self.prefix + name
+        # Ids of entries are made of it, and no such id has a slash.
+        turn_id = (self.prefix + name).replace("/", "=")
         self.note(Asked(now(), turn_id, session, self.process, max_hold=max_hold))
         outcome = self._run(session, turn_id, steps, wait, max_hold)
         self.note(Left(now(), turn_id, outcome))

@@ -171,7 +171,7 @@ def _works(one: Story, root: str, fault: Fault) -> Callable[[Wire], None]:
         # Its error holds the frames that it came through, and what they had open.
         client.forget()
         for session in one.sessions[:5]:
-            outcome = client.turn(session, f"usable-{session[-1]}", reads, appends(), wait=PATIENCE)
+            outcome = client.turn(session, f"usable-{session}", reads, appends(), wait=PATIENCE)
             if outcome is not Outcome.OK:
                 client.violates("I11", f"afterwards its turn on {session} ended {outcome.value}")
         wire.tell(Through(made, refuses.fired, _open_files(root)))

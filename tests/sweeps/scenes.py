@@ -197,13 +197,15 @@ def verdict(
     durable: bool = False,
     tolerant: bool = False,
     first: Callable[[], object] | None = None,
+    finals: dict[str, tuple[Record, ...]] | None = None,
 ) -> Verdict:
     """What is wrong with what came of it, after a successor and doctor were there.
 
     ``durable``: only what was made durable has to be there, as the power was cut. ``tolerant``:
-    errors of Turnlock's were to be expected. ``first``: called in the successor.
+    errors of Turnlock's were to be expected. ``first``: called in the successor. ``finals``:
+    filled with the transcripts.
     """
-    transcripts: dict[str, Sequence[Record]] = {}
+    transcripts: dict[str, tuple[Record, ...]] = {} if finals is None else finals
 
     def note(what: object) -> None:
         if isinstance(what, Final):
@@ -240,7 +242,7 @@ def _succeeds(
             first()
         client = Client(open_store(root), wire.tell, "successor", prefix="successor-")
         for session in sessions:
-            outcome = client.turn(session, session[-1], reads, appends())
+            outcome = client.turn(session, session, reads, appends())
             if outcome is not Outcome.OK:
                 client.violates("I7", f"its turn on {session} ended {outcome.value}")
         look_with_doctor(root, client)

@@ -199,8 +199,7 @@ def _pass(client: Client, wire: Wire, session: str, as_waiter: bool) -> None:
         # Who was in the way, and woke, may be in the middle of its own turns.
         wait = PATIENCE if attempt == 2 else 0.0
         if as_waiter or _revoked(client, session):
-            name = f"{session[-1]}{attempt}"
-            outcome = client.turn(session, name, reads, appends(), wait=wait)
+            outcome = client.turn(session, f"{session}-{attempt}", reads, appends(), wait=wait)
         if outcome is Outcome.OK:
             return
         error = client.error
