@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo record reference test api-check check format clean import-time failures bench model simulate
+.PHONY: help setup run demo record reference test api-check check format clean import-time failures bench model simulate sweeps
 
 help:
 	@echo "make run          the gateway with the practice model (no key needed)"
@@ -21,6 +21,8 @@ help:
 	@echo "make model        every state of the lock's protocol, and its mutants (needs spin, gcc)"
 	@echo "make simulate     schedules of a simulated machine: SEEDS=n START=s, SEED=s to replay one,"
 	@echo "                  MUTANTS=1 to plant races and find each"
+	@echo "make sweeps       kill, stop, cut, refuse at every file call, and chaos: PART=kill|stop|power|"
+	@echo "                  errno|chaos, SEED=n, QUICK=1 for a few of all points"
 	@echo "make check        format, lint, strict types"
 	@echo "make format       rewrite the files in the project's format"
 	@echo "make import-time  CPU time of 'import turnlock'"
@@ -53,7 +55,11 @@ bench: .bench/.ready
 test: setup
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
-api-check: setup
+api-sweeps: setup
+	@$(BIN)/python -m tests.sweeps --jobs $(JOBS) $(if $(PART),--part $(PART)) \
+		$(if $(SEED),--seed $(SEED)) $(if $(QUICK),--quick) $(ARGS)
+
+check: setup
 	$(BIN)/python scripts/api_check.py $(ARGS)
 
 failures: setup

@@ -49,7 +49,7 @@ _PATIENCE = 60.0
 
 
 def quick(work: Work) -> Work:
-    return work._replace(seconds=4.0)
+    return work._replace(seconds=3.0)
 
 
 class Times(NamedTuple):

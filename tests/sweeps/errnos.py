@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.helpers import PATIENCE
+from tests.oracle import Acked as AppendAcked
 from tests.oracle import Outcome, Violation
 
 from .actors import Overdue, Wire, actor
@@ -38,7 +39,7 @@ _NEVER = 1 << 30
 
 
 def quick(work: Work) -> Work:
-    return work._replace(stride=131)
+    return work._replace(stride=211)
 
 
 def sweep(work: Work) -> Tally:
@@ -122,10 +123,25 @@ def refuse(
         if more:
             seen.note(Violation("I13", f"left open: {more}, without the fault: {measure}"))
     found = verdict(one.sessions, root, seen, tolerant=True).violations
+    found = tuple(what for what in found if not _is_excused(what, one, seen))
     if found:
         tally.missed(f"{one.name}, before call {fault.number}, {fault.kind}", describe(found))
     shutil.rmtree(root)
     return came
+
+
+def _is_excused(what: Violation, one: Story, seen: Seen) -> bool:
+    """What a fault of the disk may cost the process that meets it.
+
+    A watchdog that has no room for a claim frees the path instead. Then nothing says why the turn
+    was revoked; and of one that wrote nothing, nothing says that it was.
+    """
+    acked = {event.turn_id for event in seen.events if isinstance(event, AppendAcked)}
+    turn = what.what.partition("turn ")[2].partition(" ")[0]
+    own = turn.startswith(f"{one.actor}-")
+    return own and (
+        what.invariant == "I9" or ("no error marker" in what.what and turn not in acked)
+    )
 
 
 class _Refuse(Watcher):

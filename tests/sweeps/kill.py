@@ -1,8 +1,9 @@
 """SIGKILL at every file call, and at every file call of the recovery from what the first one left.
 
-A state on the disk is what a successor finds: names, and what transcripts and claims say. Two that
-differ only in times, random ids and pids are one. A recovery is killed before each of its calls;
-two deaths that leave the same state, having told the same, are judged once.
+A state on the disk is what a successor finds: names, claims, and of each transcript what follows
+its last turn that ended. Two that differ only in times, names of turns, ids and pids are one. A
+recovery is killed before each of its calls; two deaths that leave the same, having told the same,
+are judged once.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from turnlock.transcript.entries import TERMINAL
 
 from .calls import Point, points
 from .clients import Client
@@ -27,6 +30,7 @@ RECOVERIES: dict[str, Callable[[Client], object]] = {
     "start-up clean-up": cleans_up,
     "doctor --fix": runs_doctor,
 }
+_RANDOM = r"[0-9a-f]{16}|\d{4}-\d\d-\d\dT[\d.-]+Z"
 # Where others run beside it, one run may have fewer calls than another.
 _RUNS_TO_THE_END = 3
 
@@ -51,7 +55,7 @@ class Again(NamedTuple):
 
 
 def quick(work: Work) -> Work:
-    return work._replace(stride=11, thin=13)
+    return work._replace(stride=19, thin=11)
 
 
 def sweep(work: Work) -> Tally:
@@ -114,7 +118,7 @@ def kill_recovery(again: Again) -> Tally:
         seen = Seen(left.ground.events)
         root = copy_of(left.ground, again.at / f"{point.number}-{point.after}")
         reached = kill(one, left.ground, root, point, seen)
-        known = digest_of(root), len(seen.events)
+        known = content_of(root), len(seen.events)
         if known in judged:
             shutil.rmtree(root)
         else:
@@ -138,44 +142,56 @@ def _judge(
     shutil.rmtree(root)
 
 
+def content_of(root: str) -> str:
+    """All of it but what is random: a recovery that changes nothing need not be judged again."""
+    hidden = re.compile(rf'{_RANDOM}|"(monotonic|pid|starttime)": ?[\d.]+')
+    content = {path.removeprefix(root): data for path, data in sorted(contents(root).items())}
+    return hidden.sub("*", repr(content))
+
+
 # States
 
 
 def digest_of(root: str) -> str:
-    """What a successor finds, without times, random ids and pids."""
-    found = [
-        (_named(path.removeprefix(root)), _told(path, data))
-        for path, data in contents(root).items()
-    ]
+    """What a successor finds, as far as it makes a difference to it."""
+    names: dict[str, str] = {}
+    found = {
+        re.sub(_RANDOM, "*", path.removeprefix(root)): _told(path, data, names)
+        for path, data in sorted(contents(root).items())
+    }
     directories = sorted(str(one.relative_to(root)) for one in Path(root).rglob("*/"))
-    return json.dumps([sorted(found), directories])
+    return json.dumps([found, directories])
 
 
-def _named(path: str) -> str:
-    return re.sub(r"[0-9a-f]{16}|\d{4}-\d\d-\d\dT[\d.-]+Z", "*", path)
-
-
-def _told(path: str, data: bytes) -> str:
+def _told(path: str, data: bytes, names: dict[str, str]) -> list[Any]:
     if not path.endswith(".jsonl"):
-        return _claim(data)
-    return json.dumps([_line(line) for line in data.split(b"\n")])
+        return _claim(data, names)
+    *lines, torn = data.split(b"\n")
+    entries = [_entry(line, names) for line in lines]
+    ends = [number for number, entry in enumerate(entries) if entry[1] in TERMINAL]
+    # What has ended has ended, however much it is.
+    return [bool(ends), entries[ends[-1] + 1 :] if ends else entries, len(torn)]
 
 
-def _claim(data: bytes) -> str:
+def _claim(data: bytes, names: dict[str, str]) -> list[Any]:
     try:
         claim = json.loads(data)
     except ValueError:
-        return f"{len(data)} bytes"
-    owed = [(turn["turnId"], turn["reason"]) for turn in claim.get("supersedes", ())]
-    return json.dumps([claim.get("turnId"), owed, claim.get("maxHoldMs")])
+        return [len(data)]
+    owed = [(_named(turn["turnId"], names), turn["reason"]) for turn in claim.get("supersedes", ())]
+    return [_named(claim.get("turnId"), names), owed]
 
 
-def _line(line: bytes) -> list[Any]:
+def _entry(line: bytes, names: dict[str, str]) -> list[Any]:
     try:
         entry = json.loads(line)
     except ValueError:
-        return [len(line)]
+        return [len(line), None]
     data = entry.get("data") or {}
-    named = entry.get("id") if entry["type"] == "message" else None
-    told = [entry.get(name) for name in ("type", "customType", "epoch")]
-    return [*told, named, data.get("turnId"), data.get("reason"), data.get("closes")]
+    told = [entry["type"], entry.get("customType"), data.get("reason")]
+    return [*told, _named(data.get("turnId"), names), "closes" in data]
+
+
+def _named(turn_id: str | None, names: dict[str, str]) -> str | None:
+    """Which turn it is, by the order in which they are met."""
+    return None if turn_id is None else names.setdefault(turn_id, f"T{len(names) + 1}")

@@ -28,7 +28,7 @@ class Work(NamedTuple):
     jobs: int = 2
     stride: int = 1
     thin: int = 1
-    seconds: float = 60.0
+    seconds: float = 300.0
     only: str = ""
     point: Point | None = None
 

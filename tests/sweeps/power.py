@@ -35,7 +35,7 @@ _OF_THE_SECOND = 8
 
 
 def quick(work: Work) -> Work:
-    return work._replace(stride=25)
+    return work._replace(stride=31)
 
 
 class Share(NamedTuple):

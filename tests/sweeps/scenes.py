@@ -271,8 +271,11 @@ def contents(root: str) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in Path(root).rglob("*") if path.is_file()}
 
 
-def describe(violations: Iterable[Violation]) -> str:
-    return "; ".join(map(str, violations))[:600]
+def describe(violations: Sequence[Violation]) -> str:
+    """Of each invariant the first, and then the others, cut to a bearable length."""
+    first = {one.invariant: one for one in reversed(violations)}
+    others = [one for one in violations if one not in first.values()]
+    return "; ".join(map(str, [*first.values(), *others]))[:600]
 
 
 def say(line: str) -> None:

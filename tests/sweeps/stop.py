@@ -6,7 +6,8 @@ stopped process. There is one exception. Whoever is stopped inside a guard is wa
 `GuardTimeout`, which names it and its state; once it goes on, or is killed, the successor has its
 turn. Whether the stopped one has a guard is what /proc/locks says, not what it thinks.
 
-The one that wakes writes nothing late and is told: the oracle sees it.
+The one that wakes writes nothing late, takes nothing away, and is told. Where it has nothing to
+wait for, it wakes while the successor holds the session, who then writes on.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 from tests.helpers import PATIENCE
-from tests.oracle import Granted, Left, Outcome, Revoked, Violation
+from tests.oracle import Died, Granted, Left, Outcome, Revoked, Violation
 from turnlock.backends.files.guard import flock_holder
 from turnlock.errors import GuardTimeout, LockPathError, StoreError
 
 from .actors import Actor, Overdue, Wire, actor
 from .calls import Point, Reached
-from .clients import Client, appends, now, reads
+from .clients import Client, OneTurn, appends, now, reads
 from .pool import Share, Work, spread
 from .scenes import (
     Ground,
@@ -44,12 +45,14 @@ from .tally import Tally
 
 # How long somebody in a guard is waited for; it is stopped, so that it is always that long.
 _GUARD_TIMEOUT = 0.05
+# What these do waits for nobody.
+_PROMPT = frozenset({"revoke", "start-up clean-up", "doctor --fix"})
 # Far past every hold limit.
 _AHEAD = 10_000.0
 
 
 def quick(work: Work) -> Work:
-    return work._replace(stride=13)
+    return work._replace(stride=29)
 
 
 def sweep(work: Work) -> Tally:
@@ -89,7 +92,7 @@ class Blocked(NamedTuple):
 
 
 class Through(NamedTuple):
-    """The successor has had all of its turns."""
+    """The successor has had its turns, and is in the last of them still."""
 
 
 def stop(plan: Plan, ground: Ground, at: Path, tally: Tally) -> bool:
@@ -129,9 +132,16 @@ def _pass_by(plan: Plan, root: str, stopped: Actor, seen: Seen, tally: Tally) ->
                 _check_blame(answer, guarded, stopped, seen)
                 _clear_the_way(plan, stopped, seen)
                 passing.go_on()
+                passing.until(Through, seen.note)
+                passing.go_on()
             else:
                 tally.counts["passed by at once"] += 1
                 _is_superseded(seen)
+                if plan.story.name in _PROMPT or _has_turn(seen, stopped):
+                    tally.counts["woken while their successor holds"] += 1
+                    stopped.send(signal.SIGCONT)
+                    seen.note(stopped.until(Left, seen.note))
+                passing.go_on()
             passing.ended(seen.note)
         except Overdue as overdue:
             seen.note(Violation("I8", f"{overdue}; {plan.point}, guarded: {guarded}"))
@@ -172,10 +182,23 @@ def _wake(stopped: Actor, seen: Seen) -> None:
 
 def _is_superseded(seen: Seen) -> None:
     """Whoever had the session when the successor was through has lost it."""
-    left = {event.turn_id for event in seen.events if isinstance(event, Left)}
-    for event in list(seen.events):
-        if isinstance(event, Granted) and event.turn_id not in left:
+    for event in _open_turns(seen):
+        if not event.turn_id.startswith("passing"):
             seen.note(Revoked(now(), event.turn_id, "superseded"))
+
+
+def _has_turn(seen: Seen, stopped: Actor) -> bool:
+    """Whether it is in a turn, of which it is told the end as soon as it runs."""
+    return any(event.turn_id.startswith(f"{stopped.name}-") for event in _open_turns(seen))
+
+
+def _open_turns(seen: Seen) -> list[Granted]:
+    left = {event.turn_id for event in seen.events if isinstance(event, Left)}
+    granted = [event for event in seen.events if isinstance(event, Granted)]
+    dead = {event.process for event in seen.events if isinstance(event, Died)}
+    return [
+        one for one in granted if one.turn_id not in left and one.turn_id.split("-")[0] not in dead
+    ]
 
 
 def _passes(plan: Plan, root: str) -> Callable[[Wire], None]:
@@ -184,14 +207,26 @@ def _passes(plan: Plan, root: str) -> Callable[[Wire], None]:
         ahead = _AHEAD if plan.as_waiter else 0.0
         store = plan.story.open(root, ahead=ahead, guard_timeout=_GUARD_TIMEOUT)
         client = Client(store, wire.tell, "passing", prefix="passing-")
-        for session in plan.story.sessions:
+
+        def stays(turn: OneTurn) -> None:
+            wire.tell(Through())
+            wire.wait()
+
+        *others, last = plan.story.sessions
+        for session in others:
             _pass(client, wire, session, plan.as_waiter)
-        wire.tell(Through())
+        _pass(client, wire, last, plan.as_waiter, stays, appends())
 
     return work
 
 
-def _pass(client: Client, wire: Wire, session: str, as_waiter: bool) -> None:
+def _pass(
+    client: Client,
+    wire: Wire,
+    session: str,
+    as_waiter: bool,
+    *more: Callable[[OneTurn], object],
+) -> None:
     """One turn; when a guard is in the way, once more after that."""
     for attempt in (1, 2):
         client.forget()
@@ -199,7 +234,9 @@ def _pass(client: Client, wire: Wire, session: str, as_waiter: bool) -> None:
         # Who was in the way, and woke, may be in the middle of its own turns.
         wait = PATIENCE if attempt == 2 else 0.0
         if as_waiter or _revoked(client, session):
-            outcome = client.turn(session, f"{session}-{attempt}", reads, appends(), wait=wait)
+            outcome = client.turn(
+                session, f"{session}-{attempt}", reads, appends(), *more, wait=wait
+            )
         if outcome is Outcome.OK:
             return
         error = client.error

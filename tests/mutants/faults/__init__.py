@@ -2,4 +2,5 @@
 
 from .gateway import *  # noqa: F403
 from .lock import *  # noqa: F403
+from .storage import *  # noqa: F403
 from .turns import *  # noqa: F403
