@@ -9,6 +9,7 @@ frame that was cut short is none.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pickle
 import select
@@ -23,6 +24,7 @@ from typing import Any
 from tests.helpers import PATIENCE
 from tests.oracle import Violation
 
+_PR_SET_PDEATHSIG = 1
 _LENGTH = struct.Struct("<I")
 
 
@@ -143,9 +145,15 @@ class Actor:
         return frame
 
 
+def die_with_parent() -> None:
+    """Have this process killed when its parent ends, however: also while it is stopped."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def _run(work: Callable[[Wire], object], wire: Wire) -> None:
     code = 1
     try:
+        die_with_parent()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         work(wire)
         code = 0

@@ -21,7 +21,7 @@ class Bite(NamedTuple):
 
 BITES = (
     Bite(faults.MARKER_FIRST, ("--part", "kill", "--only", "revoke"), "I6"),
-    Bite(faults.OWED_DROPPED, ("--part", "kill", "--only", "over one that", "--stride", "2"), "I6"),
+    Bite(faults.OWED_DROPPED, ("--part", "kill", "--only", "over one that", "--stride", "5"), "I6"),
     Bite(
         faults.UNLINK_BY_PATH,
         ("--part", "stop", "--only", "release without", "--stride", "3"),

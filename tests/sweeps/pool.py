@@ -9,6 +9,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from .actors import die_with_parent
 from .calls import Point, points
 
 T = TypeVar("T")
@@ -69,5 +70,6 @@ class Share(NamedTuple):
 
 def spread(work: Work, do: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """In the order of the items. A process of the pool opens no store and starts no thread."""
-    with ProcessPoolExecutor(work.jobs, mp_context=get_context("spawn")) as pool:
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(work.jobs, spawn, initializer=die_with_parent) as pool:
         yield from pool.map(do, items)
