@@ -29,10 +29,10 @@ from turnlock.errors import GuardTimeout
 from turnlock.store import open_store
 
 from . import linear
-from .actors import Actor, Overdue, Wire
+from .actors import Actor, Wire
 from .clients import Client, OneTurn, appends, fails, now, reads, tells_epoch
 from .pool import Work, spread
-from .scenes import Seen, describe, quiet, verdict
+from .scenes import Seen, describe, noting_overdue, quiet, verdict
 from .tally import Tally
 
 _WRITERS = 3
@@ -216,7 +216,7 @@ class Host:
             for who, error in self.seen.errors
             if not error.startswith(GuardTimeout.__name__)
         ]
-        violations = [*found.violations, *unexplained, *errors]
+        violations = [*found, *unexplained, *errors]
         self._sum_up(operations, len(sessions))
         if violations:
             kept = self._keep()
@@ -234,9 +234,8 @@ class Host:
 
         lister = Actor("lister", lists)
         try:
-            lister.ended(found.append)
-        except Overdue as overdue:
-            self.seen.note(Violation("I8", str(overdue)))
+            with noting_overdue(self.seen):
+                lister.ended(found.append)
         finally:
             lister.close()
         return found

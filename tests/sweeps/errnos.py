@@ -22,11 +22,22 @@ from tests.helpers import PATIENCE
 from tests.oracle import Acked as AppendAcked
 from tests.oracle import Outcome, Violation
 
-from .actors import Overdue, Wire, actor
+from .actors import Wire, actor
 from .calls import Watcher, watch
 from .clients import Client, appends, reads
 from .pool import Share, Work, spread
-from .scenes import Ground, Seen, copy_of, describe, end_all, partners, prepare, quiet, verdict
+from .scenes import (
+    Ground,
+    Seen,
+    copy_of,
+    describe,
+    end_all,
+    noting_overdue,
+    partners,
+    prepare,
+    quiet,
+    verdict,
+)
 from .stories import STORIES, Story, story
 from .tally import Tally
 
@@ -107,22 +118,23 @@ def refuse(
             through.append(what)
         seen.note(what)
 
-    with partners(one, root, seen) as others, actor(one.actor, _works(one, root, fault)) as victim:
-        try:
-            victim.until(Acted, note)
-            end_all(others, seen)
-            victim.go_on()
-            victim.ended(note)
-        except Overdue as overdue:
-            seen.note(Violation("I8", str(overdue)))
+    with (
+        noting_overdue(seen),
+        partners(one, root, seen) as others,
+        actor(one.actor, _works(one, root, fault)) as victim,
+    ):
+        victim.until(Acted, note)
+        end_all(others, seen)
+        victim.go_on()
+        victim.ended(note)
     came = through[0] if through else Through(_NEVER, "", {})
     if measure is not None and came.fired:
         tally.counts["faults"] += 1
-        tally.fired[f"{came.fired}"] += 1
+        tally.fired[came.fired] += 1
         more = {path: n for path, n in came.open.items() if n > measure.get(path, 0)}
         if more:
             seen.note(Violation("I13", f"left open: {more}, without the fault: {measure}"))
-    found = verdict(one.sessions, root, seen, tolerant=True).violations
+    found = verdict(one.sessions, root, seen, tolerant=True)
     found = tuple(what for what in found if not _is_excused(what, one, seen))
     if found:
         tally.missed(f"{one.name}, before call {fault.number}, {fault.kind}", describe(found))

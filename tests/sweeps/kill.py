@@ -94,7 +94,7 @@ def kill_all(share: Share) -> tuple[Tally, dict[str, Left]]:
                 shutil.copytree(root, kept, symlinks=True)
                 left[digest] = Left(digest, seen.as_ground(kept), one.sessions, one.name, point)
 
-        reached = kill(one, ground, root, point, seen, on_death=keep)
+        reached = kill(one, root, point, seen, on_death=keep)
         _judge(tally, one.sessions, root, seen, one.name, point)
         if reached is None:
             ended += 1
@@ -117,7 +117,7 @@ def kill_recovery(again: Again) -> Tally:
             continue
         seen = Seen(left.ground.events)
         root = copy_of(left.ground, again.at / f"{point.number}-{point.after}")
-        reached = kill(one, left.ground, root, point, seen)
+        reached = kill(one, root, point, seen)
         known = content_of(root), len(seen.events)
         if known in judged:
             shutil.rmtree(root)
@@ -135,7 +135,7 @@ def kill_recovery(again: Again) -> Tally:
 def _judge(
     tally: Tally, sessions: tuple[str, ...], root: str, seen: Seen, where: str, point: Point
 ) -> None:
-    found = verdict(sessions, root, seen).violations
+    found = verdict(sessions, root, seen)
     tally.counts["recoveries judged"] += 1
     if found:
         tally.missed(f"{where}, {point}", describe(found))

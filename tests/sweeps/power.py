@@ -153,7 +153,7 @@ def reboot() -> None:
 
 
 def _judge(tally: Tally, one: Story, at: Path, seen: Seen, where: str) -> None:
-    found = verdict(one.sessions, str(at), seen, durable=True, first=reboot).violations
+    found = verdict(one.sessions, str(at), seen, durable=True, first=reboot)
     if found:
         tally.missed(where, describe(found))
     shutil.rmtree(at)

@@ -152,15 +152,12 @@ def end_all(actors: Sequence[Actor], seen: Seen) -> None:
     for one in actors:
         one.go_on()
     for one in actors:
-        try:
+        with noting_overdue(seen):
             one.ended(seen.note)
-        except Overdue as overdue:
-            seen.note(Violation("I8", str(overdue)))
 
 
 def kill(
     story: Story,
-    ground: Ground,
     root: str,
     point: Point,
     seen: Seen,
@@ -171,10 +168,12 @@ def kill(
 
     ``on_death`` is called then, unless a rival is at work.
     """
+    reached: Reached | None = None
     victim = halted(story, root, point, signal.SIGKILL)
-    with partners(story, root, seen) as others, actor(story.actor, victim) as one:
-        reached = cast("Reached | None", one.until(Reached, seen.note))
-        status = one.ended(seen.note)
+    with noting_overdue(seen), partners(story, root, seen) as others:
+        with actor(story.actor, victim) as one:
+            reached = cast("Reached | None", one.until(Reached, seen.note))
+            status = one.ended(seen.note)
         if reached is not None:
             assert os.WIFSIGNALED(status), f"the signal at {point} did not fire"
             seen.died(story.actor)
@@ -184,9 +183,13 @@ def kill(
     return reached
 
 
-class Verdict(NamedTuple):
-    violations: tuple[Violation, ...]
-    errors: tuple[Erred, ...]
+@contextmanager
+def noting_overdue(seen: Seen) -> Iterator[None]:
+    """Whoever does not come to where it had to be is a violation."""
+    try:
+        yield
+    except Overdue as overdue:
+        seen.note(Violation("I8", str(overdue)))
 
 
 def verdict(
@@ -198,7 +201,7 @@ def verdict(
     tolerant: bool = False,
     first: Callable[[], object] | None = None,
     finals: dict[str, tuple[Record, ...]] | None = None,
-) -> Verdict:
+) -> tuple[Violation, ...]:
     """What is wrong with what came of it, after a successor and doctor were there.
 
     ``durable``: only what was made durable has to be there, as the power was cut. ``tolerant``:
@@ -212,18 +215,15 @@ def verdict(
             transcripts[what.session] = what.records
         seen.note(what)
 
-    with actor("successor", _succeeds(sessions, root, first)) as successor:
-        try:
-            successor.ended(note)
-        except Overdue as overdue:
-            seen.note(Violation("I7", str(overdue)))
+    with noting_overdue(seen), actor("successor", _succeeds(sessions, root, first)) as successor:
+        successor.ended(note)
     history = seen.history()
     found = seen.violations + check(history, transcripts)
     if not durable:
         found += unmarked(history, transcripts)
     if not tolerant:
         found += (Violation("I11", f"{who}: {error}") for who, error in seen.errors)
-    return Verdict(tuple(found), tuple(seen.errors))
+    return tuple(found)
 
 
 class Final(NamedTuple):

@@ -35,6 +35,7 @@ from .scenes import (
     describe,
     end_all,
     halted,
+    noting_overdue,
     partners,
     prepare,
     quiet,
@@ -100,7 +101,12 @@ def stop(plan: Plan, ground: Ground, at: Path, tally: Tally) -> bool:
     one, seen = plan.story, Seen(ground.events)
     root = copy_of(ground, at)
     victim = halted(one, root, plan.point, signal.SIGSTOP)
-    with partners(one, root, seen) as others, actor(one.actor, victim) as stopped:
+    reached: Reached | None = None
+    with (
+        noting_overdue(seen),
+        partners(one, root, seen) as others,
+        actor(one.actor, victim) as stopped,
+    ):
         reached = cast("Reached | None", stopped.until(Reached, seen.note))
         if reached is not None:
             stopped.await_stop()
@@ -110,7 +116,7 @@ def stop(plan: Plan, ground: Ground, at: Path, tally: Tally) -> bool:
         end_all(others, seen)
         if stopped.status is None:
             _wake(stopped, seen)
-    found = verdict(one.sessions, root, seen, tolerant=True).violations
+    found = verdict(one.sessions, root, seen, tolerant=True)
     if found:
         way = "waiter" if plan.as_waiter else "operator"
         tally.missed(f"{one.name}, {plan.point}, passed by as {way}", describe(found))
@@ -171,13 +177,10 @@ def _clear_the_way(plan: Plan, stopped: Actor, seen: Seen) -> None:
 
 def _wake(stopped: Actor, seen: Seen) -> None:
     stopped.send(signal.SIGCONT)
-    try:
+    with noting_overdue(seen):
         status = stopped.ended(seen.note)
-    except Overdue as overdue:
-        seen.note(Violation("I8", str(overdue)))
-        return
-    if status:
-        seen.note(Violation("I11", f"who was woken ended with status {status}"))
+        if status:
+            seen.note(Violation("I11", f"who was woken ended with status {status}"))
 
 
 def _is_superseded(seen: Seen) -> None:
