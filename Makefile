@@ -55,11 +55,7 @@ bench: .bench/.ready
 test: setup
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
-api-sweeps: setup
-	@$(BIN)/python -m tests.sweeps --jobs $(JOBS) $(if $(PART),--part $(PART)) \
-		$(if $(SEED),--seed $(SEED)) $(if $(QUICK),--quick) $(ARGS)
-
-check: setup
+api-check: setup
 	$(BIN)/python scripts/api_check.py $(ARGS)
 
 failures: setup
@@ -71,6 +67,10 @@ START ?= 0
 simulate: setup
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --start $(START) --jobs $(JOBS) \
 		$(if $(SEED),--seed $(SEED)) $(if $(MUTANTS),--mutants)
+
+sweeps: setup
+	@$(BIN)/python -m tests.sweeps --jobs $(JOBS) $(if $(PART),--part $(PART)) \
+		$(if $(SEED),--seed $(SEED)) $(if $(QUICK),--quick) $(ARGS)
 
 check: setup
 	$(BIN)/ruff format --check src tests scripts bench
