@@ -51,7 +51,8 @@ def said(bite: Bite) -> str:
         done = subprocess.run(
             [sys.executable, "-m", "tests.sweeps", *bite.arguments],
             cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(source)},
+            # What chaos keeps of its failures goes with the copy.
+            env=os.environ | {"PYTHONPATH": str(source), "TMPDIR": str(source)},
             capture_output=True,
             text=True,
             check=False,

@@ -17,6 +17,7 @@ import random
 import select
 import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -252,7 +253,7 @@ class Host:
         counts["operations linearized"] = operations
 
     def _keep(self) -> Path:
-        kept = Path(os.environ.get("TMPDIR", "/tmp")) / f"turnlock-chaos-{self._chaos.seed}"
+        kept = Path(tempfile.gettempdir()) / f"turnlock-chaos-{self._chaos.seed}"
         shutil.rmtree(kept, ignore_errors=True)
         shutil.copytree(self._root, kept / "state")
         (kept / "history.pickle").write_bytes(pickle.dumps(list(self.seen.history())))

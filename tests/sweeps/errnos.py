@@ -38,7 +38,7 @@ from .scenes import (
     quiet,
     verdict,
 )
-from .stories import STORIES, Story, story
+from .stories import MESS, STORIES, Story, story
 from .tally import Tally
 
 _ERRNOS = ("EIO", "ENOSPC", "EDQUOT", "EMFILE", "EACCES", "EROFS", "EINTR", "ESTALE", "ENOLCK")
@@ -50,12 +50,17 @@ _NEVER = 1 << 30
 
 
 def quick(work: Work) -> Work:
-    return work._replace(stride=211)
+    return work._replace(stride=151)
 
 
 def sweep(work: Work) -> Tally:
     tally = Tally()
-    stories = [one.name for one in STORIES if one.rival is None and work.chooses(one.name)]
+    # What is there both alone and beside a live turn is swept beside it.
+    stories = [
+        one.name
+        for one in STORIES
+        if one.rival is None and one.sessions != MESS and work.chooses(one.name)
+    ]
     for found in spread(work, refuse_all, work.shares(stories)):
         tally.add(found)
     return tally

@@ -21,7 +21,7 @@ from .calls import Point, points
 from .clients import Client
 from .pool import Share, Work, spread
 from .scenes import Ground, Seen, contents, copy_of, describe, kill, prepare, verdict
-from .stories import STORIES, Story, cleans_up, one_turn, runs_doctor, story, untouched
+from .stories import LIVELY, STORIES, Story, cleans_up, one_turn, runs_doctor, story, untouched
 from .tally import Tally
 
 # What comes after a death, and may be killed as well.
@@ -94,7 +94,9 @@ def kill_all(share: Share) -> tuple[Tally, dict[str, Left]]:
                 shutil.copytree(root, kept, symlinks=True)
                 left[digest] = Left(digest, seen.as_ground(kept), one.sessions, one.name, point)
 
-        reached = kill(one, root, point, seen, on_death=keep)
+        # Beside a live turn the same states are left as without one.
+        goes_on = one.sessions != LIVELY
+        reached = kill(one, root, point, seen, on_death=keep if goes_on else None)
         _judge(tally, one.sessions, root, seen, one.name, point)
         if reached is None:
             ended += 1
