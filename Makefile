@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo record reference test api-check check format clean import-time failures bench model simulate torture fuzz
+.PHONY: help setup run demo record reference test api-check check format clean import-time failures bench model simulate torture fuzz sweeps
 
 help:
 	@echo "make run          the gateway with the practice model (no key needed)"
@@ -24,6 +24,8 @@ help:
 	@echo "make torture      parts that take longer than tests may: PART=name; without one, their list"
 	@echo "make fuzz         hostile inputs for whatever reads, by what they reach in the code: TARGET=name,"
 	@echo "                  SECONDS=60 for each target, SEED=n; BITES=1: plant faults, find each"
+	@echo "make sweeps       kill, stop, cut, refuse at every file call, and chaos: PART=kill|stop|power|"
+	@echo "                  errno|chaos, SEED=n, QUICK=1 for a few of all points"
 	@echo "make check        format, lint, strict types"
 	@echo "make format       rewrite the files in the project's format"
 	@echo "make import-time  CPU time of 'import turnlock'"
@@ -86,6 +88,10 @@ endif
 .fuzz/.ready: pyproject.toml requirements/fuzz.txt scripts/make-fuzz
 	@scripts/make-fuzz "$(PYTHON)"
 	@touch $@
+
+sweeps: setup
+	@$(BIN)/python -m tests.sweeps --jobs $(JOBS) $(if $(PART),--part $(PART)) \
+		$(if $(SEED),--seed $(SEED)) $(if $(QUICK),--quick) $(ARGS)
 
 check: setup
 	$(BIN)/ruff format --check src tests scripts bench

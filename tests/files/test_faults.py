@@ -8,15 +8,18 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import turnlock
-from tests.helpers import child
+from tests.helpers import child, holder
+from turnlock.backends import Holder, Superseded, TakeRequest, Wake, give_back
 from turnlock.backends.files import FilesBackend, StateDirectory, portable
 from turnlock.backends.files.fileops import FileOps, Handle
+from turnlock.session import parse_key
 from turnlock.store import Store
 from turnlock.transcript.jsonl import encode
 
@@ -28,11 +31,15 @@ CALLS = (
 
 
 class FaultyOps(FileOps):
-    """Counts calls, and fails the n-th. ``failed`` names the one that did."""
+    """Counts calls, and fails the n-th. ``failed`` names the one that did.
+
+    ``broken`` names a call that fails every time.
+    """
 
     def __init__(self, fail_at: int = -1, number: int = errno.EIO) -> None:
         self.count = 0
         self.failed = ""
+        self.broken = ""
         self._fail_at = fail_at
         self._number = number
 
@@ -43,7 +50,7 @@ class FaultyOps(FileOps):
     def _counted(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*args: Any) -> Any:
             self.count += 1
-            if self.count == self._fail_at:
+            if self.count == self._fail_at or name == self.broken:
                 self.failed = name
                 raise OSError(self._number, os.strerror(self._number))
             return call(*args)
@@ -107,6 +114,68 @@ def assert_turns_are_whole(store: Store) -> None:
     for kinds in turns.values():
         ends = [kind for kind in kinds if kind in ("turnlock:end", "openclaw:prompt-error")]
         assert (kinds[0], ends) == ("turnlock:turn", [kinds[-1]])
+
+
+@pytest.mark.parametrize("call", ["open", "read_at", "stat_handle", "stat_path", "names"])
+def test_whoever_looks_is_told_of_a_broken_disk_in_words_of_ours(state: Path, call: str) -> None:
+    files = FaultyOps()
+    store = a_store(state, files)
+    with store.turn("main/a") as turn:
+        turn.append(turnlock.user("1"))
+        files.broken = call
+        for look in (
+            lambda: list(store.read("main/a")),
+            lambda: store.find("main/a", "x"),
+            lambda: store.status("main/a"),
+            lambda: list(store.sessions()),
+            turn.check,
+        ):
+            with suppress(turnlock.TurnlockError):
+                look()
+        files.broken = ""
+
+
+@pytest.mark.parametrize("call", ["stat_handle", "flock", "read_at"])
+def test_a_lock_that_a_broken_disk_hides_is_left_and_stops_no_clean_up(
+    state: Path, call: str
+) -> None:
+    files = FaultyOps()
+    store = a_store(state, files)
+    with store.turn("main/a"):
+        files.broken = call
+        (record,) = store.clean_stale()
+        files.broken = ""
+    assert (record.stale, record.removed, record.reasons[0]) == (False, False, "read-error")
+
+
+@pytest.mark.processes
+def test_a_waiter_is_told_of_a_broken_disk_in_words_of_ours(state: Path) -> None:
+    files = FaultyOps()
+    backend = FilesBackend(StateDirectory(str(state)), files=files)
+    key = parse_key("main/a")
+    with holder(state):
+        found = backend.take(key, TakeRequest("W", 60.0))
+        assert isinstance(found, Holder)
+        standing = backend.line_up(key)
+        files.broken = "stat_path"
+        with pytest.raises(turnlock.StoreError, match="Input/output error"):
+            backend.wait(key, found, standing, 5.0, Wake())
+        found.close()
+        standing.close()
+
+
+def test_a_lease_that_cannot_be_looked_at_is_left_all_the_same(state: Path) -> None:
+    """Its process may live on for long, and nobody could have the session for as long."""
+    files = FaultyOps()
+    backend = FilesBackend(StateDirectory(str(state)), files=files)
+    lease = backend.take(parse_key("main/a"), TakeRequest("T1", 60.0))
+    assert not isinstance(lease, Holder)
+    lease.owed = (Superseded("T0", None, "interrupted", None),)
+    files.broken = "stat_path"
+    with pytest.raises(turnlock.StoreError):
+        give_back(backend, lease)
+    with a_store(state).turn("main/a", wait=0):
+        pass
 
 
 class ShortWrites(FileOps):

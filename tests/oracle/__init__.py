@@ -14,6 +14,7 @@ from .history import (
     Event,
     Granted,
     History,
+    Leaving,
     Left,
     MarkerOwed,
     Outcome,
@@ -22,7 +23,7 @@ from .history import (
     Stopped,
     Tampered,
 )
-from .invariants import Violation, check, held_too_long, unchanged
+from .invariants import Violation, check, held_too_long, unchanged, unmarked
 from .records import Record, record, records
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "Event",
     "Granted",
     "History",
+    "Leaving",
     "Left",
     "MarkerOwed",
     "Outcome",
@@ -48,4 +50,5 @@ __all__ = [
     "record",
     "records",
     "unchanged",
+    "unmarked",
 ]

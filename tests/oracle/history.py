@@ -68,6 +68,13 @@ class Acked(NamedTuple):
     began: float
 
 
+class Leaving(NamedTuple):
+    """A turn's block came to its end; the turn may have ended well from here on."""
+
+    at: float
+    turn_id: str
+
+
 class Left(NamedTuple):
     """A turn's caller has its answer."""
 
@@ -129,6 +136,7 @@ Event = (
     | EpochTold
     | Began
     | Acked
+    | Leaving
     | Left
     | Revoked
     | MarkerOwed

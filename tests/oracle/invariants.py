@@ -27,6 +27,7 @@ from .history import (
     EpochTold,
     Granted,
     History,
+    Leaving,
     Left,
     MarkerOwed,
     Outcome,
@@ -85,6 +86,25 @@ def held_too_long(history: History, *, slack: float) -> Iterator[Violation]:
         held = event.at - granted.get(event.turn_id, event.at)
         if event.outcome is Outcome.OK and limit is not None and held > limit + slack:
             yield Violation("I7", f"turn {event.turn_id} held for {held:.1f} s, limit {limit} s")
+
+
+def unmarked(history: History, transcripts: Transcripts) -> Iterator[Violation]:
+    """I6: whoever was granted a session and did not end well has its error marker.
+
+    For tests that cut no power: only the claim of a turn that wrote nothing says that it was there,
+    and a claim is not durable. Who died after its block had ended may have ended well.
+    """
+    owed = {event.turn_id for event in _all(history, MarkerOwed)}
+    left = {event.turn_id: event.outcome for event in _all(history, Left)}
+    leaving = {event.turn_id for event in _all(history, Leaving)}
+    ended = {
+        one.turn_id for transcript in transcripts.values() for one in transcript if one.is_terminal
+    }
+    for event in _all(history, Granted):
+        turn = event.turn_id
+        well = left.get(turn) is Outcome.OK or (turn in leaving and turn not in left)
+        if not well and turn not in ended | owed:
+            yield Violation("I6", f"turn {turn} did not end well and has no error marker")
 
 
 # Of a transcript alone

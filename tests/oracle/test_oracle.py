@@ -11,6 +11,7 @@ from tests.oracle import (
     Event,
     Granted,
     History,
+    Leaving,
     Left,
     Outcome,
     Read,
@@ -20,6 +21,7 @@ from tests.oracle import (
     held_too_long,
     record,
     unchanged,
+    unmarked,
 )
 
 
@@ -138,6 +140,17 @@ def test_who_holds_for_longer_than_its_limit() -> None:
     history.note(Left(5.0, "T1", Outcome.OK))
     assert [v.invariant for v in held_too_long(history, slack=0.5)] == ["I7"]
     assert list(held_too_long(history, slack=1.5)) == []
+
+
+def test_who_did_not_end_well_and_has_no_marker() -> None:
+    history = History()
+    for event in (asked(1.0, "T1"), Granted(2.0, "T1"), Died(3.0, "p0")):
+        history.note(event)
+    marked = (opening(1, "T1"), marker(1, "T1", "interrupted"))
+    assert [v.invariant for v in unmarked(history, {"main/a": ()})] == ["I6"]
+    assert list(unmarked(history, {"main/a": marked})) == []
+    history.note(Leaving(2.5, "T1"))
+    assert list(unmarked(history, {"main/a": ()})) == []
 
 
 def test_a_repetition_that_changes_something() -> None:

@@ -286,6 +286,7 @@ def give_back(backend: Backend[L], lease: L) -> bool:
     """
     if not any(turn.turn_id for turn in lease.owed):
         return backend.release(lease)
-    had_it = backend.holds(lease)
-    backend.leave_owing(lease)
-    return had_it
+    try:
+        return backend.holds(lease)
+    finally:
+        backend.leave_owing(lease)

@@ -7,5 +7,6 @@ from .gateway import *  # noqa: F403
 from .inputs import *  # noqa: F403
 from .lock import *  # noqa: F403
 from .models import *  # noqa: F403
+from .storage import *  # noqa: F403
 from .transcript import *  # noqa: F403
 from .turns import *  # noqa: F403

@@ -255,7 +255,8 @@ class FilesBackend(Listing):
     # The lease at work
 
     def holds(self, lease: FileLease) -> bool:
-        return not lease.released and self._claims.is_held(lease)
+        with Storage("look", lease.place.lock):
+            return not lease.released and self._claims.is_held(lease)
 
     def append(self, lease: FileLease, lines: Sequence[bytes], after: Tail) -> None:
         place = lease.place
@@ -403,8 +404,9 @@ class FilesBackend(Listing):
         timeout: float,
         wake: Wake,
     ) -> None:
-        standing.prepare(self._claims.prepare)
-        self._waiting.wait(holder.token, standing, timeout, wake)
+        with Storage("wait", self.layout.place(session).lock):
+            standing.prepare(self._claims.prepare)
+            self._waiting.wait(holder.token, standing, timeout, wake)
 
 
 def _reason_to_supersede(judged: Judged) -> str | None:

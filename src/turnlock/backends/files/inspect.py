@@ -17,6 +17,7 @@ from .fileops import FileOps, Handle
 from .judgement import Evidence, Here, State, Verdict, judge
 from .layout import Place
 from .process import ClaimVersion, PidStatus, Processes
+from .storage import Storage
 
 FileId = tuple[int, int]
 
@@ -83,20 +84,22 @@ class Inspector:
 
         With ``to_take`` a stale verdict leaves the flock on the file with the handle, so that of
         all who find it stale one at a time goes on; without, the file is probed as lightly as
-        possible. Raises `LockPathError` for what is no claim, or cannot be read.
+        possible. Raises `LockPathError` for what is no claim, and `StoreError` for what cannot be
+        read.
         """
         handle = self._open(place.lock)
         if handle is None:
             return None
         try:
-            status = self._files.stat_handle(handle)
-            if not stat.S_ISREG(status.st_mode):
-                raise LockPathError(place.lock, f"it is {_kind(status)}, not a regular file")
-            held = self._probe(handle, exclusive=True) if to_take else None
-            raw = self._read(place.lock, handle, status)
-            if held is None:
-                held = self._probe(handle, exclusive=False)
-            return self._judged(place, handle, status, raw, held, to_take, stale_after)
+            with Storage("look at", place.lock):
+                status = self._files.stat_handle(handle)
+                if not stat.S_ISREG(status.st_mode):
+                    raise LockPathError(place.lock, f"it is {_kind(status)}, not a regular file")
+                held = self._probe(handle, exclusive=True) if to_take else None
+                raw = self._read(place.lock, handle, status)
+                if held is None:
+                    held = self._probe(handle, exclusive=False)
+                return self._judged(place, handle, status, raw, held, to_take, stale_after)
         except BaseException:
             handle.close()
             raise

@@ -32,7 +32,8 @@ class Listing:
 
     def read(self, session: SessionKey, *, start: int = 0) -> Iterator[Line]:
         path = self.layout.place(session).transcript
-        handle = self._open_to_read(path)
+        with Storage("read", path):
+            handle = self._open_to_read(path)
         if handle is None:
             return
         try:
@@ -44,18 +45,18 @@ class Listing:
 
     def find(self, session: SessionKey, identity: str) -> int | None:
         path = self.layout.place(session).transcript
-        handle = self._open_to_read(path)
-        if handle is None:
-            return None
         with Storage("read", path):
+            handle = self._open_to_read(path)
+            if handle is None:
+                return None
             return find_entry(self._reader(handle), identity)
 
     def end(self, session: SessionKey, *, turns: int) -> Tail:
         path = self.layout.place(session).transcript
-        handle = self._open_to_read(path)
-        if handle is None:
-            return Tail()
         with Storage("read", path):
+            handle = self._open_to_read(path)
+            if handle is None:
+                return Tail()
             size = self._files.stat_handle(handle).st_size
             return read_tail(
                 self._reader(handle),
@@ -135,7 +136,8 @@ class Listing:
             return []
 
     def _status(self, path: str) -> os.stat_result | None:
-        try:
-            return self._files.stat_path(path)
-        except FileNotFoundError:
-            return None
+        with Storage("look", path):
+            try:
+                return self._files.stat_path(path)
+            except FileNotFoundError:
+                return None
