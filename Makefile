@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo record reference test api-check check format clean import-time failures bench model simulate
+.PHONY: help setup run demo record reference test api-check check format clean import-time failures bench model simulate mutants
 
 help:
 	@echo "make run          the gateway with the practice model (no key needed)"
@@ -21,6 +21,7 @@ help:
 	@echo "make model        every state of the lock's protocol, and its mutants (needs spin, gcc)"
 	@echo "make simulate     schedules of a simulated machine: SEEDS=n START=s, SEED=s to replay one,"
 	@echo "                  MUTANTS=1 to plant races and find each"
+	@echo "make mutants      plant faults in the code, and see which test catches each: ARGS=part"
 	@echo "make check        format, lint, strict types"
 	@echo "make format       rewrite the files in the project's format"
 	@echo "make import-time  CPU time of 'import turnlock'"
@@ -53,7 +54,10 @@ bench: .bench/.ready
 test: setup
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
-api-check: setup
+api-mutants: setup
+	@$(BIN)/python -m tests.mutants $(ARGS)
+
+check: setup
 	$(BIN)/python scripts/api_check.py $(ARGS)
 
 failures: setup
@@ -65,6 +69,9 @@ START ?= 0
 simulate: setup
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --start $(START) --jobs $(JOBS) \
 		$(if $(SEED),--seed $(SEED)) $(if $(MUTANTS),--mutants)
+
+mutants: setup
+	@$(BIN)/python -m tests.mutants $(ARGS)
 
 check: setup
 	$(BIN)/ruff format --check src tests scripts bench

@@ -1,0 +1,341 @@
+"""Faults of the transcript on disk: append, guard, durability, the end that a holder knows."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Edit, Mutant
+
+# Durability
+
+FSYNC_DROPPED = Mutant(
+    "an append is acknowledged without fsync",
+    Edit("backends/files/backend.py", "            if self._durable:\n", "            if False:\n"),
+)
+FSYNC_OF_NOTHING = Mutant(
+    "fdatasync does nothing",
+    Edit(
+        "backends/files/fileops.py",
+        '        getattr(os, "fdatasync", os.fsync)(handle.fd)\n',
+        "        handle.fd\n",
+    ),
+)
+FAILED_FSYNC_ACKNOWLEDGED = Mutant(
+    "an append is acknowledged after a failed fsync",
+    Edit(
+        "backends/files/backend.py",
+        "            self._unlink_claim(lease)\n            raise\n",
+        "            self._unlink_claim(lease)\n",
+    ),
+)
+FAILED_FSYNC_FORGIVEN = Mutant(
+    "a lease goes on after a failed fsync",
+    Edit(
+        "backends/files/backend.py",
+        "            lease.spoiled = True\n"
+        "            lease.tail = lease.tail._replace(size=-1)\n"
+        "            self._unlink_claim(lease)\n",
+        "",
+    ),
+)
+DIRECTORY_UNSYNCED = Mutant(
+    "a transcript's name is not made durable",
+    Edit(
+        "backends/files/transcripts.py",
+        "        self._sync_directory(place.directory)\n        if place.directory in",
+        "        if place.directory in",
+    ),
+)
+PARENTS_UNSYNCED = Mutant(
+    "the names of directories are not made durable",
+    Edit(
+        "backends/files/transcripts.py",
+        "            self._sync_directory(directory)\n        # Not before",
+        "            pass\n        # Not before",
+    ),
+)
+NAME_UNSYNCED = Mutant(
+    "the first entry does not wait for the durable name of its transcript",
+    Edit(
+        "backends/files/backend.py",
+        "                self._transcripts.make_name_durable(place)\n",
+        "                pass\n",
+    ),
+)
+HEADER_UNSYNCED = Mutant(
+    "a transcript has its name before its header is durable",
+    Edit(
+        "backends/files/transcripts.py",
+        "            if self._durable:\n                self._files.fsync(newborn.handle)\n",
+        "",
+    ),
+)
+DURABLE_IN_ADVANCE = Mutant(
+    "directories are noted as durable before they are",
+    Edit(
+        "backends/files/transcripts.py",
+        '        directory, above = place.directory, ""\n',
+        "        self._durable_directories.add(place.directory)\n"
+        '        directory, above = place.directory, ""\n',
+    ),
+)
+FSYNC_IN_GUARD = Mutant(
+    "an append holds the guard during its fsync",
+    Edit(
+        "backends/files/backend.py",
+        "                write_all(self._files, transcript, data)\n",
+        "                write_all(self._files, transcript, data)\n"
+        "                self._make_durable(lease, transcript)\n",
+    ),
+)
+
+# Guard
+
+NO_GUARD = Mutant(
+    "the guard guards nothing",
+    Edit(
+        "backends/files/guard.py",
+        "        try:\n            self._take()\n        except BaseException:\n",
+        "        try:\n            pass\n        except BaseException:\n",
+    ),
+)
+GUARD_KEPT = Mutant(
+    "the guard is not dropped",
+    Edit(
+        "backends/files/guard.py",
+        "        # Never by closing: a duplicate of the descriptor in a child would keep the flock.\n"
+        "        self._files.flock(self._handle, fcntl.LOCK_UN)\n",
+        "        pass\n",
+    ),
+)
+GUARD_KEPT_ON_ERROR = Mutant(
+    "a guard that an exception came in between is not dropped",
+    Edit(
+        "backends/files/guard.py",
+        "            self._files.flock(self._handle, fcntl.LOCK_UN)\n            raise\n",
+        "            raise\n",
+    ),
+)
+GUARD_FOR_EVER = Mutant(
+    "the guard is waited for without end",
+    Edit(
+        "backends/files/guard.py",
+        "            if waited >= self._timeout:\n",
+        "            if False:\n",
+    ),
+)
+GUARD_UNNAMED = Mutant(
+    "the error of the guard does not name who has it",
+    Edit(
+        "backends/files/guard.py",
+        "                pid = flock_holder(os.fstat(self._handle.fd))\n",
+        "                pid = None\n",
+    ),
+)
+GUARD_OF_ANOTHER = Mutant(
+    "who has a guard does not look whether it is still the one",
+    Edit(
+        "backends/files/transcripts.py",
+        "                    if named_file(self._files, place.transcript) == seen:\n",
+        "                    if True:\n",
+    ),
+)
+MADE_UNGUARDED = Mutant(
+    "a transcript is made without the guard of its directory",
+    Edit(
+        "backends/files/transcripts.py",
+        "            with self.guard(place, directory):\n",
+        "            if True:\n",
+    ),
+)
+
+# Append
+
+CHECK_OUTSIDE = Mutant(
+    "the fence is checked before the guard is taken",
+    Edit(
+        "backends/files/backend.py",
+        "        with self._transcripts.guard(place, transcript):\n"
+        "            self._claims.check(lease)\n"
+        "            found =",
+        "        self._claims.check(lease)\n"
+        "        with self._transcripts.guard(place, transcript):\n"
+        "            found =",
+    ),
+)
+TAIL_UNCHECKED = Mutant(
+    "an append does not look whether the transcript has grown",
+    Edit(
+        "backends/files/backend.py",
+        "            moved = size != lease.tail.size\n",
+        "            moved = False\n",
+    ),
+)
+FRAGMENT_JOINED = Mutant(
+    "an entry is appended to what was cut short",
+    Edit(
+        "backends/files/backend.py",
+        '                    data = b"\\n" + data\n',
+        "                    pass\n",
+    ),
+)
+WRITES_WHAT_IS_GONE = Mutant(
+    "an append goes to a transcript that has no name any more",
+    Edit(
+        "backends/files/backend.py",
+        "            if found is None or file_of(found) != lease.transcript_id:\n"
+        "                raise TranscriptError(\n                    place",
+        "            if found is None:\n                raise TranscriptError(\n                    place",
+    ),
+)
+SHORT_WRITE = Mutant(
+    "a short write counts as whole",
+    Edit(
+        "backends/files/fileops.py",
+        "    if written < len(data):\n",
+        "    if False:\n",
+    ),
+)
+FAILED_WRITE_FORGOTTEN = Mutant(
+    "after a failed write the end counts as it was",
+    Edit(
+        "backends/files/backend.py",
+        "                lease.tail = lease.tail._replace(size=-1)\n                raise\n",
+        "                raise\n",
+    ),
+)
+SPOILED_UNSEEN = Mutant(
+    "a lease whose fsync failed may append",
+    Edit("backends/files/backend.py", "            if lease.spoiled:\n", "            if False:\n"),
+)
+RELEASED_WRITES = Mutant(
+    "a released lease may append",
+    Edit(
+        "backends/files/backend.py",
+        "            if lease.released or lease.transcript is None:\n",
+        "            if lease.transcript is None:\n",
+    ),
+)
+
+# The end that a holder begins with
+
+RESUMES_BLINDLY = Mutant(
+    "a transcript that was kept open is not compared",
+    Edit(
+        "backends/files/beginning.py",
+        "        return fingerprint == idle.fingerprint\n",
+        "        return True\n",
+    ),
+)
+BEGINS_UNCHECKED = Mutant(
+    "a lease begins without a look at its claim",
+    Edit(
+        "backends/files/beginning.py",
+        "            self._claims.check(lease)\n",
+        "",
+    ),
+)
+BEGINS_IN_ANOTHER = Mutant(
+    "a lease begins in a transcript that was replaced",
+    Edit(
+        "backends/files/beginning.py",
+        "            if named_file(self._files, place.transcript) != lease.transcript_id:\n"
+        "                return False\n",
+        "",
+    ),
+)
+BEGINS_TOO_EARLY = Mutant(
+    "a lease begins with an end that has grown since",
+    Edit(
+        "backends/files/beginning.py",
+        "            if self._transcripts.size(transcript) != tail.size:\n"
+        "                return False\n",
+        "",
+    ),
+)
+NO_HEADER = Mutant(
+    "an empty transcript gets no header",
+    Edit(
+        "backends/files/beginning.py",
+        "            if tail.size == 0 and header:\n",
+        "            if False:\n",
+    ),
+)
+FOREIGN_NEVER_OWES = Mutant(
+    "a turn of another program that was cut off gets no marker",
+    Edit(
+        "backends/files/beginning.py",
+        "        if end.unanswered:\n",
+        "        if False:\n",
+    ),
+)
+FOREIGN_ALWAYS_OWES = Mutant(
+    "a turn of another program that ended in peace gets a marker",
+    Edit(
+        "backends/files/beginning.py",
+        "            lease.owed = lease.owed[:-1]\n",
+        "            pass\n",
+    ),
+)
+ONLY_LAST_TURN = Mutant(
+    "what a claim owes is compared with the last turn alone",
+    Edit("backends/files/beginning.py", "_TURNS_SEARCHED = 16\n", "_TURNS_SEARCHED = 0\n"),
+)
+ID_ANYWHERE = Mutant(
+    "an id that only stands in a text counts as written",
+    Edit(
+        "backends/files/transcripts.py",
+        "        if any(entry is not None and entry.get(\"id\") == wanted for _, _, entry in inside):\n",
+        "        if inside:\n",
+    ),
+)
+IDS_UNKNOWN = Mutant(
+    "no id is known before",
+    Edit(
+        "backends/files/transcripts.py",
+        "            return {wanted for wanted in ids if _has_entry(content, wanted)}\n",
+        "            return set()\n",
+    ),
+)
+FORBIDDEN_IS_RAW = Mutant(
+    "a transcript that may not be written is an error of the system",
+    Edit(
+        "backends/files/transcripts.py",
+        "            if error.errno in (errno.EACCES, errno.EPERM):\n",
+        "            if False:\n",
+    ),
+)
+
+# A healed copy
+
+HEALS_UNCHECKED = Mutant(
+    "a healed copy takes its place without a look at the claim",
+    Edit(
+        "backends/files/replacing.py",
+        "            self._claims.check(lease)\n",
+        "",
+    ),
+)
+HEALS_WHAT_HAS_GROWN = Mutant(
+    "a healed copy takes the place of a transcript that has grown",
+    Edit(
+        "backends/files/replacing.py",
+        " or size_of(found) != size:\n",
+        ":\n",
+    ),
+)
+HEALED_UNSYNCED = Mutant(
+    "a healed copy takes its place before it is durable",
+    Edit(
+        "backends/files/replacing.py",
+        "            self._files.fsync(self._newborn.handle)\n",
+        "            pass\n",
+    ),
+)
+ORIGINAL_DROPPED = Mutant(
+    "the original of a healed transcript is not kept",
+    Edit(
+        "backends/files/replacing.py",
+        "            self._files.link(place.transcript, kept)\n"
+        "            if named_file(self._files, kept) != original:\n",
+        "            if False:\n",
+    ),
+)
