@@ -252,7 +252,8 @@ class FilesBackend(Listing):
     # The lease at work
 
     def holds(self, lease: FileLease) -> bool:
-        return not lease.released and self._claims.is_held(lease)
+        with Storage("look", lease.place.lock):
+            return not lease.released and self._claims.is_held(lease)
 
     def append(self, lease: FileLease, lines: Sequence[bytes], after: Tail) -> None:
         place = lease.place
