@@ -75,6 +75,14 @@ def _tests_in(path: str) -> frozenset[str]:
     file = ROOT / path
     if not file.is_file():
         return frozenset()
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
-    return frozenset(node.name for node in tree.body if isinstance(node, kinds))
+    body = ast.parse(file.read_text(encoding="utf-8")).body
+    return frozenset(
+        f"{prefix}{node.name}"
+        for prefix, nodes in [("", body), *_classes(body)]
+        for node in nodes
+        if isinstance(node, ast.FunctionDef)
+    )
+
+
+def _classes(body: list[ast.stmt]) -> Iterator[tuple[str, list[ast.stmt]]]:
+    return ((f"{node.name}::", node.body) for node in body if isinstance(node, ast.ClassDef))

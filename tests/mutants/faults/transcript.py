@@ -1,0 +1,291 @@
+"""Faults of reading transcripts: their ends, torn and glued lines, histories."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Edit, Mutant
+
+# The end
+
+EPOCH_OF_THE_LAST = Mutant(
+    "the highest epoch is that of the oldest entry read",
+    Edit(
+        "transcript/tail.py",
+        "        highest = max(highest, epoch)\n",
+        "        highest = epoch\n",
+    ),
+)
+NO_FRAGMENT = Mutant(
+    "bytes behind the last newline are not seen",
+    Edit(
+        "transcript/tail.py",
+        "        self.fragment = offset if offset < self._size else None\n",
+        "        self.fragment = None\n",
+    ),
+)
+HEADER_IS_PARENT = Mutant(
+    "the header is the parent of the first entry",
+    Edit(
+        "transcript/tail.py",
+        '        if last_id is None and entry.get("type") != "session":\n',
+        "        if last_id is None:\n",
+    ),
+)
+NULS_ARE_READ = Mutant(
+    "NULs at the end hide what is before them",
+    Edit(
+        "transcript/tail.py",
+        '        if self._read_at(max(0, end - 1), 1) != b"\\0":\n',
+        "        if True:\n",
+    ),
+)
+EARLIER_UNSEEN = Mutant(
+    "only the last turn can be without a terminal entry",
+    Edit(
+        "transcript/tail.py",
+        "        return self.open_turn is not None or bool(self.earlier)\n",
+        "        return self.open_turn is not None\n",
+    ),
+)
+ENDED_IS_OPEN = Mutant(
+    "an error marker does not end its turn",
+    Edit(
+        "transcript/entries.py",
+        "    return custom_type(entry) in TERMINAL and epoch_of(entry) is not None\n",
+        "    return custom_type(entry) == END and epoch_of(entry) is not None\n",
+    ),
+)
+FOREIGN_MARKER_ENDS = Mutant(
+    "OpenClaw's own prompt error ends a turn of ours",
+    Edit(
+        "transcript/entries.py",
+        "    return custom_type(entry) in TERMINAL and epoch_of(entry) is not None\n",
+        "    return custom_type(entry) in TERMINAL\n",
+    ),
+)
+ANY_EPOCH = Mutant(
+    "any number is an epoch",
+    Edit(
+        "transcript/entries.py",
+        " and 0 < epoch <= EPOCH_MAX:\n",
+        ":\n",
+    ),
+)
+ONE_BLOCK = Mutant(
+    "a line that is longer than one read is lost",
+    Edit(
+        "transcript/tail.py",
+        "            block = self._block = self._read_at(start, end - start) + carried\n",
+        "            block = self._block = self._read_at(start, end - start)\n",
+    ),
+)
+OLDEST_CALLS_FIRST = Mutant(
+    "an answered call of the last turn counts as open",
+    Edit(
+        "transcript/tail.py",
+        "            if call.id not in self._answered:\n",
+        "            if True:\n",
+    ),
+)
+OPENCLAW_MARKER_NO_ANSWER = Mutant(
+    "OpenClaw's own error marker does not count as an answer",
+    Edit(
+        "transcript/tail.py",
+        "        if custom_type(entry) in TERMINAL:\n            return End(unanswered)\n",
+        "",
+    ),
+)
+
+# Lines
+
+NAN_ALLOWED = Mutant(
+    "NaN is written",
+    Edit("transcript/jsonl.py", "allow_nan=False,", "allow_nan=True,"),
+)
+NAN_READ = Mutant(
+    "a line with NaN counts as an entry",
+    Edit(
+        "transcript/jsonl.py",
+        "_decoder = json.JSONDecoder(parse_constant=_refuse)\n",
+        "_decoder = json.JSONDecoder()\n",
+    ),
+)
+LINE_BREAKS_WRITTEN = Mutant(
+    "line breaks that only some readers know are written as they are",
+    Edit(
+        "transcript/jsonl.py",
+        '        text = _LINE_BREAKS.sub(lambda found: f"\\\\u{ord(found[0]):04x}", text)\n',
+        "        pass\n",
+    ),
+)
+SURROGATES_RAISE = Mutant(
+    "half a character stops an append",
+    Edit(
+        "transcript/jsonl.py",
+        "    except UnicodeEncodeError:\n        # A lone",
+        "    except UnicodeDecodeError:\n        # A lone",
+    ),
+)
+GLUED_UNSEEN = Mutant(
+    "an entry that was glued to a torn one is lost",
+    Edit(
+        "transcript/jsonl.py",
+        "        if entry is not None and _is_whole(entry):\n            yield start, stop, entry\n",
+        "        if False:\n            yield start, stop, entry\n",
+    ),
+)
+ANY_OBJECT_IS_AN_ENTRY = Mutant(
+    "a part of a torn entry counts as an entry",
+    Edit(
+        "transcript/jsonl.py",
+        '    return is_header or "parentId" in entry or epoch_of(entry) is not None\n',
+        "    return True\n",
+    ),
+)
+FRAGMENT_IS_READ = Mutant(
+    "a reader takes a fragment for a line",
+    Edit(
+        "transcript/jsonl.py",
+        "        if not raw.complete and not fragment:\n",
+        "        if False:\n",
+    ),
+)
+LACKS_A_NEWLINE = Mutant(
+    "an entry that lacks nothing but its newline is lost",
+    Edit(
+        "transcript/jsonl.py",
+        "    if raw.is_whole:\n        for start, part, entry in whole_pieces(raw.kept):\n",
+        "    if False:\n        for start, part, entry in whole_pieces(raw.kept):\n",
+    ),
+)
+DAMAGE_STOPS = Mutant(
+    "reading stops at a damaged line",
+    Edit(
+        "store.py",
+        "            for line in self._backend.read(session)\n"
+        "            if line.entry is not None and line.entry",
+        "            for line in iter(iter(self._backend.read(session)).__next__, None)\n"
+        "            if line.entry",
+    ),
+)
+NO_BOM = Mutant(
+    "a line with a byte order mark is damaged",
+    Edit(
+        "transcript/jsonl.py",
+        "        value = _decoder.decode(line.removeprefix(BOM_UTF8).decode())\n",
+        "        value = _decoder.decode(line.decode())\n",
+    ),
+)
+LONG_LINES_KEPT = Mutant(
+    "a line of any length is kept in memory",
+    Edit(
+        "transcript/jsonl.py",
+        "        if self.length <= LINE_BYTES_MAX:\n            self._begun.append(part)\n",
+        "        self._begun.append(part)\n",
+    ),
+)
+
+# Histories
+
+MARKERS_FOR_MODELS = Mutant(
+    "error markers go to the model",
+    Edit(
+        "transcript/history.py",
+        '            case "custom_message":\n                self._say("user", text_of(entry'
+        '.get("content")))\n',
+        '            case "custom_message":\n                self._say("user", text_of(entry'
+        '.get("content")))\n'
+        '            case "custom":\n                self._say("user", str(entry.get("data")))\n',
+    ),
+)
+RESULTLESS_CALLS = Mutant(
+    "a call without result has none in the history",
+    Edit(
+        "transcript/history.py",
+        "    return [said.message | {\"tool_calls\"",
+        "    results = [one for one in results if one[\"content\"] != _NO_RESULT]\n"
+        "    return [said.message | {\"tool_calls\"",
+    ),
+)
+CUT_CALLS_SENT = Mutant(
+    "half a call of a reply that was cut short goes to the model",
+    Edit(
+        "transcript/history.py",
+        "    calls = [call for call in said.calls if call.result is not None or not said.cut_short]\n",
+        "    calls = said.calls\n",
+    ),
+)
+ALL_BRANCHES = Mutant(
+    "a history has the messages of all branches",
+    Edit(
+        "transcript/history.py",
+        "    for entry in _uncompacted(active_branch(list(entries))):\n",
+        "    for entry in _uncompacted(list(entries)):\n",
+    ),
+)
+MISSING_PARENT_ENDS = Mutant(
+    "a history ends where a parent is missing",
+    Edit(
+        "transcript/history.py",
+        "        found = self._position.get(parent, index - 1) if isinstance(parent, str) else index - 1\n",
+        "        found = self._position.get(parent, -1) if isinstance(parent, str) else index - 1\n",
+    ),
+)
+EMPTY_MESSAGES = Mutant(
+    "empty messages go to the model",
+    Edit(
+        "transcript/history.py",
+        '        return [said.message] if said.message["content"] else []\n',
+        "        return [said.message]\n",
+    ),
+)
+NULS_FOR_MODELS = Mutant(
+    "NULs go to the model",
+    Edit(
+        "transcript/history.py",
+        '    text = text.replace("\\0", "\\ufffd")\n',
+        "",
+    ),
+)
+UNCOMPACTED = Mutant(
+    "a compacted history has all that was compacted",
+    Edit(
+        "transcript/history.py",
+        "    if place is None:\n        return branch\n",
+        "    if True:\n        return branch\n",
+    ),
+)
+MARKER_OF_ANY_SIZE = Mutant(
+    "a marker is as long as its error",
+    Edit(
+        "transcript/entries.py",
+        '        "error": _cut(failure.error, _ERROR_BYTES_MAX),\n',
+        '        "error": failure.error,\n',
+    ),
+)
+
+# Healed copies
+
+HEALED_PARENTS_STAY = Mutant(
+    "a healed copy keeps parents that are not there",
+    Edit(
+        "transcript/healing.py",
+        "        if wanted == parent:\n            return bare",
+        "        if True:\n            return bare",
+    ),
+)
+HEALED_CALLS_STAY = Mutant(
+    "a healed copy has calls without a result",
+    Edit(
+        "transcript/healing.py",
+        "        for call in calls:\n            yield self._result(call, entry)\n",
+        "",
+    ),
+)
+HEALED_WITHOUT_HEADER = Mutant(
+    "a healed copy of a transcript without header has none",
+    Edit(
+        "transcript/healing.py",
+        ' + b"\\n" if headers else self._header()\n',
+        ' + b"\\n" if headers else b""\n',
+    ),
+)
