@@ -67,7 +67,9 @@ def is_green(faults: Sequence[Planted]) -> bool:
     if not outcomes:
         print("FAILS    no test was run")
     elif not red:
-        print(f"passed   {time.monotonic() - began:5.1f} s  {len(outcomes)} tests without any fault")
+        print(
+            f"passed   {time.monotonic() - began:5.1f} s  {len(outcomes)} tests without any fault"
+        )
     return bool(outcomes) and not red
 
 

@@ -56,7 +56,9 @@ NAMESPACE_UNSEEN = Mutant(
 )
 PID_NOT_ELSEWHERE = Mutant(
     "nobody looks whether another pid namespace has the number",
-    Edit("backends/files/judgement.py", "        if evidence.pid_elsewhere:\n", "        if False:\n"),
+    Edit(
+        "backends/files/judgement.py", "        if evidence.pid_elsewhere:\n", "        if False:\n"
+    ),
 )
 SHORTER_OF_TWO = Mutant(
     "another program's claim is too old by the shorter of two limits",

@@ -261,7 +261,11 @@ EXEC_GROUP_LIVES = Mutant(
 )
 EXEC_SIGNALS_LOST = Mutant(
     "a signal is not passed on to the command",
-    Edit("cli/exec.py", "                        group.signal(number)\n", "                        pass\n"),
+    Edit(
+        "cli/exec.py",
+        "                        group.signal(number)\n",
+        "                        pass\n",
+    ),
 )
 EXEC_ENDS_WELL = Mutant(
     "a command that fails is a turn that ended well",

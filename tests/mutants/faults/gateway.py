@@ -49,7 +49,11 @@ SERVES_TOO_EARLY = Mutant(
 )
 OPEN_WHILE_STOPPING = Mutant(
     "a gateway that stops takes in new work",
-    Edit("gateway/service.py", "        if self.is_stopping:\n            raise", "        if False:\n            raise"),
+    Edit(
+        "gateway/service.py",
+        "        if self.is_stopping:\n            raise",
+        "        if False:\n            raise",
+    ),
 )
 WAITERS_KEPT = Mutant(
     "who waits for a session is not told that the gateway stops",
@@ -157,7 +161,9 @@ HEADS_OF_ANY_SIZE = Mutant(
 )
 BODIES_OF_ANY_SIZE = Mutant(
     "a body may have any size",
-    Edit("gateway/body.py", "                if len(data) > limit:\n", "                if False:\n"),
+    Edit(
+        "gateway/body.py", "                if len(data) > limit:\n", "                if False:\n"
+    ),
 )
 BODIES_OF_ANY_TIME = Mutant(
     "a body may take any time",
@@ -225,7 +231,11 @@ RETRY_AFTER_STORED = Mutant(
 )
 STORED_TOO_EARLY = Mutant(
     "a message counts as stored when its append failed",
-    Edit("gateway/answering.py", "        exchange.stored = False\n        raise\n", "        raise\n"),
+    Edit(
+        "gateway/answering.py",
+        "        exchange.stored = False\n        raise\n",
+        "        raise\n",
+    ),
 )
 NO_RETRY_AFTER = Mutant(
     "a busy session does not say when to come again",
@@ -276,7 +286,7 @@ PARTIAL_IS_WHOLE = Mutant(
     Edit(
         "gateway/answering.py",
         "    if finished is None:\n        raise",
-        '    if finished is None and not pieces:\n        raise',
+        "    if finished is None and not pieces:\n        raise",
     ),
     Edit(
         "gateway/answering.py",
@@ -294,7 +304,11 @@ QUESTION_TWICE = Mutant(
 )
 ANSWERED_ANEW = Mutant(
     "a model is asked again what it has answered",
-    Edit("gateway/conversation.py", "    if answer is not None:\n        return Plan", "    if False:\n        return Plan"),
+    Edit(
+        "gateway/conversation.py",
+        "    if answer is not None:\n        return Plan",
+        "    if False:\n        return Plan",
+    ),
 )
 YES_IS_YES = Mutant(
     "equal words are a repetition at any time",

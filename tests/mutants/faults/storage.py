@@ -283,7 +283,7 @@ ID_ANYWHERE = Mutant(
     "an id that only stands in a text counts as written",
     Edit(
         "backends/files/transcripts.py",
-        "        if any(entry is not None and entry.get(\"id\") == wanted for _, _, entry in inside):\n",
+        '        if any(entry is not None and entry.get("id") == wanted for _, _, entry in inside):\n',
         "        if inside:\n",
     ),
 )

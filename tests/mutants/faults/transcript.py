@@ -201,9 +201,9 @@ RESULTLESS_CALLS = Mutant(
     "a call without result has none in the history",
     Edit(
         "transcript/history.py",
-        "    return [said.message | {\"tool_calls\"",
-        "    results = [one for one in results if one[\"content\"] != _NO_RESULT]\n"
-        "    return [said.message | {\"tool_calls\"",
+        '    return [said.message | {"tool_calls"',
+        '    results = [one for one in results if one["content"] != _NO_RESULT]\n'
+        '    return [said.message | {"tool_calls"',
     ),
 )
 CUT_CALLS_SENT = Mutant(

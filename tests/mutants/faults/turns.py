@@ -312,7 +312,7 @@ SETTLED_OR_NOTHING = Mutant(
     "a turn cannot begin while a marker cannot be written",
     Edit(
         "turns/turn.py",
-        "            self.runtime.marker_owed(self.lease.label, next(filter(None, owed), \"unknown\"),"
+        '            self.runtime.marker_owed(self.lease.label, next(filter(None, owed), "unknown"),'
         " error)\n",
         "            raise\n",
     ),
@@ -365,7 +365,7 @@ WORKER_DIES = Mutant(
     "a worker ends with the first job that fails",
     Edit(
         "turns/workers.py",
-        "            except Exception:\n                logger.exception(\"a worker's job failed\")\n",
+        '            except Exception:\n                logger.exception("a worker\'s job failed")\n',
         "            except Exception:\n                return\n",
     ),
 )
@@ -384,7 +384,11 @@ CLEANING_STOPS = Mutant(
 )
 CLEANED_SILENTLY = Mutant(
     "clean-up does not log what it removed",
-    Edit("cleaning.py", "    logger.warning(\n        \"removed", "    logger.debug(\n        \"removed"),
+    Edit(
+        "cleaning.py",
+        '    logger.warning(\n        "removed',
+        '    logger.debug(\n        "removed',
+    ),
 )
 CLEANS_LIVE = Mutant(
     "clean-up tries every lock",

@@ -141,7 +141,11 @@ ONE_IS_WOKEN = Mutant(
 )
 OVERFLOW_UNSEEN = Mutant(
     "events that the kernel dropped wake nobody",
-    Edit("backends/files/waker.py", "                if mask & _OVERFLOW:\n", "                if False:\n"),
+    Edit(
+        "backends/files/waker.py",
+        "                if mask & _OVERFLOW:\n",
+        "                if False:\n",
+    ),
 )
 NO_INOTIFY_NO_WAIT = Mutant(
     "a waiter without inotify fails",

@@ -66,7 +66,9 @@ UNWATCHED_CALL = Mutant(
 )
 KEEPS_INTERPRETER = Mutant(
     "the watchdog's thread keeps the interpreter alive",
-    Edit("turns/watchdog.py", 'name="turnlock-watchdog", daemon=True)', 'name="turnlock-watchdog")'),
+    Edit(
+        "turns/watchdog.py", 'name="turnlock-watchdog", daemon=True)', 'name="turnlock-watchdog")'
+    ),
 )
 DIES_OF_A_LOOK = Mutant(
     "the watchdog ends with the first look that fails",

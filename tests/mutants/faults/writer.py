@@ -18,7 +18,7 @@ NO_OPENING = Mutant(
     "entries come without an opening",
     Edit(
         "turns/writer.py",
-        "            numbered.append((epoch, {\"id\": new_id()} | opening(self._turn_id)))\n",
+        '            numbered.append((epoch, {"id": new_id()} | opening(self._turn_id)))\n',
         "            pass\n",
     ),
 )
@@ -99,8 +99,8 @@ CALLS_WITHOUT_RESULT = Mutant(
     "a turn that fails leaves its tool calls without a result",
     Edit(
         "turns/writer.py",
-        "                [*_results(self._calls.values()), {\"id\"",
-        "                [{\"id\"",
+        '                [*_results(self._calls.values()), {"id"',
+        '                [{"id"',
     ),
 )
 OWED_CALLS_WITHOUT_RESULT = Mutant(
@@ -157,7 +157,11 @@ MARKED_ALREADY = Mutant(
 )
 GIVES_IN_TO_ANOTHER = Mutant(
     "an append gives up when another program wrote in between",
-    Edit("turns/writer.py", "            except TailMoved:\n                continue\n", "            except TailMoved:\n                return\n"),
+    Edit(
+        "turns/writer.py",
+        "            except TailMoved:\n                continue\n",
+        "            except TailMoved:\n                return\n",
+    ),
 )
 OWES_FOR_EVER = Mutant(
     "what is owed is written with every append",
