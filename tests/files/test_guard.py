@@ -1,0 +1,136 @@
+"""The guard makes check and write one step, and is only good for the file that the path names."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import turnlock
+from tests.files.test_faults import a_store, assert_turns_are_whole
+from tests.files.test_handing_over import refused, superseded, taken
+from tests.files.test_protocol import FOREIGN, KEY, a_backend, a_dead_lock
+from turnlock.backends import Lost, TakeRequest
+from turnlock.backends.files.fileops import FileOps, Handle
+from turnlock.transcript.tail import Tail
+
+
+def path_of(handle: Handle) -> str:
+    return os.readlink(f"/proc/self/fd/{handle.fd}")
+
+
+class BeforeTheGuard(FileOps):
+    """Lets somebody else act before the next flock on a file whose path ends like this."""
+
+    def __init__(self, suffix: str) -> None:
+        self._suffix = suffix
+        self.act: Callable[[], object] | None = None
+
+    def flock(self, handle: Handle, operation: int) -> None:
+        if operation & fcntl.LOCK_EX and path_of(handle).endswith(self._suffix):
+            act, self.act = self.act, None
+            if act is not None:
+                act()
+        super().flock(handle, operation)
+
+
+def test_who_is_superseded_before_it_has_the_guard_writes_nothing(state: Path) -> None:
+    files = BeforeTheGuard("a.jsonl")
+    backend, other = a_backend(state, files), a_backend(state)
+    lease = taken(backend)
+    size = (state / "agents/main/sessions/a.jsonl").stat().st_size
+    files.act = lambda: superseded(other, None)
+    with pytest.raises(Lost):
+        backend.append(lease, [b"{}\n"], Tail())
+    assert (state / "agents/main/sessions/a.jsonl").stat().st_size == size
+
+
+def test_a_directorys_guard_is_no_good_once_there_is_a_transcript(state: Path) -> None:
+    """Whoever writes that one has its guard, and not the directory's."""
+    lock = a_dead_lock(state, FOREIGN)
+    transcript = lock.with_suffix("")
+    files = BeforeTheGuard("/sessions")
+    with ExitStack() as stack:
+
+        def make() -> None:
+            fcntl.flock(stack.enter_context(transcript.open("w")), fcntl.LOCK_EX)
+
+        files.act = make
+        with pytest.raises(turnlock.StoreError):
+            a_backend(state, files).take(KEY, TakeRequest("T", 60.0))
+        assert json.loads(lock.read_text()) == FOREIGN
+    assert taken(a_backend(state))
+
+
+class AtTheTranscript(FileOps):
+    """Lets somebody else act in the moment in which a transcript gets its name."""
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        self._act = act
+
+    def link_unnamed(self, handle: Handle, path: str, proc: Handle) -> None:
+        if path.endswith(".jsonl"):
+            self._act()
+        super().link_unnamed(handle, path, proc)
+
+
+def test_nobody_takes_a_session_while_its_transcript_is_made(state: Path) -> None:
+    """Or it would be taken under the directory's guard, and written under the transcript's."""
+    got: list[Any] = []
+    backend = a_backend(state, AtTheTranscript(refused(state, got)))
+    lease = taken(backend)
+    assert got == ["refused"]
+    assert backend.holds(lease)
+
+
+class Stumbling(FileOps):
+    """Raises behind the flock, as a signal's handler may."""
+
+    at: int | None = None
+
+    def flock(self, handle: Handle, operation: int) -> None:
+        super().flock(handle, operation)
+        if operation & fcntl.LOCK_EX and path_of(handle).endswith("a.jsonl") and self.at:
+            self.at = None
+            raise KeyboardInterrupt
+
+
+def test_an_exception_behind_the_flock_leaves_no_guard(state: Path) -> None:
+    files = Stumbling()
+    store = a_store(state, files)
+    with store.turn("main/a") as turn:
+        turn.append(turnlock.user("1"))
+        files.at = 1
+        with pytest.raises(KeyboardInterrupt):
+            turn.append(turnlock.user("2"))
+        with (state / "agents/main/sessions/a.jsonl").open() as other:
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        turn.append(turnlock.user("3"))
+    assert_turns_are_whole(store)
+
+
+class DuringSync(FileOps):
+    """Tries the guard while an append makes itself durable."""
+
+    def __init__(self, transcript: Path) -> None:
+        self._transcript = transcript
+        self.free = 0
+
+    def fdatasync(self, handle: Handle) -> None:
+        with self._transcript.open() as other:
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self.free += 1
+        super().fdatasync(handle)
+
+
+def test_a_slow_disk_holds_the_guard_up_for_nobody(state: Path) -> None:
+    files = DuringSync(state / "agents/main/sessions/a.jsonl")
+    with a_store(state, files).turn("main/a") as turn:
+        turn.append(turnlock.user("1"))
+    assert files.free == 2
