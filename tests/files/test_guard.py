@@ -18,6 +18,7 @@ from tests.files.test_handing_over import refused, superseded, taken
 from tests.files.test_protocol import FOREIGN, KEY, a_backend, a_dead_lock
 from turnlock.backends import Lost, TakeRequest
 from turnlock.backends.files.fileops import FileOps, Handle
+from turnlock.transcript.jsonl import encode
 from turnlock.transcript.tail import Tail
 
 
@@ -134,3 +135,55 @@ def test_a_slow_disk_holds_the_guard_up_for_nobody(state: Path) -> None:
     with a_store(state, files).turn("main/a") as turn:
         turn.append(turnlock.user("1"))
     assert files.free == 2
+
+
+def an_entry(epoch: int, kind: str = "message") -> bytes:
+    data = {"turnId": f"T{epoch}", "v": 1}
+    entry = {"type": "custom", "customType": kind, "id": f"e{epoch}", "epoch": epoch, "data": data}
+    return encode(entry | {"parentId": None, "timestamp": "2026-01-01T00:00:00.000Z"})
+
+
+def test_who_is_superseded_before_it_begins_does_not_begin(state: Path) -> None:
+    transcript = state / "agents/main/sessions/a.jsonl"
+    transcript.parent.mkdir(parents=True)
+    transcript.touch()
+    files = BeforeTheGuard("a.jsonl")
+    files.act = lambda: superseded(a_backend(state), None)
+    with pytest.raises(Lost):
+        a_backend(state, files).take(KEY, TakeRequest("T", 60.0))
+    assert transcript.read_bytes().count(b'{"type":"session"') == 1, "the other one's"
+
+
+def test_a_turn_begins_with_the_transcript_that_the_path_names_by_then(state: Path) -> None:
+    transcript = state / "agents/main/sessions/a.jsonl"
+    files = BeforeTheGuard("a.jsonl")
+    with a_store(state).turn("main/a") as turn:
+        turn.append(turnlock.user("1"))
+
+    def replace() -> None:
+        healed = transcript.with_suffix(".new")
+        healed.write_bytes(transcript.read_bytes() + an_entry(7))
+        healed.rename(transcript)
+
+    files.act = replace
+    with a_store(state, files).turn("main/a") as turn:
+        turn.append(turnlock.user("2"))
+        assert turn.epoch == 8
+
+
+def test_the_last_write_of_a_predecessor_is_waited_for_and_answered(state: Path) -> None:
+    """Its lock file was removed by hand, and it had the guard: what it wrote owes a marker."""
+    transcript = state / "agents/main/sessions/a.jsonl"
+    with a_store(state).turn("main/a") as turn:
+        turn.append(turnlock.user("1"))
+
+    def last_write() -> None:
+        with transcript.open("ab") as file:
+            file.write(an_entry(2, "turnlock:turn"))
+
+    files = BeforeTheGuard("a.jsonl")
+    files.act = last_write
+    store = a_store(state, files)
+    with store.turn("main/a") as turn:
+        turn.append(turnlock.user("2"))
+    assert_turns_are_whole(store)
