@@ -187,3 +187,18 @@ def test_the_last_write_of_a_predecessor_is_waited_for_and_answered(state: Path)
     with store.turn("main/a") as turn:
         turn.append(turnlock.user("2"))
     assert_turns_are_whole(store)
+
+
+def test_nothing_is_appended_to_a_transcript_that_was_replaced(state: Path) -> None:
+    transcript = state / "agents/main/sessions/a.jsonl"
+    store = a_store(state)
+    with pytest.raises(turnlock.TranscriptError), store.turn("main/a") as turn:
+        turn.append(turnlock.user("1"))
+        kept = transcript.with_suffix(".old")
+        before = transcript.read_bytes()
+        transcript.rename(kept)
+        transcript.write_bytes(before)
+        with pytest.raises(turnlock.TranscriptError, match="replaced"):
+            turn.append(turnlock.user("2"))
+        assert kept.read_bytes() == before
+    assert transcript.read_bytes().startswith(before)

@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from .catalogue import Planted, chosen
-from .mutant import Mutant
+from .mutant import Mutant, MutantError
 from .page import PAGE, page
 from .running import Outcome, run_tests
 
@@ -64,13 +64,11 @@ def is_green(faults: Sequence[Planted]) -> bool:
     red = [one for one in outcomes if one.result in ("failed", "error")]
     for one in red:
         print(f"FAILS    without any fault: {one.test}: {one.kind}: {one.text[:300]}")
-    if not outcomes:
-        print("FAILS    no test was run")
-    elif not red:
+    if not red:
         print(
             f"passed   {time.monotonic() - began:5.1f} s  {len(outcomes)} tests without any fault"
         )
-    return bool(outcomes) and not red
+    return not red
 
 
 def run_all(faults: Sequence[Planted], *, jobs: int, everything: bool) -> list[Result]:
@@ -92,8 +90,8 @@ def plant(planted: Planted, tests: Sequence[str], *, timeout: float = _TIMEOUT) 
     began = time.monotonic()
     try:
         outcomes = run_tests(planted.mutant, tests, "-x", timeout=timeout)
-    except subprocess.TimeoutExpired:
-        return Result(planted, None, time.monotonic() - began, "the tests did not end")
+    except (subprocess.TimeoutExpired, MutantError) as error:
+        return Result(planted, None, time.monotonic() - began, str(error))
     spent = time.monotonic() - began
     caught = next((one for one in outcomes if one.result in ("failed", "error")), None)
     if caught is None:

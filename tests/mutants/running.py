@@ -52,9 +52,10 @@ def run_tests(
             environment(source, record),
             timeout,
         )
-        if not record.exists():
+        outcomes = read_outcomes(record) if record.exists() else []
+        if not outcomes:
             raise MutantError(f"{mutant.name}: no test ran:\n{said}")
-        return read_outcomes(record)
+        return outcomes
 
 
 def _run(command: Sequence[str], environment: Mapping[str, str], timeout: float) -> str:

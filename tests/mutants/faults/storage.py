@@ -194,25 +194,9 @@ SHORT_WRITE = Mutant(
         "    if False:\n",
     ),
 )
-FAILED_WRITE_FORGOTTEN = Mutant(
-    "after a failed write the end counts as it was",
-    Edit(
-        "backends/files/backend.py",
-        "                lease.tail = lease.tail._replace(size=-1)\n                raise\n",
-        "                raise\n",
-    ),
-)
 SPOILED_UNSEEN = Mutant(
     "a lease whose fsync failed may append",
     Edit("backends/files/backend.py", "            if lease.spoiled:\n", "            if False:\n"),
-)
-RELEASED_WRITES = Mutant(
-    "a released lease may append",
-    Edit(
-        "backends/files/backend.py",
-        "            if lease.released or lease.transcript is None:\n",
-        "            if lease.transcript is None:\n",
-    ),
 )
 
 # The end that a holder begins with

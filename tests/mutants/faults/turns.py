@@ -137,10 +137,6 @@ EMPTY_QUEUES_STAY = Mutant(
 
 # Taking
 
-WAITS_ONCE_MORE = Mutant(
-    "a take with no time to wait waits",
-    Edit("turns/taking.py", "                if left <= 0:\n", "                if left < 0:\n"),
-)
 TAKEN_IN_VAIN = Mutant(
     "a session that came after its waiter gave up is kept",
     Edit(
@@ -173,14 +169,6 @@ UNDONE_BUT_QUEUED = Mutant(
         "turns/taking.py",
         "            give_back(backend, held)\n    finally:\n        queues.leave(ticket)\n",
         "            give_back(backend, held)\n    finally:\n        pass\n",
-    ),
-)
-STANDS_ON = Mutant(
-    "who took the session still stands in line",
-    Edit(
-        "turns/taking.py",
-        "            if standing is not None:\n                standing.close()\n",
-        "            pass\n",
     ),
 )
 BUSY_WITHOUT_AGE = Mutant(
@@ -359,14 +347,6 @@ WORKERS_KEEP_INTERPRETER = Mutant(
         "turns/workers.py",
         'name="turnlock-worker", daemon=True)',
         'name="turnlock-worker")',
-    ),
-)
-WORKER_DIES = Mutant(
-    "a worker ends with the first job that fails",
-    Edit(
-        "turns/workers.py",
-        '            except Exception:\n                logger.exception("a worker\'s job failed")\n',
-        "            except Exception:\n                return\n",
     ),
 )
 CLEANED_WITHOUT_LOOK = Mutant(

@@ -163,14 +163,6 @@ GIVES_IN_TO_ANOTHER = Mutant(
         "            except TailMoved:\n                return\n",
     ),
 )
-OWES_FOR_EVER = Mutant(
-    "what is owed is written with every append",
-    Edit(
-        "turns/writer.py",
-        "            self._owes = False\n            self.opened = self.opened or with_opening\n",
-        "            self.opened = self.opened or with_opening\n",
-    ),
-)
 MARKS_IN_SILENCE = Mutant(
     "markers for predecessors are not counted",
     Edit("turns/writer.py", "                self._on_marked(failure)\n", "                pass\n"),
