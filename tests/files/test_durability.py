@@ -10,7 +10,10 @@ import pytest
 
 import turnlock
 from tests.files.test_faults import a_store
+from turnlock.backends.files import StateDirectory
 from turnlock.backends.files.fileops import FileOps, Handle
+from turnlock.doctor.healing import Healer
+from turnlock.session import parse_key
 
 
 class Disk:
@@ -119,3 +122,27 @@ def test_a_second_session_does_not_count_on_names_that_are_not_durable_yet(state
         turn.append(turnlock.user("1"))
     above = [str(state / "agents"), str(state / "agents/main")]
     assert set(above) <= set(seen)
+
+
+class AtTheRename(FileOps):
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+        self.durable: list[bool] = []
+
+    def rename(self, source: str, target: str) -> None:  # type: ignore[override]
+        if target.endswith(".jsonl"):
+            self.durable.append(self._disk.has_all_of(os.lstat(source)))
+        os.rename(source, target)
+
+
+def test_a_healed_copy_is_durable_before_it_takes_its_place(
+    state: Path, disk: Disk, transcript: Path
+) -> None:
+    with a_store(state).turn("main/a") as turn:
+        turn.append(turnlock.user("1"))
+    with transcript.open("ab") as file:
+        file.write(b"no entry\n")
+    files = AtTheRename(disk)
+    healed = Healer(StateDirectory(str(state)), parse_key("main/a"), files=files).heal(wait=0)
+    assert healed.changes is not None
+    assert files.durable == [True]

@@ -16,7 +16,7 @@ from tests.files.test_protocol import KEY, Meanwhile, a_backend
 from tests.helpers import child, kinds
 from turnlock.backends import Holder, Lost, TakeRequest
 from turnlock.backends.files import FilesBackend, StateDirectory
-from turnlock.backends.files.fileops import FileOps
+from turnlock.backends.files.fileops import FileOps, Handle
 from turnlock.backends.files.lease import FileLease
 from turnlock.transcript.tail import Tail
 
@@ -128,6 +128,74 @@ def test_a_lock_that_cannot_be_removed_is_at_least_dead(state: Path) -> None:
     with a_store(state).turn("main/a", wait=0) as turn:
         turn.append(turnlock.user("2"))
     assert_turns_are_whole(a_store(state))
+
+
+def test_a_claim_that_is_left_for_what_it_owes_is_dead_at_once(state: Path) -> None:
+    backend, other = a_backend(state), a_backend(state)
+    owing = taken(backend)
+    backend.leave_owing(owing)
+    successor = taken(other, "next")
+    assert [turn.turn_id for turn in successor.owed] == ["T"]
+
+
+def test_what_was_stale_when_it_was_listed_and_is_held_by_now_is_left_alone(state: Path) -> None:
+    backend, other = a_backend(state), a_backend(state)
+    backend.leave_owing(taken(backend))
+    (record,) = backend.locks()
+    assert record.stale
+    holder = taken(other, "next")
+    assert backend.reclaim(record, TakeRequest(None, 2.0, header=False)) is None
+    assert other.holds(holder)
+
+
+def test_a_holder_of_whom_nobody_knows_whether_it_lives_is_not_revoked(state: Path) -> None:
+    path = lock(state, b'{"pid": 1, "v": 2, "createdAt": "2026-01-01T00:00:00Z"}')
+    before = path.read_bytes()
+    with pytest.raises(turnlock.LockPathError):
+        a_store(state).revoke("main/a")
+    assert path.read_bytes() == before
+
+
+def test_who_finds_a_session_busy_keeps_nothing_open(state: Path) -> None:
+    backend, other = a_backend(state), a_backend(state)
+    holder = taken(backend)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(10):
+        found = other.take(KEY, TakeRequest("next", 60.0))
+        assert isinstance(found, Holder)
+        found.close()
+    assert len(os.listdir("/proc/self/fd")) <= before + 1
+    assert backend.holds(holder)
+
+
+class OfAnother(FileOps):
+    """Every directory belongs to another user; notes to whom files are given."""
+
+    def __init__(self) -> None:
+        self.given: list[tuple[int, int]] = []
+
+    def stat_path(self, path: str) -> os.stat_result:  # type: ignore[override]
+        found = list(os.lstat(path))
+        if os.path.isdir(path):
+            found[4:6] = 4242, 4343
+        return os.stat_result(found) if os.path.isdir(path) else os.lstat(path)
+
+    def chown(self, handle: Handle, uid: int, gid: int) -> None:
+        self.given.append((uid, gid))
+
+    def chown_path(self, path: str, uid: int, gid: int) -> None:
+        self.given.append((uid, gid))
+
+
+def test_what_root_makes_belongs_to_whom_the_directory_belongs(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or an administrator's look with sudo would lock the owner out of the session."""
+    (state / "agents/main/sessions").mkdir(parents=True)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    files = OfAnother()
+    taken(a_backend(state, files))
+    assert files.given == [(4242, 4343)] * 2, "the claim and the transcript"
 
 
 FORKS = """

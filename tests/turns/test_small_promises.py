@@ -145,6 +145,31 @@ class TestTheBeginning:
             raise ValueError("mine")
         assert path.read_bytes() == b""
 
+    def test_a_transcript_that_a_bare_lock_made_gets_its_header_from_the_first_turn(
+        self, state: Path
+    ) -> None:
+        path = state / "agents/main/sessions/a.jsonl"
+        path.parent.mkdir(parents=True)
+        with turnlock.SessionLock(path):
+            pass
+        assert path.read_bytes() == b""
+        with a_store(state).turn("main/a") as turn:
+            turn.append(turnlock.user("1"))
+        assert path.read_bytes().startswith(b'{"type":"session"')
+
+    def test_a_transcript_that_may_not_be_written_is_said_to_be_so(self, state: Path) -> None:
+        store = a_store(state, Forbidden())
+        with pytest.raises(turnlock.TranscriptError, match="permission"), store.turn("main/a"):
+            pass
+        assert store.locks() == []
+
+
+class Forbidden(FileOps):
+    def open(self, path: str, flags: int, mode: int = 0o600) -> Handle:
+        if path.endswith(".jsonl") and flags & os.O_RDWR:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return super().open(path, flags, mode)
+
 
 class Marking(FileOps):
     """Gives a revoked holder time to end before its marker is written."""

@@ -382,23 +382,6 @@ OWING_CLAIM_LOCKED = Mutant(
         "            lease.released = True\n",
     ),
 )
-RELEASED_TWICE = Mutant(
-    "a second release releases once more",
-    Edit(
-        "backends/files/backend.py",
-        "            if lease.released:\n                return True\n            try:\n",
-        "            try:\n",
-    ),
-)
-BEGUN_IN_VAIN = Mutant(
-    "a take that fails after its claim leaves the claim",
-    Edit(
-        "backends/files/backend.py",
-        "        except BaseException:\n            give_back(self, lease)\n            raise\n"
-        "        return lease\n",
-        "        except BaseException:\n            raise\n        return lease\n",
-    ),
-)
 LINK_LEAKS = Mutant(
     "a claim that finds its name taken stays open",
     Edit(

@@ -30,14 +30,6 @@ HEADER_IS_PARENT = Mutant(
         "        if last_id is None:\n",
     ),
 )
-NULS_ARE_READ = Mutant(
-    "NULs at the end hide what is before them",
-    Edit(
-        "transcript/tail.py",
-        '        if self._read_at(max(0, end - 1), 1) != b"\\0":\n',
-        "        if True:\n",
-    ),
-)
 EARLIER_UNSEEN = Mutant(
     "only the last turn can be without a terminal entry",
     Edit(
@@ -52,14 +44,6 @@ ENDED_IS_OPEN = Mutant(
         "transcript/entries.py",
         "    return custom_type(entry) in TERMINAL and epoch_of(entry) is not None\n",
         "    return custom_type(entry) == END and epoch_of(entry) is not None\n",
-    ),
-)
-FOREIGN_MARKER_ENDS = Mutant(
-    "OpenClaw's own prompt error ends a turn of ours",
-    Edit(
-        "transcript/entries.py",
-        "    return custom_type(entry) in TERMINAL and epoch_of(entry) is not None\n",
-        "    return custom_type(entry) in TERMINAL\n",
     ),
 )
 ANY_EPOCH = Mutant(
@@ -173,14 +157,6 @@ NO_BOM = Mutant(
         "transcript/jsonl.py",
         "        value = _decoder.decode(line.removeprefix(BOM_UTF8).decode())\n",
         "        value = _decoder.decode(line.decode())\n",
-    ),
-)
-LONG_LINES_KEPT = Mutant(
-    "a line of any length is kept in memory",
-    Edit(
-        "transcript/jsonl.py",
-        "        if self.length <= LINE_BYTES_MAX:\n            self._begun.append(part)\n",
-        "        self._begun.append(part)\n",
     ),
 )
 
