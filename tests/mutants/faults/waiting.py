@@ -54,15 +54,6 @@ SLEEPER_NOT_REMEMBERED = Mutant(
         "            pass\n",
     ),
 )
-PREPARED_LEAKS = Mutant(
-    "a claim that was prepared and not used stays open",
-    Edit(
-        "backends/files/line.py",
-        "            unused.discard()\n",
-        "            _FOR_EVER.append(unused)\n",
-    ),
-    Edit("backends/files/line.py", "_KNOWN_MAX = 256\n", "_KNOWN_MAX = 256\n_FOR_EVER = []\n"),
-)
 
 # Waking
 
@@ -81,14 +72,6 @@ SLEEPS_PAST_LIMIT = Mutant(
         "backends/files/waiting.py",
         "                timeout = min(timeout, max(0.0, judged.limit + OVER_LIMIT_GRACE - judged.age))\n",
         "                pass\n",
-    ),
-)
-DEATH_UNSEEN = Mutant(
-    "a waiter looks only at what the path names",
-    Edit(
-        "backends/files/waiting.py",
-        "        return is_ours_and_live(judged) and self._inspector.is_free(judged.handle)\n",
-        "        return False\n",
     ),
 )
 DEAF_TO_RELEASE = Mutant(
