@@ -146,3 +146,6 @@ def test_a_healed_copy_is_durable_before_it_takes_its_place(
     healed = Healer(StateDirectory(str(state)), parse_key("main/a"), files=files).heal(wait=0)
     assert healed.changes is not None
     assert files.durable == [True]
+    assert healed.torn is not None
+    assert disk.has_all_of(os.lstat(healed.torn)), "the bytes that are no entry"
+    assert not transcript.with_name("a.jsonl.lock").exists()

@@ -5,6 +5,7 @@ It is made so slow here that a waiter which depends on it hangs.
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -174,3 +175,46 @@ def test_who_only_looks_wakes_nobody(backend: FilesBackend, waker: InotifyWaker)
     assert watch.wait(SystemClock(), PATIENCE)
     watch.close()
     claim.close()
+
+
+def test_all_who_wait_for_one_claim_are_woken(backend: FilesBackend, waker: InotifyWaker) -> None:
+    lease = held(backend, A)
+    waiters = [Waiting(backend, waker, A) for _ in range(3)]
+    backend.release(lease)
+    eventually(lambda: all(waiter.wake.is_set() for waiter in waiters))
+    assert all(waiter.returned() for waiter in waiters)
+
+
+def test_when_the_kernel_has_dropped_events_all_are_woken(
+    backend: FilesBackend, waker: InotifyWaker
+) -> None:
+    leases = [held(backend, session) for session in (A, B)]
+    waiters = [Waiting(backend, waker, session) for session in (A, B)]
+    waker._wake_those_of([(-1, 0x4000)])
+    assert all(waiter.wake.is_set() for waiter in waiters)
+    assert all(map(backend.holds, leases))
+
+
+def test_without_inotify_a_waiter_looks_by_itself(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user has 128 instances, and other programs may have used them up."""
+
+    def refuse() -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("turnlock.backends.files.waker._Inotify", refuse)
+    waker = InotifyWaker()
+    backend = FilesBackend(StateDirectory(str(state)), platform=native()._replace(waker=waker))
+    lease = held(backend, A)
+    found: Any = backend.take(A, TakeRequest("W", 300.0))
+    standing = backend.line_up(A)
+    thread = threading.Thread(
+        target=lambda: backend.wait(A, found, standing, 3600.0, Wake()), daemon=True
+    )
+    thread.start()
+    backend.release(lease)
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    found.close()
+    standing.close()

@@ -20,14 +20,6 @@ FIXES_UNASKED = Mutant(
         "        if seen.stale:\n",
     ),
 )
-FIXES_LIVE = Mutant(
-    "doctor --fix tries to remove every lock",
-    Edit(
-        "doctor/checks/locks.py",
-        "        if seen.stale and examination.fix:\n",
-        "        if examination.fix:\n",
-    ),
-)
 FIXES_NOTHING = Mutant(
     "doctor --fix removes no lock",
     Edit(
