@@ -15,7 +15,7 @@ import turnlock
 from tests.files.test_faults import a_store, assert_turns_are_whole
 from tests.helpers import PATIENCE, eventually, kinds
 from turnlock import LeaseRevoked
-from turnlock.events import RevocationFailed
+from turnlock.events import Event, RevocationFailed
 from turnlock.store import Store
 
 
@@ -47,7 +47,12 @@ def somebody_in_the_guard(state: Path) -> Iterator[None]:
 def test_a_holder_that_cannot_be_fenced_yet_is_told_and_fenced_when_it_can_be(state: Path) -> None:
     store = a_store(state)
     failed = threading.Event()
-    store.subscribe(lambda event: isinstance(event, RevocationFailed) and failed.set())
+
+    def note(event: Event) -> None:
+        if isinstance(event, RevocationFailed):
+            failed.set()
+
+    store.subscribe(note)
 
     async def hang(inside: asyncio.Event) -> None:
         async with store.turn("main/a", turn_id="T1") as turn:

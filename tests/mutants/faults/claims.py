@@ -13,6 +13,7 @@ YOUNG_IS_STALE = Mutant(
         "        old = evidence.file_age > UNREADABLE_GRACE\n",
         "        old = True\n",
     ),
+    caught_by="tests/files/test_aside.py::test_what_nobody_here_can_judge_is_unknown",
 )
 UNREADABLE_FOR_EVER = Mutant(
     "a claim that cannot be read is never stale",
@@ -21,6 +22,7 @@ UNREADABLE_FOR_EVER = Mutant(
         "        old = evidence.file_age > UNREADABLE_GRACE\n",
         "        old = False\n",
     ),
+    caught_by="tests/files/test_judgement.py::test_verdict",
 )
 ANY_VERSION = Mutant(
     "a claim of a version to come is judged as one of ours",
@@ -29,6 +31,7 @@ ANY_VERSION = Mutant(
         "    if not claim.is_known_version:\n",
         "    if False:\n",
     ),
+    caught_by="tests/files/test_judgement.py::test_verdict",
 )
 OTHER_HOST_IS_DEAD = Mutant(
     "a holder of another host counts as dead",
@@ -37,6 +40,7 @@ OTHER_HOST_IS_DEAD = Mutant(
         '    return Verdict(State.UNKNOWN, PidStatus.UNKNOWN, ("other-host",))\n\n\n',
         '    return Verdict(State.STALE, PidStatus.DEAD, ("other-boot",))\n\n\n',
     ),
+    caught_by="tests/files/test_judgement.py::test_verdict",
 )
 FOREIGN_HOST_UNSEEN = Mutant(
     "the host that another program's claim names is not compared",
@@ -45,6 +49,7 @@ FOREIGN_HOST_UNSEEN = Mutant(
         "    if claim.host not in (None, here.host):\n",
         "    if False:\n",
     ),
+    caught_by="tests/files/test_judgement.py::test_verdict",
 )
 NAMESPACE_UNSEEN = Mutant(
     "the pid namespace that another program's claim names is not compared",
@@ -53,12 +58,14 @@ NAMESPACE_UNSEEN = Mutant(
         "    if claim.pid_namespace not in (None, here.pid_namespace):\n",
         "    if False:\n",
     ),
+    caught_by="tests/files/test_judgement.py::test_verdict",
 )
 PID_NOT_ELSEWHERE = Mutant(
     "nobody looks whether another pid namespace has the number",
     Edit(
         "backends/files/judgement.py", "        if evidence.pid_elsewhere:\n", "        if False:\n"
     ),
+    caught_by="tests/files/test_judgement.py::test_verdict",
 )
 SHORTER_OF_TWO = Mutant(
     "another program's claim is too old by the shorter of two limits",
@@ -67,6 +74,7 @@ SHORTER_OF_TWO = Mutant(
         "    if age > max(stale_after, claim.max_hold or 0.0):\n",
         "    if age > min(stale_after, claim.max_hold or stale_after):\n",
     ),
+    caught_by="tests/files/test_judgement.py::test_verdict",
 )
 NEVER_TOO_OLD = Mutant(
     "another program's claim without start time is live at any age",
@@ -75,6 +83,7 @@ NEVER_TOO_OLD = Mutant(
         "    if age > max(stale_after, claim.max_hold or 0.0):\n",
         "    if False:\n",
     ),
+    caught_by="tests/files/test_judgement.py::test_verdict",
 )
 OVER_LIMIT_IS_STALE = Mutant(
     "a live holder past its limit is stale, for doctor and clean-up too",
@@ -86,6 +95,7 @@ OVER_LIMIT_IS_STALE = Mutant(
         "        return Verdict(State.STALE if over else State.LIVE, PidStatus.ALIVE, over)\n"
         "    here = evidence.here\n",
     ),
+    caught_by="tests/files/test_judgement.py::test_verdict",
 )
 NO_GRACE = Mutant(
     "a waiter gives a live holder's own watchdog no time",
@@ -94,6 +104,7 @@ NO_GRACE = Mutant(
         "    return judged.age > judged.limit + OVER_LIMIT_GRACE\n",
         "    return judged.age > judged.limit\n",
     ),
+    caught_by="tests/conformance/test_backend.py::test_a_holder_past_its_limit_is_superseded_after_the_grace",
 )
 HELD_BY_FOREIGN_PAST_LIMIT = Mutant(
     "a waiter takes from a live program that is not Turnlock",
@@ -102,6 +113,7 @@ HELD_BY_FOREIGN_PAST_LIMIT = Mutant(
         "    if not judged.claim.is_ours or not judged.verdict.over_limit:\n",
         "    if not judged.verdict.over_limit:\n",
     ),
+    caught_by="tests/files/test_openclaw.py::test_a_live_owner_is_kept_at_any_age",
 )
 
 # Looking
@@ -113,6 +125,7 @@ ABSENT_ON_ERROR = Mutant(
         '            raise StoreError(path, "open", error.strerror or str(error)) from error\n',
         "            return None\n",
     ),
+    caught_by="tests/files/test_objects.py::test_a_read_error_is_no_absence",
 )
 UNSEEN_ON_ERROR = Mutant(
     "a path that cannot be looked at names nothing",
@@ -121,6 +134,7 @@ UNSEEN_ON_ERROR = Mutant(
         "        status = files.stat_path(path)\n    except FileNotFoundError:\n",
         "        status = files.stat_path(path)\n    except OSError:\n",
     ),
+    caught_by="tests/files/test_looks.py::test_a_disk_that_cannot_look_at_a_lock_takes_it_from_nobody",
 )
 FORBIDDEN_IS_ABSENT = Mutant(
     "a lock that may not be read counts as absent",
@@ -130,6 +144,7 @@ FORBIDDEN_IS_ABSENT = Mutant(
         " from error\n",
         "                return None\n",
     ),
+    caught_by="tests/files/test_looks.py::test_a_lock_that_may_not_be_read_is_there",
 )
 EXCLUSIVE_LOOK = Mutant(
     "who only looks probes with an exclusive flock",
@@ -138,6 +153,7 @@ EXCLUSIVE_LOOK = Mutant(
         "        kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH\n",
         "        kind = fcntl.LOCK_EX\n",
     ),
+    caught_by="tests/files/test_looks.py::test_two_who_look_at_once_do_not_take_each_other_for_the_holder",
 )
 PROBE_KEPT = Mutant(
     "a look keeps its flock until it is through",
@@ -146,6 +162,7 @@ PROBE_KEPT = Mutant(
         "        if not exclusive:\n            self._files.flock(handle, fcntl.LOCK_UN)\n",
         "",
     ),
+    caught_by="tests/files/test_looks.py::test_who_has_looked_keeps_nobody_from_taking_what_is_stale",
 )
 WAITER_KEEPS_PROBE = Mutant(
     "a waiter keeps the flock of a claim that it found free",
@@ -155,6 +172,7 @@ WAITER_KEEPS_PROBE = Mutant(
         "        return True\n",
         "            return False\n        return True\n",
     ),
+    caught_by="tests/processes/test_holders.py::test_a_waiter_gets_what_a_killed_holder_had",
 )
 KEEPS_WHAT_IT_LEAVES = Mutant(
     "a taker keeps the flock of a claim that it may not take",
@@ -163,6 +181,7 @@ KEEPS_WHAT_IT_LEAVES = Mutant(
         "        if to_take and not held and verdict.state is not State.STALE:\n",
         "        if False:\n",
     ),
+    caught_by="tests/files/test_looks.py::test_a_taker_that_may_not_take_keeps_nobody_else_from_it",
 )
 ANY_OBJECT = Mutant(
     "what lies at the lock path need not be a regular file",
@@ -171,6 +190,7 @@ ANY_OBJECT = Mutant(
         "            if not stat.S_ISREG(status.st_mode):\n                raise LockPathError(place",
         "            if False:\n                raise LockPathError(place",
     ),
+    caught_by="tests/files/test_objects.py::test_what_is_no_claim_is_answered_within_a_second",
 )
 THROUGH_LINKS = Mutant(
     "symbolic links are followed",
@@ -179,6 +199,7 @@ THROUGH_LINKS = Mutant(
         "os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)",
         "os.O_RDONLY | os.O_NONBLOCK)",
     ),
+    caught_by="tests/files/test_objects.py::test_what_is_no_claim_is_answered_within_a_second",
 )
 ACCESS_TIMES = Mutant(
     "a look changes access times",
@@ -187,6 +208,7 @@ ACCESS_TIMES = Mutant(
         'flags | getattr(os, "O_NOATIME", 0))',
         "flags)",
     ),
+    caught_by="tests/doctor/test_doctor_changes.py::test_without_fix_not_a_byte_or_time_stamp_changes",
 )
 
 # What a claim says
@@ -198,6 +220,7 @@ PID_OF_PARENT = Mutant(
         "        if self._pid != os.getpid():\n",
         "        if self._pid < 0:\n",
     ),
+    caught_by="tests/files/test_handing_over.py::test_a_forked_child_takes_the_sessions_of_its_parent_under_its_own_pid",
 )
 OWED_FORGOTTEN = Mutant(
     "a claim does not say what its predecessors owe",
@@ -206,6 +229,7 @@ OWED_FORGOTTEN = Mutant(
         'if owed else "[]"\n',
         'if False else "[]"\n',
     ),
+    caught_by="tests/files/test_protocol.py::test_a_take_that_fails_after_it_superseded_owes_on",
 )
 OWED_OF_OTHERS_DROPPED = Mutant(
     "who supersedes a claim forgets what that one owed",
@@ -214,6 +238,7 @@ OWED_OF_OTHERS_DROPPED = Mutant(
         "        owed = (*claim.owed, Superseded(turn_id, claim.pid, reason, judged.age))\n",
         "        owed = (Superseded(turn_id, claim.pid, reason, judged.age),)\n",
     ),
+    caught_by="tests/files/test_protocol.py::test_a_take_that_fails_after_it_superseded_owes_on",
 )
 TRUE_IS_ONE = Mutant(
     "true is a number",
@@ -222,6 +247,7 @@ TRUE_IS_ONE = Mutant(
         "    if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:\n",
         "    if isinstance(value, int) and least <= value <= most:\n",
     ),
+    caught_by="tests/files/test_judgement.py::test_a_pid_that_is_none_makes_the_claim_unreadable",
 )
 NO_BOUND = Mutant(
     "numbers of a claim have no bounds",
@@ -230,6 +256,7 @@ NO_BOUND = Mutant(
         "    if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:\n",
         "    if isinstance(value, int) and not isinstance(value, bool):\n",
     ),
+    caught_by="tests/files/test_judgement.py::test_a_pid_that_is_none_makes_the_claim_unreadable",
 )
 OPEN_TO_OTHERS = Mutant(
     "files of ours are open to other users",
@@ -238,6 +265,7 @@ OPEN_TO_OTHERS = Mutant(
         "flags: int, mode: int = 0o600)",
         "flags: int, mode: int = 0o644)",
     ),
+    caught_by="tests/files/test_objects.py::test_what_is_made_is_private",
 )
 DIRECTORIES_OPEN = Mutant(
     "directories of ours are open to other users",
@@ -246,6 +274,7 @@ DIRECTORIES_OPEN = Mutant(
         "path: str, mode: int = 0o700)",
         "path: str, mode: int = 0o755)",
     ),
+    caught_by="tests/files/test_objects.py::test_what_is_made_is_private",
 )
 
 # Put down, superseded, released
@@ -257,6 +286,7 @@ UNLOCKED_CLAIM = Mutant(
         "content, flocked=True)",
         "content, flocked=False)",
     ),
+    caught_by="tests/files/test_protocol.py::test_a_take_that_was_revoked_before_it_began_does_not_begin",
 )
 CLOSED_ON_REVOKE = Mutant(
     "the descriptor of a revoked claim is closed",
@@ -267,6 +297,7 @@ CLOSED_ON_REVOKE = Mutant(
         "                lease.claim.close()\n"
         "            return taken and self._begun_unless_lost(taken, request)\n\n    def reclaim",
     ),
+    caught_by="tests/files/test_handing_over.py::test_a_revoked_lease_is_never_mistaken_for_a_successors",
 )
 CLOSED_ON_RELEASE = Mutant(
     "the descriptor of a released claim is closed",
@@ -275,6 +306,7 @@ CLOSED_ON_RELEASE = Mutant(
         "        lease.released = True\n        # Last, as the session",
         "        lease.released = True\n        lease.claim.close()\n        # Last, as the session",
     ),
+    caught_by="tests/files/test_handing_over.py::test_who_revokes_a_lease_that_was_released_takes_nothing_from_a_successor",
 )
 SUPERSEDES_UNGUARDED = Mutant(
     "a claim is superseded without the guard",
@@ -283,6 +315,7 @@ SUPERSEDES_UNGUARDED = Mutant(
         "            with self._transcripts.guarded(place):\n",
         "            if True:\n",
     ),
+    caught_by="tests/files/test_protocol.py::test_of_two_that_take_a_dead_lock_without_transcript_one_loses",
 )
 RELEASES_UNGUARDED = Mutant(
     "a claim is removed without the guard",
@@ -291,6 +324,7 @@ RELEASES_UNGUARDED = Mutant(
         "        with self._transcripts.guard(place, transcript):\n            fingerprint =",
         "        if True:\n            fingerprint =",
     ),
+    caught_by="tests/files/test_handing_over.py::test_a_release_that_is_stopped_before_its_unlink_removes_no_successors_lock",
 )
 FREES_UNGUARDED = Mutant(
     "a claim without a transcript is removed without the guard",
@@ -299,6 +333,7 @@ FREES_UNGUARDED = Mutant(
         "        with self._transcripts.guarded(lease.place, lenient=True):\n            removed",
         "        if True:\n            removed",
     ),
+    caught_by="tests/files/test_protocol.py::test_clean_up_that_is_stopped_in_its_release_removes_no_successors_lock",
 )
 ASIDE_UNGUARDED = Mutant(
     "another program's lock is moved aside without the guard",
@@ -307,6 +342,7 @@ ASIDE_UNGUARDED = Mutant(
         "            with self._transcripts.guarded(place, lenient=True):\n                moved",
         "            if True:\n                moved",
     ),
+    caught_by="tests/files/test_handing_over.py::test_nobody_of_ours_takes_a_lock_while_it_is_moved_aside",
 )
 ASIDE_UNSEEN = Mutant(
     "nobody looks what was moved aside",
@@ -315,6 +351,7 @@ ASIDE_UNSEEN = Mutant(
         "    if file_id(files.stat_path(aside)) == wanted:\n        return True\n",
         "    return True\n",
     ),
+    caught_by="tests/files/test_aside.py::test_a_lock_that_changes_hands_under_the_rename_gets_its_name_back",
 )
 ANY_TURN_IS_REVOKED = Mutant(
     "a revocation takes the session from whoever holds it by then",
@@ -323,6 +360,7 @@ ANY_TURN_IS_REVOKED = Mutant(
         "            another = lease is not None and judged.id != lease.claim_id\n",
         "            another = False\n",
     ),
+    caught_by="tests/conformance/test_backend.py::test_superseding_a_lease_that_is_gone_does_nothing",
 )
 ANY_TURN_IS_RELEASED = Mutant(
     "a release of one turn takes the session from another",
@@ -331,6 +369,7 @@ ANY_TURN_IS_RELEASED = Mutant(
         "            if another or turn_id not in (judged.claim.turn_id, Whose.ANYONES):\n",
         "            if another:\n",
     ),
+    caught_by="tests/conformance/test_looking.py::test_another_turn_than_the_named_one_is_left_alone",
 )
 UNKNOWN_IS_TAKEN = Mutant(
     "a holder of whom nobody knows whether it lives is superseded",
@@ -339,6 +378,7 @@ UNKNOWN_IS_TAKEN = Mutant(
         "            if judged.verdict.state in (State.UNKNOWN, State.YOUNG):\n",
         "            if judged.verdict.state is State.YOUNG:\n",
     ),
+    caught_by="tests/files/test_handing_over.py::test_a_holder_of_whom_nobody_knows_whether_it_lives_is_not_revoked",
 )
 LIVE_FOREIGN_IS_TAKEN = Mutant(
     "a live program that is not Turnlock is superseded within its limit",
@@ -347,6 +387,7 @@ LIVE_FOREIGN_IS_TAKEN = Mutant(
         "    return not is_foreign or judged.verdict.over_limit\n",
         "    return True\n",
     ),
+    caught_by="tests/files/test_openclaw.py::test_a_live_owner_is_not_robbed_within_its_limit",
 )
 LIVE_IS_RECLAIMED = Mutant(
     "what was stale when it was listed is reclaimed, live or not",
@@ -355,6 +396,7 @@ LIVE_IS_RECLAIMED = Mutant(
         "            if judged.verdict.state is not State.STALE:\n",
         "            if False:\n",
     ),
+    caught_by="tests/files/test_handing_over.py::test_what_was_stale_when_it_was_listed_and_is_held_by_now_is_left_alone",
 )
 FULL_DISK_FENCES_NOBODY = Mutant(
     "a revocation fails where there is no room for a claim",
@@ -363,6 +405,7 @@ FULL_DISK_FENCES_NOBODY = Mutant(
         "                if lease is None or error.errno not in _NO_ROOM:\n",
         "                if True:\n",
     ),
+    caught_by="tests/files/test_faults.py::test_a_hung_turn_is_revoked_on_a_full_disk_too",
 )
 NOT_LET_GO = Mutant(
     "a release that fails leaves the flock on the claim",
@@ -373,6 +416,7 @@ NOT_LET_GO = Mutant(
         "                if lease.transcript",
         "                lease.released = True\n                if lease.transcript",
     ),
+    caught_by="tests/files/test_handing_over.py::test_a_lock_that_cannot_be_removed_is_at_least_dead",
 )
 OWING_CLAIM_LOCKED = Mutant(
     "a claim that is left for what it owes keeps its flock",
@@ -381,6 +425,7 @@ OWING_CLAIM_LOCKED = Mutant(
         "            lease.released = True\n            self._files.flock(lease.claim, fcntl.LOCK_UN)\n",
         "            lease.released = True\n",
     ),
+    caught_by="tests/files/test_handing_over.py::test_a_claim_that_is_left_for_what_it_owes_is_dead_at_once",
 )
 LINK_LEAKS = Mutant(
     "a claim that finds its name taken stays open",
@@ -390,6 +435,7 @@ LINK_LEAKS = Mutant(
         "            raise\n        self.__dict__.setdefault('kept', []).append(newborn)\n"
         "        return None\n",
     ),
+    caught_by="tests/files/test_handing_over.py::test_who_finds_a_session_busy_keeps_nothing_open",
 )
 STRAYS_STAY = Mutant(
     "a temporary file is not removed",
@@ -398,6 +444,7 @@ STRAYS_STAY = Mutant(
         "            self._files.unlink(self.temporary)\n            self.temporary = None\n",
         "            self.temporary = None\n",
     ),
+    caught_by="tests/files/test_claim_file.py::test_release_leaves_nothing_but_the_transcript",
 )
 NAME_TAKEN_IS_MINE = Mutant(
     "a claim whose name is taken counts as put down",
@@ -406,6 +453,7 @@ NAME_TAKEN_IS_MINE = Mutant(
         "        except FileExistsError:\n            return False\n        self._drop",
         "        except FileExistsError:\n            return True\n        self._drop",
     ),
+    caught_by="tests/files/test_protocol.py::test_of_two_that_take_a_dead_lock_without_transcript_one_loses",
 )
 NO_OWNER = Mutant(
     "what root makes is root's",
@@ -414,4 +462,5 @@ NO_OWNER = Mutant(
         "        if owner[0] != 0:\n            self._files.chown(handle, *owner)\n",
         "",
     ),
+    caught_by="tests/files/test_handing_over.py::test_what_root_makes_belongs_to_whom_the_directory_belongs",
 )

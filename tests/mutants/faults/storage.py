@@ -9,6 +9,7 @@ from tests.mutants.mutant import Edit, Mutant
 FSYNC_DROPPED = Mutant(
     "an append is acknowledged without fsync",
     Edit("backends/files/backend.py", "            if self._durable:\n", "            if False:\n"),
+    caught_by="tests/files/test_faults.py::test_after_a_failed_fsync_nothing_is_acknowledged_and_the_lease_has_ended",
 )
 FSYNC_OF_NOTHING = Mutant(
     "fdatasync does nothing",
@@ -17,6 +18,7 @@ FSYNC_OF_NOTHING = Mutant(
         '        getattr(os, "fdatasync", os.fsync)(handle.fd)\n',
         "        handle.fd\n",
     ),
+    caught_by="tests/files/test_durability.py::test_every_acknowledgement_comes_after_the_disks",
 )
 FAILED_FSYNC_ACKNOWLEDGED = Mutant(
     "an append is acknowledged after a failed fsync",
@@ -25,6 +27,7 @@ FAILED_FSYNC_ACKNOWLEDGED = Mutant(
         "            self._unlink_claim(lease)\n            raise\n",
         "            self._unlink_claim(lease)\n",
     ),
+    caught_by="tests/files/test_faults.py::test_after_a_failed_fsync_nothing_is_acknowledged_and_the_lease_has_ended",
 )
 FAILED_FSYNC_FORGIVEN = Mutant(
     "a lease goes on after a failed fsync",
@@ -35,6 +38,7 @@ FAILED_FSYNC_FORGIVEN = Mutant(
         "            self._unlink_claim(lease)\n",
         "",
     ),
+    caught_by="tests/files/test_faults.py::test_after_a_failed_fsync_nothing_is_acknowledged_and_the_lease_has_ended",
 )
 DIRECTORY_UNSYNCED = Mutant(
     "a transcript's name is not made durable",
@@ -43,6 +47,7 @@ DIRECTORY_UNSYNCED = Mutant(
         "        self._sync_directory(place.directory)\n        if place.directory in",
         "        if place.directory in",
     ),
+    caught_by="tests/turns/test_found_by_simulation.py::test_whoever_writes_the_first_entry_makes_every_name_down_to_it_durable_first",
 )
 PARENTS_UNSYNCED = Mutant(
     "the names of directories are not made durable",
@@ -51,6 +56,7 @@ PARENTS_UNSYNCED = Mutant(
         "            self._sync_directory(directory)\n        # Not before",
         "            pass\n        # Not before",
     ),
+    caught_by="tests/turns/test_found_by_simulation.py::test_whoever_writes_the_first_entry_makes_every_name_down_to_it_durable_first",
 )
 NAME_UNSYNCED = Mutant(
     "the first entry does not wait for the durable name of its transcript",
@@ -59,6 +65,7 @@ NAME_UNSYNCED = Mutant(
         "                self._transcripts.make_name_durable(place)\n",
         "                pass\n",
     ),
+    caught_by="tests/turns/test_found_by_simulation.py::test_whoever_writes_the_first_entry_makes_every_name_down_to_it_durable_first",
 )
 HEADER_UNSYNCED = Mutant(
     "a transcript has its name before its header is durable",
@@ -67,6 +74,7 @@ HEADER_UNSYNCED = Mutant(
         "            if self._durable:\n                self._files.fsync(newborn.handle)\n",
         "",
     ),
+    caught_by="tests/files/test_durability.py::test_a_transcript_has_its_header_durable_before_it_has_its_name",
 )
 DURABLE_IN_ADVANCE = Mutant(
     "directories are noted as durable before they are",
@@ -76,6 +84,7 @@ DURABLE_IN_ADVANCE = Mutant(
         "        self._durable_directories.add(place.directory)\n"
         '        directory, above = place.directory, ""\n',
     ),
+    caught_by="tests/files/test_durability.py::test_a_second_session_does_not_count_on_names_that_are_not_durable_yet",
 )
 FSYNC_IN_GUARD = Mutant(
     "an append holds the guard during its fsync",
@@ -85,6 +94,7 @@ FSYNC_IN_GUARD = Mutant(
         "                write_all(self._files, transcript, data)\n"
         "                self._make_durable(lease, transcript)\n",
     ),
+    caught_by="tests/files/test_guard.py::test_a_slow_disk_holds_the_guard_up_for_nobody",
 )
 
 # Guard
@@ -96,6 +106,7 @@ NO_GUARD = Mutant(
         "        try:\n            self._take()\n        except BaseException:\n",
         "        try:\n            pass\n        except BaseException:\n",
     ),
+    caught_by="tests/files/test_protocol.py::test_of_two_that_take_a_dead_lock_without_transcript_one_loses",
 )
 GUARD_KEPT = Mutant(
     "the guard is not dropped",
@@ -105,6 +116,7 @@ GUARD_KEPT = Mutant(
         "        self._files.flock(self._handle, fcntl.LOCK_UN)\n",
         "        pass\n",
     ),
+    caught_by="tests/files/test_protocol.py::test_a_take_that_was_revoked_before_it_began_does_not_begin",
 )
 GUARD_KEPT_ON_ERROR = Mutant(
     "a guard that an exception came in between is not dropped",
@@ -113,6 +125,7 @@ GUARD_KEPT_ON_ERROR = Mutant(
         "            self._files.flock(self._handle, fcntl.LOCK_UN)\n            raise\n",
         "            raise\n",
     ),
+    caught_by="tests/files/test_guard.py::test_an_exception_behind_the_flock_leaves_no_guard",
 )
 GUARD_FOR_EVER = Mutant(
     "the guard is waited for without end",
@@ -121,6 +134,7 @@ GUARD_FOR_EVER = Mutant(
         "            if waited >= self._timeout:\n",
         "            if False:\n",
     ),
+    caught_by="tests/files/test_protocol.py::test_of_two_that_take_a_dead_lock_without_transcript_one_loses",
 )
 GUARD_UNNAMED = Mutant(
     "the error of the guard does not name who has it",
@@ -129,6 +143,7 @@ GUARD_UNNAMED = Mutant(
         "                pid = flock_holder(os.fstat(self._handle.fd))\n",
         "                pid = None\n",
     ),
+    caught_by="tests/processes/test_holders.py::test_a_process_stopped_inside_the_guard_is_named",
 )
 GUARD_OF_ANOTHER = Mutant(
     "who has a guard does not look whether it is still the one",
@@ -137,6 +152,7 @@ GUARD_OF_ANOTHER = Mutant(
         "                    if named_file(self._files, place.transcript) == seen:\n",
         "                    if True:\n",
     ),
+    caught_by="tests/files/test_guard.py::test_a_directorys_guard_is_no_good_once_there_is_a_transcript",
 )
 MADE_UNGUARDED = Mutant(
     "a transcript is made without the guard of its directory",
@@ -145,6 +161,7 @@ MADE_UNGUARDED = Mutant(
         "            with self.guard(place, directory):\n",
         "            if True:\n",
     ),
+    caught_by="tests/files/test_guard.py::test_nobody_takes_a_session_while_its_transcript_is_made",
 )
 
 # Append
@@ -160,6 +177,7 @@ CHECK_OUTSIDE = Mutant(
         "        with self._transcripts.guard(place, transcript):\n"
         "            found =",
     ),
+    caught_by="tests/files/test_guard.py::test_who_is_superseded_before_it_has_the_guard_writes_nothing",
 )
 TAIL_UNCHECKED = Mutant(
     "an append does not look whether the transcript has grown",
@@ -168,6 +186,7 @@ TAIL_UNCHECKED = Mutant(
         "            moved = size != lease.tail.size\n",
         "            moved = False\n",
     ),
+    caught_by="tests/files/test_faults.py::test_what_another_program_appends_in_between_is_kept",
 )
 FRAGMENT_JOINED = Mutant(
     "an entry is appended to what was cut short",
@@ -176,6 +195,7 @@ FRAGMENT_JOINED = Mutant(
         '                    data = b"\\n" + data\n',
         "                    pass\n",
     ),
+    caught_by="tests/files/test_owed.py::test_cut_at_every_byte_of_the_last_record_the_rest_is_read_and_written_on",
 )
 WRITES_WHAT_IS_GONE = Mutant(
     "an append goes to a transcript that has no name any more",
@@ -185,6 +205,7 @@ WRITES_WHAT_IS_GONE = Mutant(
         "                raise TranscriptError(\n                    place",
         "            if found is None:\n                raise TranscriptError(\n                    place",
     ),
+    caught_by="tests/files/test_guard.py::test_nothing_is_appended_to_a_transcript_that_was_replaced",
 )
 SHORT_WRITE = Mutant(
     "a short write counts as whole",
@@ -193,10 +214,12 @@ SHORT_WRITE = Mutant(
         "    if written < len(data):\n",
         "    if False:\n",
     ),
+    caught_by="tests/files/test_faults.py::test_short_writes_are_continued",
 )
 SPOILED_UNSEEN = Mutant(
     "a lease whose fsync failed may append",
     Edit("backends/files/backend.py", "            if lease.spoiled:\n", "            if False:\n"),
+    caught_by="tests/files/test_faults.py::test_after_a_failed_fsync_nothing_is_acknowledged_and_the_lease_has_ended",
 )
 
 # The end that a holder begins with
@@ -208,6 +231,7 @@ RESUMES_BLINDLY = Mutant(
         "        return fingerprint == idle.fingerprint\n",
         "        return True\n",
     ),
+    caught_by="tests/files/test_owed.py::test_cut_at_every_byte_of_the_last_record_the_rest_is_read_and_written_on",
 )
 BEGINS_UNCHECKED = Mutant(
     "a lease begins without a look at its claim",
@@ -216,6 +240,7 @@ BEGINS_UNCHECKED = Mutant(
         "            self._claims.check(lease)\n",
         "",
     ),
+    caught_by="tests/files/test_guard.py::test_who_is_superseded_before_it_begins_does_not_begin",
 )
 BEGINS_IN_ANOTHER = Mutant(
     "a lease begins in a transcript that was replaced",
@@ -225,6 +250,7 @@ BEGINS_IN_ANOTHER = Mutant(
         "                return False\n",
         "",
     ),
+    caught_by="tests/files/test_guard.py::test_a_turn_begins_with_the_transcript_that_the_path_names_by_then",
 )
 BEGINS_TOO_EARLY = Mutant(
     "a lease begins with an end that has grown since",
@@ -234,6 +260,7 @@ BEGINS_TOO_EARLY = Mutant(
         "                return False\n",
         "",
     ),
+    caught_by="tests/files/test_guard.py::test_the_last_write_of_a_predecessor_is_waited_for_and_answered",
 )
 NO_HEADER = Mutant(
     "an empty transcript gets no header",
@@ -242,6 +269,7 @@ NO_HEADER = Mutant(
         "            if tail.size == 0 and header:\n",
         "            if False:\n",
     ),
+    caught_by="tests/turns/test_small_promises.py::TestTheBeginning::test_a_transcript_that_a_bare_lock_made_gets_its_header_from_the_first_turn",
 )
 FOREIGN_NEVER_OWES = Mutant(
     "a turn of another program that was cut off gets no marker",
@@ -250,6 +278,7 @@ FOREIGN_NEVER_OWES = Mutant(
         "        if end.unanswered:\n",
         "        if False:\n",
     ),
+    caught_by="tests/files/test_owed.py::test_openclaw_killed_in_a_tool_leaves_no_open_call",
 )
 FOREIGN_ALWAYS_OWES = Mutant(
     "a turn of another program that ended in peace gets a marker",
@@ -258,10 +287,12 @@ FOREIGN_ALWAYS_OWES = Mutant(
         "            lease.owed = lease.owed[:-1]\n",
         "            pass\n",
     ),
+    caught_by="tests/files/test_openclaw.py::test_a_turn_that_openclaw_ended_is_not",
 )
 ONLY_LAST_TURN = Mutant(
     "what a claim owes is compared with the last turn alone",
     Edit("backends/files/beginning.py", "_TURNS_SEARCHED = 16\n", "_TURNS_SEARCHED = 0\n"),
+    caught_by="tests/turns/test_found_by_simulation.py::test_a_claim_that_is_back_after_a_power_cut_owes_nothing_for_a_turn_that_ended",
 )
 ID_ANYWHERE = Mutant(
     "an id that only stands in a text counts as written",
@@ -270,6 +301,7 @@ ID_ANYWHERE = Mutant(
         '        if any(entry is not None and entry.get("id") == wanted for _, _, entry in inside):\n',
         "        if inside:\n",
     ),
+    caught_by="tests/conformance/test_backend.py::test_an_id_is_told_from_a_field_that_reads_like_it",
 )
 IDS_UNKNOWN = Mutant(
     "no id is known before",
@@ -278,6 +310,7 @@ IDS_UNKNOWN = Mutant(
         "            return {wanted for wanted in ids if _has_entry(content, wanted)}\n",
         "            return set()\n",
     ),
+    caught_by="tests/conformance/test_backend.py::test_known_ids_are_found_wherever_they_stand",
 )
 FORBIDDEN_IS_RAW = Mutant(
     "a transcript that may not be written is an error of the system",
@@ -286,6 +319,7 @@ FORBIDDEN_IS_RAW = Mutant(
         "            if error.errno in (errno.EACCES, errno.EPERM):\n",
         "            if False:\n",
     ),
+    caught_by="tests/turns/test_small_promises.py::TestTheBeginning::test_a_transcript_that_may_not_be_written_is_said_to_be_so",
 )
 
 # A healed copy
@@ -297,6 +331,7 @@ HEALS_UNCHECKED = Mutant(
         "            self._claims.check(lease)\n",
         "",
     ),
+    caught_by="tests/files/test_healing.py::test_who_is_superseded_while_it_heals_replaces_nothing",
 )
 HEALS_WHAT_HAS_GROWN = Mutant(
     "a healed copy takes the place of a transcript that has grown",
@@ -305,6 +340,7 @@ HEALS_WHAT_HAS_GROWN = Mutant(
         " or size_of(found) != size:\n",
         ":\n",
     ),
+    caught_by="tests/files/test_healing.py::test_what_another_program_changed_meanwhile_is_not_replaced",
 )
 HEALED_UNSYNCED = Mutant(
     "a healed copy takes its place before it is durable",
@@ -313,6 +349,7 @@ HEALED_UNSYNCED = Mutant(
         "            self._files.fsync(self._newborn.handle)\n",
         "            pass\n",
     ),
+    caught_by="tests/files/test_durability.py::test_a_healed_copy_is_durable_before_it_takes_its_place",
 )
 ORIGINAL_DROPPED = Mutant(
     "the original of a healed transcript is not kept",
@@ -322,4 +359,5 @@ ORIGINAL_DROPPED = Mutant(
         "            if named_file(self._files, kept) != original:\n",
         "            if False:\n",
     ),
+    caught_by="tests/files/test_healing.py::test_every_entry_stays_and_the_original_is_kept",
 )

@@ -13,6 +13,7 @@ EPOCH_OF_THE_LAST = Mutant(
         "        highest = max(highest, epoch)\n",
         "        highest = epoch\n",
     ),
+    caught_by="tests/transcript/test_tail.py::test_a_turn_before_one_whose_opening_is_gone_is_found",
 )
 NO_FRAGMENT = Mutant(
     "bytes behind the last newline are not seen",
@@ -21,6 +22,7 @@ NO_FRAGMENT = Mutant(
         "        self.fragment = offset if offset < self._size else None\n",
         "        self.fragment = None\n",
     ),
+    caught_by="tests/transcript/test_tail.py::test_every_torn_end_is_a_fragment_and_nothing_else",
 )
 HEADER_IS_PARENT = Mutant(
     "the header is the parent of the first entry",
@@ -29,6 +31,7 @@ HEADER_IS_PARENT = Mutant(
         '        if last_id is None and entry.get("type") != "session":\n',
         "        if last_id is None:\n",
     ),
+    caught_by="tests/transcript/test_tail.py::test_a_header_alone_is_no_parent",
 )
 EARLIER_UNSEEN = Mutant(
     "only the last turn can be without a terminal entry",
@@ -37,6 +40,7 @@ EARLIER_UNSEEN = Mutant(
         "        return self.open_turn is not None or bool(self.earlier)\n",
         "        return self.open_turn is not None\n",
     ),
+    caught_by="tests/files/test_owed.py::test_a_turn_left_open_behind_one_that_ended_gets_its_marker",
 )
 ENDED_IS_OPEN = Mutant(
     "an error marker does not end its turn",
@@ -45,6 +49,7 @@ ENDED_IS_OPEN = Mutant(
         "    return custom_type(entry) in TERMINAL and epoch_of(entry) is not None\n",
         "    return custom_type(entry) == END and epoch_of(entry) is not None\n",
     ),
+    caught_by="tests/files/test_owed.py::test_every_turn_that_was_left_open_gets_its_marker_once",
 )
 ANY_EPOCH = Mutant(
     "any number is an epoch",
@@ -53,6 +58,7 @@ ANY_EPOCH = Mutant(
         " and 0 < epoch <= EPOCH_MAX:\n",
         ":\n",
     ),
+    caught_by="tests/transcript/test_tail.py::test_a_number_that_is_no_epoch_does_not_count",
 )
 ONE_BLOCK = Mutant(
     "a line that is longer than one read is lost",
@@ -61,6 +67,7 @@ ONE_BLOCK = Mutant(
         "            block = self._block = self._read_at(start, end - start) + carried\n",
         "            block = self._block = self._read_at(start, end - start)\n",
     ),
+    caught_by="tests/transcript/test_tail.py::test_a_long_line_is_found_across_blocks",
 )
 OLDEST_CALLS_FIRST = Mutant(
     "an answered call of the last turn counts as open",
@@ -69,6 +76,7 @@ OLDEST_CALLS_FIRST = Mutant(
         "            if call.id not in self._answered:\n",
         "            if True:\n",
     ),
+    caught_by="tests/transcript/test_tail.py::test_the_calls_that_an_open_turn_left_without_result",
 )
 OPENCLAW_MARKER_NO_ANSWER = Mutant(
     "OpenClaw's own error marker does not count as an answer",
@@ -77,6 +85,7 @@ OPENCLAW_MARKER_NO_ANSWER = Mutant(
         "        if custom_type(entry) in TERMINAL:\n            return End(unanswered)\n",
         "",
     ),
+    caught_by="tests/transcript/test_tail.py::test_an_unanswered_end_is_told_from_an_answered_one",
 )
 
 # Lines
@@ -84,6 +93,7 @@ OPENCLAW_MARKER_NO_ANSWER = Mutant(
 NAN_ALLOWED = Mutant(
     "NaN is written",
     Edit("transcript/jsonl.py", "allow_nan=False,", "allow_nan=True,"),
+    caught_by="tests/transcript/test_tail.py::test_what_is_not_json_is_refused",
 )
 NAN_READ = Mutant(
     "a line with NaN counts as an entry",
@@ -92,6 +102,7 @@ NAN_READ = Mutant(
         "_decoder = json.JSONDecoder(parse_constant=_refuse)\n",
         "_decoder = json.JSONDecoder()\n",
     ),
+    caught_by="tests/transcript/test_tail.py::test_what_only_python_takes_for_json_is_damaged",
 )
 LINE_BREAKS_WRITTEN = Mutant(
     "line breaks that only some readers know are written as they are",
@@ -100,6 +111,7 @@ LINE_BREAKS_WRITTEN = Mutant(
         '        text = _LINE_BREAKS.sub(lambda found: f"\\\\u{ord(found[0]):04x}", text)\n',
         "        pass\n",
     ),
+    caught_by="tests/transcript/test_tail.py::test_lines_are_split_at_newlines_only",
 )
 SURROGATES_RAISE = Mutant(
     "half a character stops an append",
@@ -108,6 +120,7 @@ SURROGATES_RAISE = Mutant(
         "    except UnicodeEncodeError:\n        # A lone",
         "    except UnicodeDecodeError:\n        # A lone",
     ),
+    caught_by="tests/transcript/test_tail.py::test_lone_surrogates_become_replacement_characters",
 )
 GLUED_UNSEEN = Mutant(
     "an entry that was glued to a torn one is lost",
@@ -116,6 +129,7 @@ GLUED_UNSEEN = Mutant(
         "        if entry is not None and _is_whole(entry):\n            yield start, stop, entry\n",
         "        if False:\n            yield start, stop, entry\n",
     ),
+    caught_by="tests/transcript/test_glued.py::test_two_entries_without_a_newline_between_are_both_read",
 )
 ANY_OBJECT_IS_AN_ENTRY = Mutant(
     "a part of a torn entry counts as an entry",
@@ -124,6 +138,7 @@ ANY_OBJECT_IS_AN_ENTRY = Mutant(
         '    return is_header or "parentId" in entry or epoch_of(entry) is not None\n',
         "    return True\n",
     ),
+    caught_by="tests/transcript/test_glued.py::test_what_names_no_parent_and_has_no_epoch_is_no_entry_of_its_own",
 )
 FRAGMENT_IS_READ = Mutant(
     "a reader takes a fragment for a line",
@@ -132,6 +147,7 @@ FRAGMENT_IS_READ = Mutant(
         "        if not raw.complete and not fragment:\n",
         "        if False:\n",
     ),
+    caught_by="tests/files/test_faults.py::test_a_torn_tail_is_left_and_stepped_over",
 )
 LACKS_A_NEWLINE = Mutant(
     "an entry that lacks nothing but its newline is lost",
@@ -140,6 +156,7 @@ LACKS_A_NEWLINE = Mutant(
         "    if raw.is_whole:\n        for start, part, entry in whole_pieces(raw.kept):\n",
         "    if False:\n        for start, part, entry in whole_pieces(raw.kept):\n",
     ),
+    caught_by="tests/transcript/test_tail.py::test_an_entry_that_lacks_only_its_newline_is_one",
 )
 DAMAGE_STOPS = Mutant(
     "reading stops at a damaged line",
@@ -150,6 +167,7 @@ DAMAGE_STOPS = Mutant(
         "            for line in iter(iter(self._backend.read(session)).__next__, None)\n"
         "            if line.entry",
     ),
+    caught_by="tests/files/test_faults.py::test_a_torn_tail_is_left_and_stepped_over",
 )
 NO_BOM = Mutant(
     "a line with a byte order mark is damaged",
@@ -158,6 +176,7 @@ NO_BOM = Mutant(
         "        value = _decoder.decode(line.removeprefix(BOM_UTF8).decode())\n",
         "        value = _decoder.decode(line.decode())\n",
     ),
+    caught_by="tests/transcript/test_tail.py::test_a_byte_order_mark_is_no_damage",
 )
 
 # Histories
@@ -172,6 +191,7 @@ MARKERS_FOR_MODELS = Mutant(
         '.get("content")))\n'
         '            case "custom":\n                self._say("user", str(entry.get("data")))\n',
     ),
+    caught_by="tests/conformance/test_turns.py::TestInAThread::test_markers_never_reach_a_model",
 )
 RESULTLESS_CALLS = Mutant(
     "a call without result has none in the history",
@@ -181,6 +201,7 @@ RESULTLESS_CALLS = Mutant(
         '    results = [one for one in results if one["content"] != _NO_RESULT]\n'
         '    return [said.message | {"tool_calls"',
     ),
+    caught_by="tests/transcript/test_history.py::test_a_call_without_result_gets_one_that_says_so",
 )
 CUT_CALLS_SENT = Mutant(
     "half a call of a reply that was cut short goes to the model",
@@ -189,6 +210,7 @@ CUT_CALLS_SENT = Mutant(
         "    calls = [call for call in said.calls if call.result is not None or not said.cut_short]\n",
         "    calls = said.calls\n",
     ),
+    caught_by="tests/transcript/test_history.py::test_half_a_call_is_left_out_of_a_reply_that_was_cut_short",
 )
 ALL_BRANCHES = Mutant(
     "a history has the messages of all branches",
@@ -197,6 +219,7 @@ ALL_BRANCHES = Mutant(
         "    for entry in _uncompacted(active_branch(list(entries))):\n",
         "    for entry in _uncompacted(list(entries)):\n",
     ),
+    caught_by="tests/transcript/test_history.py::test_a_model_is_told_of_the_branch_alone",
 )
 MISSING_PARENT_ENDS = Mutant(
     "a history ends where a parent is missing",
@@ -205,6 +228,7 @@ MISSING_PARENT_ENDS = Mutant(
         "        found = self._position.get(parent, index - 1) if isinstance(parent, str) else index - 1\n",
         "        found = self._position.get(parent, -1) if isinstance(parent, str) else index - 1\n",
     ),
+    caught_by="tests/transcript/test_history.py::test_a_parent_that_is_missing_or_comes_later_is_the_entry_before",
 )
 EMPTY_MESSAGES = Mutant(
     "empty messages go to the model",
@@ -213,6 +237,7 @@ EMPTY_MESSAGES = Mutant(
         '        return [said.message] if said.message["content"] else []\n',
         "        return [said.message]\n",
     ),
+    caught_by="tests/transcript/test_history.py::test_nothing_empty_is_sent",
 )
 NULS_FOR_MODELS = Mutant(
     "NULs go to the model",
@@ -221,6 +246,7 @@ NULS_FOR_MODELS = Mutant(
         '    text = text.replace("\\0", "\\ufffd")\n',
         "",
     ),
+    caught_by="tests/transcript/test_history.py::test_text_holds_neither_nul_nor_half_of_a_character",
 )
 UNCOMPACTED = Mutant(
     "a compacted history has all that was compacted",
@@ -229,6 +255,7 @@ UNCOMPACTED = Mutant(
         "    if place is None:\n        return branch\n",
         "    if True:\n        return branch\n",
     ),
+    caught_by="tests/transcript/test_history.py::test_a_compaction_stands_for_what_was_before_it",
 )
 MARKER_OF_ANY_SIZE = Mutant(
     "a marker is as long as its error",
@@ -237,6 +264,7 @@ MARKER_OF_ANY_SIZE = Mutant(
         '        "error": _cut(failure.error, _ERROR_BYTES_MAX),\n',
         '        "error": failure.error,\n',
     ),
+    caught_by="tests/transcript/test_tail.py::test_a_marker_is_at_most_two_kilobytes",
 )
 
 # Healed copies
@@ -248,6 +276,7 @@ HEALED_PARENTS_STAY = Mutant(
         "        if wanted == parent:\n            return bare",
         "        if True:\n            return bare",
     ),
+    caught_by="tests/files/test_healing.py::test_the_chain_of_parents_leads_through_what_was_damaged",
 )
 HEALED_CALLS_STAY = Mutant(
     "a healed copy has calls without a result",
@@ -256,6 +285,7 @@ HEALED_CALLS_STAY = Mutant(
         "        for call in calls:\n            yield self._result(call, entry)\n",
         "",
     ),
+    caught_by="tests/files/test_healing.py::test_a_result_is_put_behind_its_call_and_before_what_followed",
 )
 HEALED_WITHOUT_HEADER = Mutant(
     "a healed copy of a transcript without header has none",
@@ -264,4 +294,5 @@ HEALED_WITHOUT_HEADER = Mutant(
         ' + b"\\n" if headers else self._header()\n',
         ' + b"\\n" if headers else b""\n',
     ),
+    caught_by="tests/files/test_healing.py::test_every_entry_stays_and_the_original_is_kept",
 )

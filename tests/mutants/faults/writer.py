@@ -13,6 +13,7 @@ OPENING_APART = Mutant(
         "                self.opened or self._write((), with_opening=True)\n"
         "                self._write(fresh",
     ),
+    caught_by="tests/turns/test_writing.py::test_a_turn_opens_with_its_first_entry_in_one_write",
 )
 NO_OPENING = Mutant(
     "entries come without an opening",
@@ -21,6 +22,7 @@ NO_OPENING = Mutant(
         '            numbered.append((epoch, {"id": new_id()} | opening(self._turn_id)))\n',
         "            pass\n",
     ),
+    caught_by="tests/conformance/test_turns.py::TestInAThread::test_a_turn_is_opened_and_ended_once",
 )
 SAME_EPOCH = Mutant(
     "a turn has the epoch of the turn before",
@@ -29,6 +31,7 @@ SAME_EPOCH = Mutant(
         "            assert self._turn_id is not None\n            epoch += 1\n",
         "            assert self._turn_id is not None\n            epoch = max(epoch, 1)\n",
     ),
+    caught_by="tests/conformance/test_turns.py::TestInAThread::test_epochs_count_the_turns_that_wrote",
 )
 ONE_BY_ONE = Mutant(
     "entries that are appended together are written one by one",
@@ -38,6 +41,7 @@ ONE_BY_ONE = Mutant(
         "                for one in fresh:\n"
         "                    self._write([one], with_opening=True)\n",
     ),
+    caught_by="tests/conformance/test_turns.py::TestInAThread::test_what_is_no_entry_is_refused_whole",
 )
 ID_TWICE = Mutant(
     "an id that the transcript has is written again",
@@ -46,14 +50,17 @@ ID_TWICE = Mutant(
         "            seen = self._backend.known_ids(self._held, own) if own else set()\n",
         "            seen: set[str] = set()\n",
     ),
+    caught_by="tests/conformance/test_turns.py::TestInAThread::test_the_same_id_twice_is_one_entry",
 )
 ID_TWICE_IN_ONE = Mutant(
     "an id that comes twice in one append is written twice",
     Edit("turns/writer.py", "                    seen.add(identity)\n", ""),
+    caught_by="tests/conformance/test_turns.py::TestInAThread::test_the_same_id_twice_is_one_entry",
 )
 NO_PARENTS = Mutant(
     "entries of one append have all the same parent",
     Edit("turns/writer.py", '            last_id = entry["id"]\n', ""),
+    caught_by="tests/conformance/test_turns.py::TestInAThread::test_entries_are_chained_by_their_parents",
 )
 ENDS_TWICE = Mutant(
     "an end that is written again is there twice",
@@ -62,6 +69,7 @@ ENDS_TWICE = Mutant(
         "            if self._has_ended():\n                return\n",
         "",
     ),
+    caught_by="tests/files/test_faults.py::test_every_call_fails_once_and_nothing_acknowledged_is_lost",
 )
 RESERVED_ALLOWED = Mutant(
     "a caller may write terminal entries",
@@ -70,6 +78,7 @@ RESERVED_ALLOWED = Mutant(
         '    if kind == "session" or custom_type(made) in RESERVED:\n',
         '    if kind == "session":\n',
     ),
+    caught_by="tests/conformance/test_turns.py::TestInAThread::test_what_is_no_entry_is_refused_whole",
 )
 HEADERS_ALLOWED = Mutant(
     "a caller may write headers",
@@ -78,6 +87,7 @@ HEADERS_ALLOWED = Mutant(
         '    if kind == "session" or custom_type(made) in RESERVED:\n',
         "    if custom_type(made) in RESERVED:\n",
     ),
+    caught_by="tests/conformance/test_turns.py::TestInAThread::test_what_is_no_entry_is_refused_whole",
 )
 ANY_ID = Mutant(
     "a caller's id may be any text",
@@ -86,6 +96,7 @@ ANY_ID = Mutant(
         "    elif not isinstance(identity, str) or not _ID.fullmatch(identity):\n",
         "    elif not isinstance(identity, str):\n",
     ),
+    caught_by="tests/conformance/test_turns.py::TestInAThread::test_what_is_no_entry_is_refused_whole",
 )
 CALLERS_EPOCH = Mutant(
     "a caller's epoch stands",
@@ -94,6 +105,7 @@ CALLERS_EPOCH = Mutant(
         '            **rest,\n            "epoch": epoch,\n',
         '            "epoch": epoch,\n            **rest,\n',
     ),
+    caught_by="tests/conformance/test_turns.py::TestInAThread::test_a_forged_epoch_is_replaced",
 )
 CALLS_WITHOUT_RESULT = Mutant(
     "a turn that fails leaves its tool calls without a result",
@@ -102,6 +114,7 @@ CALLS_WITHOUT_RESULT = Mutant(
         '                [*_results(self._calls.values()), {"id"',
         '                [{"id"',
     ),
+    caught_by="tests/conformance/test_turns.py::TestInAThread::test_a_turn_that_fails_closes_its_calls",
 )
 OWED_CALLS_WITHOUT_RESULT = Mutant(
     "a turn that died leaves its tool calls without a result",
@@ -110,6 +123,7 @@ OWED_CALLS_WITHOUT_RESULT = Mutant(
         "        results = _results(tail.calls)\n",
         "        results: list[Entry] = []\n",
     ),
+    caught_by="tests/files/test_owed.py::test_calls_of_a_turn_that_was_left_open_get_results",
 )
 ANSWERED_AGAIN = Mutant(
     "a tool call that has its result gets another",
@@ -118,6 +132,7 @@ ANSWERED_AGAIN = Mutant(
         '            self._calls.pop(answered_call(entry) or "", None)\n',
         "",
     ),
+    caught_by="tests/conformance/test_turns.py::TestInAThread::test_a_turn_that_fails_closes_its_calls",
 )
 EARLIER_UNMARKED = Mutant(
     "a turn left open behind later ones gets no marker",
@@ -126,6 +141,7 @@ EARLIER_UNMARKED = Mutant(
         "            for turn in tail.earlier\n",
         "            for turn in ()\n",
     ),
+    caught_by="tests/files/test_owed.py::test_every_turn_that_was_left_open_gets_its_marker_once",
 )
 EARLIER_UNDER_ITS_EPOCH = Mutant(
     "a marker behind later turns has an old epoch",
@@ -134,10 +150,12 @@ EARLIER_UNDER_ITS_EPOCH = Mutant(
         "        for failure in late:\n            epoch += 1\n",
         "        for failure in late:\n",
     ),
+    caught_by="tests/files/test_owed.py::test_every_turn_that_was_left_open_gets_its_marker_once",
 )
 CLOSES_NOTHING = Mutant(
     "a marker behind later turns does not say which it closes",
     Edit("turns/writer.py", "._replace(closes=turn.epoch)\n", "\n"),
+    caught_by="tests/files/test_owed.py::test_every_turn_that_was_left_open_gets_its_marker_once",
 )
 WROTE_NOTHING_OWES_NOTHING = Mutant(
     "a turn that wrote nothing and died gets no marker",
@@ -146,6 +164,7 @@ WROTE_NOTHING_OWES_NOTHING = Mutant(
         "            if tail.turn(turn_id) is None and turn_id not in known:\n",
         "            if False:\n",
     ),
+    caught_by="tests/files/test_faults.py::test_a_marker_that_clean_up_cannot_write_is_written_by_the_next_turn",
 )
 MARKED_ALREADY = Mutant(
     "a turn that has its terminal entry gets a marker once more",
@@ -154,6 +173,7 @@ MARKED_ALREADY = Mutant(
         "            if tail.turn(turn_id) is None and turn_id not in known:\n",
         "            if turn_id not in known:\n",
     ),
+    caught_by="tests/turns/test_found_by_simulation.py::test_a_claim_that_is_back_after_a_power_cut_owes_nothing_for_a_turn_that_ended",
 )
 GIVES_IN_TO_ANOTHER = Mutant(
     "an append gives up when another program wrote in between",
@@ -162,10 +182,12 @@ GIVES_IN_TO_ANOTHER = Mutant(
         "            except TailMoved:\n                continue\n",
         "            except TailMoved:\n                return\n",
     ),
+    caught_by="tests/files/test_faults.py::test_what_another_program_appends_in_between_is_kept",
 )
 MARKS_IN_SILENCE = Mutant(
     "markers for predecessors are not counted",
     Edit("turns/writer.py", "                self._on_marked(failure)\n", "                pass\n"),
+    caught_by="tests/turns/test_writing.py::test_a_turn_that_wrote_nothing_and_died_is_opened_and_marked_in_one_write",
 )
 DEAD_FOR_SO_LONG = Mutant(
     "a dead turn is said to have held for as long as it lay there",
@@ -174,4 +196,5 @@ DEAD_FOR_SO_LONG = Mutant(
         'ERRORS[reason], None if reason == "interrupted" else held)\n',
         "ERRORS[reason], held)\n",
     ),
+    caught_by="tests/turns/test_writing.py::test_nobody_knows_how_long_a_dead_turn_had_held",
 )
