@@ -253,6 +253,7 @@ SECRETS_IN_MARKERS = Mutant(
 APPEND_IS_NO_PROGRESS = Mutant(
     "an append is no progress",
     Edit("turns/turn.py", '        self.progress("append")\n', ""),
+    caught_by="tests/turns/test_small_promises.py::TestLimits::test_an_append_is_progress",
 )
 PROGRESS_UNCOUNTED = Mutant(
     "what the turn reports is no progress",
