@@ -259,7 +259,7 @@ PROGRESS_UNCOUNTED = Mutant(
     "what the turn reports is no progress",
     Edit(
         "turns/turn.py",
-        "        lease.progressed = self.runtime.clock.monotonic()\n        if what",
+        "        self.lease.progressed = self.runtime.clock.monotonic()\n        if what",
         "        if what",
     ),
     caught_by="tests/conformance/test_turns.py::TestInATask::test_a_stall_is_no_hang_while_there_is_progress",
