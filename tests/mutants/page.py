@@ -31,12 +31,16 @@ def page(rows: Sequence[tuple[Planted, str]]) -> str:
     for part in dict.fromkeys(planted.part for planted, _ in rows):
         lines += [f"## {part}\n", "| fault | what is wrong | caught by |", "| --- | --- | --- |"]
         lines += [
-            f"| `{planted.key}` | {planted.mutant.name} | `{test.removeprefix('tests/')}` |"
+            f"| `{planted.key}` | {planted.mutant.name} | `{_named(test)}` |"
             for planted, test in rows
             if planted.part == part
         ]
         lines.append("")
     return "\n".join(lines)
+
+
+def _named(test: str) -> str:
+    return test.removeprefix("tests/").partition("[")[0]
 
 
 def read_rows(text: str) -> list[tuple[str, str, str]]:

@@ -164,7 +164,7 @@ SETTLES_WHAT_HAS_GROWN = Mutant(
     caught_by="tests/doctor/test_doctor_meanwhile.py::test_a_turn_that_ended_meanwhile_gets_no_marker",
 )
 SETTLING_KEEPS_HOLDER = Mutant(
-    "doctor waits for whoever holds a session that it is to settle",
+    "doctor says that it has settled a session that somebody holds",
     Edit(
         "doctor/settling.py",
         "        if isinstance(held, Holder):\n            held.close()\n"
@@ -265,7 +265,7 @@ DAMAGE_NOT_KEPT = Mutant(
     ),
     caught_by="tests/files/test_healing.py::test_every_entry_stays_and_the_original_is_kept",
 )
-STALE_IS_OK = Mutant(
+BUSY_IS_A_FAILURE = Mutant(
     "a busy session has the exit code of any failure",
     Edit("cli/exits.py", "    (SessionBusy, ExitCode.BUSY),\n", ""),
     caught_by="tests/cli/test_cli_frame.py::test_every_error_has_its_exit_code",

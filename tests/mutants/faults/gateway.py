@@ -278,7 +278,7 @@ FIRST_TOKEN_UNWATCHED = Mutant(
     Edit(
         "gateway/answering.py",
         "first=limits.first_token, idle=limits.idle)\n        async with",
-        "first=1e9, idle=limits.idle)\n        async with",
+        "first=3600.0, idle=limits.idle)\n        async with",
     ),
     caught_by="tests/gateway/test_gateway_failures.py::test_a_failed_turn_is_an_error_and_the_next_one_a_reply",
 )
@@ -287,7 +287,7 @@ IDLE_UNWATCHED = Mutant(
     Edit(
         "gateway/answering.py",
         "first=limits.first_token, idle=limits.idle)\n        async with",
-        "first=limits.first_token, idle=1e9)\n        async with",
+        "first=limits.first_token, idle=3600.0)\n        async with",
     ),
     caught_by="tests/gateway/test_gateway_failures.py::test_a_failed_turn_is_an_error_and_the_next_one_a_reply",
 )

@@ -162,10 +162,8 @@ DAMAGE_STOPS = Mutant(
     "reading stops at a damaged line",
     Edit(
         "store.py",
-        "            for line in self._backend.read(session)\n"
-        "            if line.entry is not None and line.entry",
-        "            for line in iter(iter(self._backend.read(session)).__next__, None)\n"
-        "            if line.entry",
+        '            if line.entry is not None and line.entry.get("type") != "session"\n',
+        '            if line.entry.get("type") != "session"\n',
     ),
     caught_by="tests/files/test_faults.py::test_a_torn_tail_is_left_and_stepped_over",
 )
