@@ -408,15 +408,6 @@ CLEANED_SILENTLY = Mutant(
     ),
     caught_by="tests/turns/test_small_promises.py::test_one_lock_that_cannot_be_removed_stops_no_clean_up_and_both_are_logged",
 )
-CLEANS_LIVE = Mutant(
-    "clean-up tries every lock",
-    Edit(
-        "store.py",
-        "        return [self.clean(record, after) if record.stale else record for record in found]\n",
-        "        return [self.clean(record, after) for record in found]\n",
-    ),
-    caught_by="tests/processes/test_holders.py::test_an_over_limit_claim_of_a_live_process_is_no_prey_of_clean_up",
-)
 CLOSE_LEAVES_TURNS = Mutant(
     "a store that is closed leaves its turns open",
     Edit("store.py", '        revoke_all(self._runtime, "cancelled")\n', "        pass\n"),
