@@ -54,10 +54,7 @@ bench: .bench/.ready
 test: setup
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
-api-mutants: setup
-	@$(BIN)/python -m tests.mutants $(ARGS)
-
-check: setup
+api-check: setup
 	$(BIN)/python scripts/api_check.py $(ARGS)
 
 failures: setup
@@ -71,7 +68,7 @@ simulate: setup
 		$(if $(SEED),--seed $(SEED)) $(if $(MUTANTS),--mutants)
 
 mutants: setup
-	@$(BIN)/python -m tests.mutants $(ARGS)
+	@$(BIN)/python -m tests.mutants --jobs $(JOBS) $(ARGS)
 
 check: setup
 	$(BIN)/ruff format --check src tests scripts bench
