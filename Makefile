@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo record reference test api-check check format clean import-time failures bench model simulate torture fuzz sweeps
+.PHONY: help setup run demo record reference test api-check check format clean import-time failures bench model simulate torture fuzz sweeps mutants
 
 help:
 	@echo "make run          the gateway with the practice model (no key needed)"
@@ -26,6 +26,7 @@ help:
 	@echo "                  SECONDS=60 for each target, SEED=n; BITES=1: plant faults, find each"
 	@echo "make sweeps       kill, stop, cut, refuse at every file call, and chaos: PART=kill|stop|power|"
 	@echo "                  errno|chaos, SEED=n, QUICK=1 for a few of all points"
+	@echo "make mutants      plant faults in the code, and see which test catches each: ARGS=part"
 	@echo "make check        format, lint, strict types"
 	@echo "make format       rewrite the files in the project's format"
 	@echo "make import-time  CPU time of 'import turnlock'"
@@ -92,6 +93,9 @@ endif
 sweeps: setup
 	@$(BIN)/python -m tests.sweeps --jobs $(JOBS) $(if $(PART),--part $(PART)) \
 		$(if $(SEED),--seed $(SEED)) $(if $(QUICK),--quick) $(ARGS)
+
+mutants: setup
+	@$(BIN)/python -m tests.mutants --jobs $(JOBS) $(ARGS)
 
 check: setup
 	$(BIN)/ruff format --check src tests scripts bench

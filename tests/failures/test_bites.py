@@ -23,7 +23,6 @@ _OURS = frozenset(
     | {"AlreadyHeld", "GuardTimeout", "ModelError"}
 )
 _SEEN = _OURS | {"AssertionError", "Failed", "Refused"}
-_BROKEN = re.compile(r"\b(ImportError|ModuleNotFoundError|SyntaxError|NameError)\b")
 
 
 PAIRS = [(case, bite) for case in declared()[0] for bite in case.bites]
@@ -44,6 +43,6 @@ def saw(outcome: Outcome, bite: Bite) -> bool:
     return (
         outcome.result == "failed"
         and outcome.kind in _SEEN
-        and not _BROKEN.search(outcome.text)
+        and not outcome.is_broken
         and re.search(bite.shows, f"{outcome.kind}: {outcome.text}") is not None
     )

@@ -25,6 +25,8 @@ from turnlock.transcript.jsonl import encode
 
 HEADER = {"type": "session", "version": 3, "id": "s", "timestamp": "2026-01-01T00:00:00.000Z"}
 
+END = {"type": "custom", "customType": "turnlock:end", "data": {"v": 1, "turnId": "T2"}}
+
 
 def transcript_of(state: Path, content: bytes | None = None) -> Path:
     path = state / "agents/main/sessions/a.jsonl"
@@ -84,6 +86,15 @@ def test_every_turn_that_was_left_open_gets_its_marker_once(state: Path) -> None
     assert path.read_bytes() == after
     epochs = [entry["epoch"] for entry in entries(state)]
     assert epochs == sorted(epochs)
+
+
+def test_a_turn_left_open_behind_one_that_ended_gets_its_marker(state: Path) -> None:
+    """Nothing else is owed: the last turn ended well, and no claim names the other one."""
+    transcript_of(state, encode(HEADER) + begun(1, turn_id="T1"))
+    with transcript_of(state).open("ab") as file:
+        file.write(begun(2, turn_id="T2") + encode({**END, "id": "end", "epoch": 2}))
+    take(state)
+    assert markers(state) == [("T1", 3, 1)]
 
 
 def test_the_next_turn_has_an_epoch_of_its_own(state: Path) -> None:

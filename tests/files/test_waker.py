@@ -5,20 +5,23 @@ It is made so slow here that a waiter which depends on it hangs.
 
 from __future__ import annotations
 
+import errno
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.helpers import eventually
+from tests.helpers import PATIENCE, eventually, holder
 from turnlock.backends import Holder, TakeRequest, Wake
 from turnlock.backends.files import FilesBackend, StateDirectory, native
-from turnlock.backends.files.waker import InotifyWaker, InotifyWatch
+from turnlock.backends.files.fileops import FileOps, Handle
+from turnlock.backends.files.waker import InotifyWaker, InotifyWatch, Watch
+from turnlock.clock import SystemClock
 from turnlock.session import SessionKey
 
 A, B = SessionKey("main", "a"), SessionKey("main", "b")
-SOON = 20.0
 
 pytestmark = pytest.mark.skipif(
     not isinstance(native().waker, InotifyWaker), reason="this system has no inotify"
@@ -49,7 +52,7 @@ class Waiting:
         eventually(lambda: _watches(waker) > before and waker._reader is not None)
 
     def returned(self) -> bool:
-        self._thread.join(SOON)
+        self._thread.join(PATIENCE)
         return not self._thread.is_alive()
 
     def _wait(self) -> None:
@@ -105,3 +108,113 @@ def test_a_reader_can_be_called_off(backend: FilesBackend, waker: InotifyWaker) 
     assert _watches(waker) == 0
     assert waker._reader is None
     assert backend.holds(lease)
+
+
+class TooLate(InotifyWaker):
+    """Begins to watch when it has happened already."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.happens: Callable[[], object] = list
+
+    def watch(self, claim: Handle, wake: Wake) -> Watch:
+        self.happens()
+        return super().watch(claim, wake)
+
+
+def test_what_happens_before_the_watch_begins_is_not_slept_through(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(InotifyWatch, "interval", 3600.0)
+    waker = TooLate()
+    backend = FilesBackend(StateDirectory(str(state)), platform=native()._replace(waker=waker))
+    lease = held(backend, A)
+    waker.happens = lambda: backend.release(lease)
+    found: Any = backend.take(A, TakeRequest("W", 300.0))
+    standing = backend.line_up(A)
+
+    def wait() -> None:
+        backend.wait(A, found, standing, 3600.0, Wake())
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    found.close()
+    standing.close()
+
+
+def test_the_death_of_a_holder_is_heard(
+    state: Path, backend: FilesBackend, waker: InotifyWaker
+) -> None:
+    with holder(state) as process:
+        waiter = Waiting(backend, waker, A)
+        process.kill()
+        assert waiter.returned()
+
+
+def test_a_waiter_wakes_by_itself_when_its_holder_is_over_its_limit(
+    backend: FilesBackend, waker: InotifyWaker
+) -> None:
+    """Its own watchdog has failed then, and nothing will be heard of it."""
+    lease: Any = backend.take(A, TakeRequest("H", 0.05))
+    waiter = Waiting(backend, waker, A)
+    assert waiter.returned()
+    assert backend.holds(lease)
+
+
+def test_who_only_looks_wakes_nobody(backend: FilesBackend, waker: InotifyWaker) -> None:
+    """Or two waiters would wake each other for ever."""
+    lease = held(backend, A)
+    files, wake = FileOps(), Wake()
+    claim = files.open_quietly(lease.place.lock)
+    watch = waker.watch(claim, wake)
+    assert [record.stale for record in backend.locks()] == [False]
+    assert not watch.wait(SystemClock(), 0.05)
+    backend.release(lease)
+    assert watch.wait(SystemClock(), PATIENCE)
+    watch.close()
+    claim.close()
+
+
+def test_all_who_wait_for_one_claim_are_woken(backend: FilesBackend, waker: InotifyWaker) -> None:
+    lease = held(backend, A)
+    waiters = [Waiting(backend, waker, A) for _ in range(3)]
+    backend.release(lease)
+    eventually(lambda: all(waiter.wake.is_set() for waiter in waiters))
+    assert all(waiter.returned() for waiter in waiters)
+
+
+def test_when_the_kernel_has_dropped_events_all_are_woken(
+    backend: FilesBackend, waker: InotifyWaker
+) -> None:
+    leases = [held(backend, session) for session in (A, B)]
+    waiters = [Waiting(backend, waker, session) for session in (A, B)]
+    waker._wake_those_of([(-1, 0x4000)])
+    assert all(waiter.wake.is_set() for waiter in waiters)
+    assert all(map(backend.holds, leases))
+
+
+def test_without_inotify_a_waiter_looks_by_itself(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user has 128 instances, and other programs may have used them up."""
+
+    def refuse() -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("turnlock.backends.files.waker._Inotify", refuse)
+    waker = InotifyWaker()
+    backend = FilesBackend(StateDirectory(str(state)), platform=native()._replace(waker=waker))
+    lease = held(backend, A)
+    found: Any = backend.take(A, TakeRequest("W", 300.0))
+    standing = backend.line_up(A)
+    thread = threading.Thread(
+        target=lambda: backend.wait(A, found, standing, 3600.0, Wake()), daemon=True
+    )
+    thread.start()
+    backend.release(lease)
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    found.close()
+    standing.close()

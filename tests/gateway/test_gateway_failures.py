@@ -314,3 +314,21 @@ def test_a_stream_says_nothing_before_it_knows_and_then_keeps_alive(tmp_path: Pa
             assert b"[DONE]" not in answer.body
 
     run(test())
+
+
+async def _half(messages: Sequence[Message]) -> AsyncGenerator[Delta | Finished, None]:
+    yield Delta("half a")
+
+
+def test_a_reply_without_an_end_is_none(tmp_path: Path) -> None:
+    """Whatever a model's library makes of a stream that was cut."""
+
+    async def test() -> None:
+        async with served(tmp_path, Scripted(_half)) as gateway, gateway.client() as client:
+            error = await failure(client, "hello")
+            assert isinstance(error, openai.APIStatusError)
+            assert (error.status_code, error.code) == (502, "upstream_error")
+            assert gateway.said() == [("user", "hello")]
+            assert [marker["reason"] for marker in gateway.markers()] == ["error"]
+
+    run(test())

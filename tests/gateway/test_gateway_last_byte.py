@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from turnlock import LeaseRevoked, Limits
+from turnlock.errors import StoreError
 from turnlock.events import TurnRevoked
 from turnlock.gateway.errors import Explainer, Refusal
 from turnlock.gateway.exchange import Exchange, Exchanges, Phase, Reply
+from turnlock.turns.aio import AsyncTurn
 
 from .raw import chat, line, request
 from .serving import Scripted, echo, run, served
@@ -104,6 +106,25 @@ def test_a_full_disk_is_a_typed_error(tmp_path: Path) -> None:
             async with line(gateway) as connection:
                 await connection.send(request(gateway, body=chat("hello", user="a")))
                 assert (await connection.answer()).status == 200
+
+    run(test())
+
+
+def test_a_message_that_could_not_be_stored_may_be_sent_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(turn: AsyncTurn, *entries: object) -> list[str]:
+        raise StoreError(turn.session, "append", "No space left on device")
+
+    async def test() -> None:
+        async with served(tmp_path, Scripted(echo)) as gateway:
+            with monkeypatch.context() as full:
+                full.setattr(AsyncTurn, "append", fail)
+                async with line(gateway) as connection:
+                    await connection.send(request(gateway, body=chat("hello", user="a")))
+                    answer = await connection.answer()
+            assert (answer.status, answer.error()["code"]) == (503, "storage_error")
+            assert "x-should-retry" not in answer.headers
 
     run(test())
 

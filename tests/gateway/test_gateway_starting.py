@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from turnlock.doctor.live import gateway_of
+from turnlock.errors import StoreError
 from turnlock.gateway import Agent, AlreadyServed, Stop, serve, server, web
 from turnlock.store import Store
 
@@ -89,6 +90,22 @@ def test_while_it_cleans_up_it_says_that_it_starts_and_lets_nobody_in(
         await serving
 
     run(test())
+
+
+def test_a_clean_up_that_fails_stops_no_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(store: Store) -> list[Any]:
+        raise StoreError("agents", "list", "Input/output error")
+
+    monkeypatch.setattr(Store, "clean_stale", fail)
+
+    async def test() -> None:
+        async with served(tmp_path, Scripted(echo)) as gateway, gateway.client() as client:
+            assert await ask(client, "hello") == "re: hello"
+
+    run(test())
+    assert "the start-up clean-up failed" in caplog.text
 
 
 def test_a_client_that_came_early_is_answered_after_its_retry(

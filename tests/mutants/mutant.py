@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -43,11 +43,16 @@ def appended(path: str, code: str) -> Edit:
 
 
 class Mutant:
-    """A fault by its name, in words, and what it changes."""
+    """A fault by its name, in words, and what it changes.
 
-    def __init__(self, name: str, *edits: Edit) -> None:
+    ``caught_by``: tests of ``make test`` that fail with it, by node id, the likeliest first; none
+    for a fault that a test of the failure suite names as what it bites.
+    """
+
+    def __init__(self, name: str, *edits: Edit, caught_by: str | Sequence[str] = ()) -> None:
         self.name = name
         self.edits = edits
+        self.caught_by = (caught_by,) if isinstance(caught_by, str) else tuple(caught_by)
 
     def __repr__(self) -> str:
         return f"<Mutant {self.name}>"

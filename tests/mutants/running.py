@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +17,7 @@ from .mutant import ROOT, Mutant, MutantError, mutated
 # How long a test waits for what the fault keeps from coming: shorter than in a run without fault.
 PATIENCE = 8.0
 _TIMEOUT = 120.0
+_BROKEN = re.compile(r"\b(ImportError|ModuleNotFoundError|SyntaxError|NameError)\b")
 # Without what else is installed: those plugins cost more than most of the tests.
 _PLUGINS = ("-p", "no:cacheprovider", "-p", "pytest_timeout")
 
@@ -31,6 +34,11 @@ class Outcome(NamedTuple):
     kind: str = ""
     text: str = ""
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether it only says that an edit left no code that runs."""
+        return _BROKEN.search(f"{self.kind}: {self.text}") is not None
+
 
 def run_tests(
     mutant: Mutant, tests: Sequence[str], *options: str, timeout: float = _TIMEOUT
@@ -39,18 +47,33 @@ def run_tests(
     with mutated(mutant) as source:
         record = source / "outcomes.json"
         command = [sys.executable, "-m", "pytest", "-q", *_PLUGINS, *options]
-        done = subprocess.run(
+        said = _run(
             [*command, f"--basetemp={source / 'tmp'}", *tests],
-            cwd=ROOT,
-            env=environment(source, record),
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
+            environment(source, record),
+            timeout,
         )
-        if not record.exists():
-            raise MutantError(f"{mutant.name}: no test ran:\n{done.stdout}{done.stderr}")
-        return read_outcomes(record)
+        outcomes = read_outcomes(record) if record.exists() else []
+        if not outcomes:
+            raise MutantError(f"{mutant.name}: no test ran:\n{said}")
+        return outcomes
+
+
+def _run(command: Sequence[str], environment: Mapping[str, str], timeout: float) -> str:
+    """What it says. A fault may make it hang: then it ends with all that it has started."""
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            return process.communicate(timeout=timeout)[0]
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
 
 
 def environment(source: Path, record: Path) -> dict[str, str]:

@@ -397,9 +397,20 @@ def test_a_process_stopped_inside_the_guard_is_named(state: Path) -> None:
     assert summary(state)[-1] == (1, "turnlock:end")
 
 
+UNWATCHED = """
+    import turnlock
+    from turnlock.backends import TakeRequest
+    from turnlock.session import parse_key
+    backend = turnlock.open_store(sys.argv[1])._backend
+    lease = backend.take(parse_key("main/a"), TakeRequest("T1", 0.05))
+    print("holding", flush=True)
+    sys.stdin.readline()
+"""
+
+
 def test_an_over_limit_claim_of_a_live_process_is_no_prey_of_clean_up(state: Path) -> None:
-    with holder(state, "T1", max_hold=0.05) as process:
-        process.stop()
+    with child(UNWATCHED, state) as process:
+        process.expect("holding")
         (record,) = eventually(
             lambda: [r for r in turnlock.open_store(state).locks() if r.reasons == ("over-limit",)]
         )

@@ -95,6 +95,11 @@ def test_what_lacks_something_of_an_entry_is_none(wrong: dict[str, Any]) -> None
     assert ids(raw)[1] is None
 
 
+def test_what_names_no_parent_and_has_no_epoch_is_no_entry_of_its_own() -> None:
+    part = {name: an_entry("b")[name] for name in ("type", "id", "timestamp")}
+    assert ids(line(an_entry("a")) + line(part)) == ["a", None]
+
+
 def test_a_line_full_of_beginnings_costs_no_more_than_its_length() -> None:
     """Each attempt begins where the last one failed, and not for ever: 4 MB would take minutes."""
     for part in (b'{"type":', b'{"type":"x"', b'{"type":"x"}]', b'{"type":[{"type":'):

@@ -165,6 +165,11 @@ def test_of_a_fork_the_branch_of_the_last_entry_counts() -> None:
     ]
 
 
+def test_a_model_is_told_of_the_branch_alone() -> None:
+    told = messages([entry("a", None), entry("b", "a"), entry("c", "a"), entry("d", "b")])
+    assert [one["content"] for one in told] == ["a", "b", "d"]
+
+
 @pytest.mark.parametrize("parent", ["missing", "c", "b", 5])
 def test_a_parent_that_is_missing_or_comes_later_is_the_entry_before(parent: Any) -> None:
     assert branch(entry("a", None), entry("b", parent), entry("c", "b")) == ["a", "b", "c"]

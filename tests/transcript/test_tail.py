@@ -253,6 +253,21 @@ def test_what_is_not_json_is_refused(value: Any) -> None:
         encode({"x": value})
 
 
+@pytest.mark.parametrize("constant", [b"NaN", b"Infinity", b"-Infinity"])
+def test_what_only_python_takes_for_json_is_damaged(constant: bytes) -> None:
+    assert decode(b'{"x":' + constant + b"}") is None
+
+
+def test_a_byte_order_mark_is_no_damage() -> None:
+    assert decode(b"\xef\xbb\xbf" + encode(HEADER)) == HEADER
+
+
+def test_the_highest_epoch_counts_wherever_it_stands() -> None:
+    assert tail_of(text(HEADER, *turn(1), *turn(2), *turn(3)), turns=3).epoch == 3
+    damaged = text(HEADER, *turn(5), *turn(2))
+    assert tail_of(damaged, turns=2).epoch == 5
+
+
 def test_deep_nesting_is_refused_both_ways() -> None:
     deep: Any = []
     for _ in range(100_000):

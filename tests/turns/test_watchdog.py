@@ -217,9 +217,11 @@ class TestTheThread:
         hold("main/frozen", max_hold=10.0)
         for number in range(5):
             hold(f"main/{number}", max_hold=10.0)
-        tick(clock, 10)
-        eventually(lambda: store.statistics().revoked == 5)
-        frozen.set()
+        try:
+            tick(clock, 10)
+            eventually(lambda: store.statistics().revoked == 5)
+        finally:
+            frozen.set()
         eventually(lambda: store.statistics().revoked == 6)
 
     def test_a_report_says_who_where_and_how_late(

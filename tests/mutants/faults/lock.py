@@ -309,11 +309,3 @@ ENDS_UNASKED = Mutant(
         "        if False:\n",
     ),
 )
-GUARD_FOR_EVER = Mutant(
-    "who needs the guard waits for it without a limit",
-    Edit(
-        "backends/files/guard.py",
-        "            if waited >= self._timeout:\n",
-        "            if False:\n",
-    ),
-)

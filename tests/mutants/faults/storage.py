@@ -5,13 +5,9 @@ from __future__ import annotations
 from tests.mutants.mutant import Edit, Mutant, appended
 
 FSYNC_DROPPED = Mutant(
-    "an append is acknowledged before it is durable",
-    Edit(
-        "backends/files/backend.py",
-        "            if self._durable:\n"
-        "                self._make_durable(lease, lease.transcript)\n",
-        "",
-    ),
+    "an append is acknowledged without fsync",
+    Edit("backends/files/backend.py", "            if self._durable:\n", "            if False:\n"),
+    caught_by="tests/files/test_faults.py::test_after_a_failed_fsync_nothing_is_acknowledged_and_the_lease_has_ended",
 )
 DIRECTORY_NOT_SYNCED = Mutant(
     "the name of a transcript is not made durable",
@@ -64,4 +60,342 @@ MARKER_FIRST = Mutant(
         _fence_first, Store.revoke = Store.revoke, _marker_first
         """,
     ),
+)
+FSYNC_OF_NOTHING = Mutant(
+    "fdatasync does nothing",
+    Edit(
+        "backends/files/fileops.py",
+        '        getattr(os, "fdatasync", os.fsync)(handle.fd)\n',
+        "        handle.fd\n",
+    ),
+    caught_by="tests/files/test_durability.py::test_every_acknowledgement_comes_after_the_disks",
+)
+FAILED_FSYNC_ACKNOWLEDGED = Mutant(
+    "an append is acknowledged after a failed fsync",
+    Edit(
+        "backends/files/backend.py",
+        "            self._unlink_claim(lease)\n            raise\n",
+        "            self._unlink_claim(lease)\n",
+    ),
+    caught_by="tests/files/test_faults.py::test_after_a_failed_fsync_nothing_is_acknowledged_and_the_lease_has_ended",
+)
+FAILED_FSYNC_FORGIVEN = Mutant(
+    "a lease goes on after a failed fsync",
+    Edit(
+        "backends/files/backend.py",
+        "            lease.spoiled = True\n"
+        "            lease.tail = lease.tail._replace(size=-1)\n"
+        "            self._unlink_claim(lease)\n",
+        "",
+    ),
+    caught_by="tests/files/test_faults.py::test_after_a_failed_fsync_nothing_is_acknowledged_and_the_lease_has_ended",
+)
+DIRECTORY_UNSYNCED = Mutant(
+    "a transcript's name is not made durable",
+    Edit(
+        "backends/files/transcripts.py",
+        "        self._sync_directory(place.directory)\n        if place.directory in",
+        "        if place.directory in",
+    ),
+    caught_by="tests/turns/test_found_by_simulation.py::test_whoever_writes_the_first_entry_makes_every_name_down_to_it_durable_first",
+)
+PARENTS_UNSYNCED = Mutant(
+    "the names of directories are not made durable",
+    Edit(
+        "backends/files/transcripts.py",
+        "            self._sync_directory(directory)\n        # Not before",
+        "            pass\n        # Not before",
+    ),
+    caught_by="tests/turns/test_found_by_simulation.py::test_whoever_writes_the_first_entry_makes_every_name_down_to_it_durable_first",
+)
+NAME_UNSYNCED = Mutant(
+    "the first entry does not wait for the durable name of its transcript",
+    Edit(
+        "backends/files/backend.py",
+        "                self._transcripts.make_name_durable(place)\n",
+        "                pass\n",
+    ),
+    caught_by="tests/turns/test_found_by_simulation.py::test_whoever_writes_the_first_entry_makes_every_name_down_to_it_durable_first",
+)
+HEADER_UNSYNCED = Mutant(
+    "a transcript has its name before its header is durable",
+    Edit(
+        "backends/files/transcripts.py",
+        "            if self._durable:\n                self._files.fsync(newborn.handle)\n",
+        "",
+    ),
+    caught_by="tests/files/test_durability.py::test_a_transcript_has_its_header_durable_before_it_has_its_name",
+)
+DURABLE_IN_ADVANCE = Mutant(
+    "directories are noted as durable before they are",
+    Edit(
+        "backends/files/transcripts.py",
+        '        directory, above = place.directory, ""\n',
+        "        self._durable_directories.add(place.directory)\n"
+        '        directory, above = place.directory, ""\n',
+    ),
+    caught_by="tests/files/test_durability.py::test_a_second_session_does_not_count_on_names_that_are_not_durable_yet",
+)
+FSYNC_IN_GUARD = Mutant(
+    "an append holds the guard during its fsync",
+    Edit(
+        "backends/files/backend.py",
+        "                write_all(self._files, transcript, data)\n",
+        "                write_all(self._files, transcript, data)\n"
+        "                self._make_durable(lease, transcript)\n",
+    ),
+    caught_by="tests/files/test_guard.py::test_a_slow_disk_holds_the_guard_up_for_nobody",
+)
+NO_GUARD = Mutant(
+    "the guard guards nothing",
+    Edit(
+        "backends/files/guard.py",
+        "        try:\n            self._take()\n        except BaseException:\n",
+        "        try:\n            pass\n        except BaseException:\n",
+    ),
+    caught_by="tests/files/test_protocol.py::test_of_two_that_take_a_dead_lock_without_transcript_one_loses",
+)
+GUARD_KEPT = Mutant(
+    "the guard is not dropped",
+    Edit(
+        "backends/files/guard.py",
+        "        # Never by closing: a duplicate of the descriptor in a child would keep the flock.\n"
+        "        self._files.flock(self._handle, fcntl.LOCK_UN)\n",
+        "        pass\n",
+    ),
+    caught_by="tests/files/test_protocol.py::test_a_take_that_was_revoked_before_it_began_does_not_begin",
+)
+GUARD_KEPT_ON_ERROR = Mutant(
+    "a guard that an exception came in between is not dropped",
+    Edit(
+        "backends/files/guard.py",
+        "            self._files.flock(self._handle, fcntl.LOCK_UN)\n            raise\n",
+        "            raise\n",
+    ),
+    caught_by="tests/files/test_guard.py::test_an_exception_behind_the_flock_leaves_no_guard",
+)
+GUARD_FOR_EVER = Mutant(
+    "the guard is waited for without end",
+    Edit(
+        "backends/files/guard.py",
+        "            if waited >= self._timeout:\n",
+        "            if False:\n",
+    ),
+    caught_by="tests/files/test_protocol.py::test_of_two_that_take_a_dead_lock_without_transcript_one_loses",
+)
+GUARD_UNNAMED = Mutant(
+    "the error of the guard does not name who has it",
+    Edit(
+        "backends/files/guard.py",
+        "                pid = flock_holder(os.fstat(self._handle.fd))\n",
+        "                pid = None\n",
+    ),
+    caught_by="tests/processes/test_holders.py::test_a_process_stopped_inside_the_guard_is_named",
+)
+GUARD_OF_ANOTHER = Mutant(
+    "who has a guard does not look whether it is still the one",
+    Edit(
+        "backends/files/transcripts.py",
+        "                    if named_file(self._files, place.transcript) == seen:\n",
+        "                    if True:\n",
+    ),
+    caught_by="tests/files/test_guard.py::test_a_directorys_guard_is_no_good_once_there_is_a_transcript",
+)
+MADE_UNGUARDED = Mutant(
+    "a transcript is made without the guard of its directory",
+    Edit(
+        "backends/files/transcripts.py",
+        "            with self.guard(place, directory):\n",
+        "            if True:\n",
+    ),
+    caught_by="tests/files/test_guard.py::test_nobody_takes_a_session_while_its_transcript_is_made",
+)
+CHECK_OUTSIDE = Mutant(
+    "the fence is checked before the guard is taken",
+    Edit(
+        "backends/files/backend.py",
+        "        with self._transcripts.guard(place, transcript):\n"
+        "            self._claims.check(lease)\n"
+        "            found =",
+        "        self._claims.check(lease)\n"
+        "        with self._transcripts.guard(place, transcript):\n"
+        "            found =",
+    ),
+    caught_by="tests/files/test_guard.py::test_who_is_superseded_before_it_has_the_guard_writes_nothing",
+)
+TAIL_UNCHECKED = Mutant(
+    "an append does not look whether the transcript has grown",
+    Edit(
+        "backends/files/backend.py",
+        "            moved = size != lease.tail.size\n",
+        "            moved = False\n",
+    ),
+    caught_by="tests/files/test_faults.py::test_what_another_program_appends_in_between_is_kept",
+)
+FRAGMENT_JOINED = Mutant(
+    "an entry is appended to what was cut short",
+    Edit(
+        "backends/files/backend.py",
+        '                    data = b"\\n" + data\n',
+        "                    pass\n",
+    ),
+    caught_by="tests/files/test_owed.py::test_cut_at_every_byte_of_the_last_record_the_rest_is_read_and_written_on",
+)
+WRITES_WHAT_IS_GONE = Mutant(
+    "an append goes to a transcript that has no name any more",
+    Edit(
+        "backends/files/backend.py",
+        "            if found is None or file_of(found) != lease.transcript_id:\n"
+        "                raise TranscriptError(\n                    place",
+        "            if found is None:\n                raise TranscriptError(\n                    place",
+    ),
+    caught_by="tests/files/test_guard.py::test_nothing_is_appended_to_a_transcript_that_was_replaced",
+)
+SHORT_WRITE = Mutant(
+    "a short write counts as whole",
+    Edit(
+        "backends/files/fileops.py",
+        "    if written < len(data):\n",
+        "    if False:\n",
+    ),
+    caught_by="tests/files/test_faults.py::test_short_writes_are_continued",
+)
+SPOILED_UNSEEN = Mutant(
+    "a lease whose fsync failed may append",
+    Edit("backends/files/backend.py", "            if lease.spoiled:\n", "            if False:\n"),
+    caught_by="tests/files/test_faults.py::test_after_a_failed_fsync_nothing_is_acknowledged_and_the_lease_has_ended",
+)
+RESUMES_BLINDLY = Mutant(
+    "a transcript that was kept open is not compared",
+    Edit(
+        "backends/files/beginning.py",
+        "        return fingerprint == idle.fingerprint\n",
+        "        return True\n",
+    ),
+    caught_by="tests/files/test_owed.py::test_cut_at_every_byte_of_the_last_record_the_rest_is_read_and_written_on",
+)
+BEGINS_UNCHECKED = Mutant(
+    "a lease begins without a look at its claim",
+    Edit(
+        "backends/files/beginning.py",
+        "            self._claims.check(lease)\n",
+        "",
+    ),
+    caught_by="tests/files/test_guard.py::test_who_is_superseded_before_it_begins_does_not_begin",
+)
+BEGINS_IN_ANOTHER = Mutant(
+    "a lease begins in a transcript that was replaced",
+    Edit(
+        "backends/files/beginning.py",
+        "            if named_file(self._files, place.transcript) != lease.transcript_id:\n"
+        "                return False\n",
+        "",
+    ),
+    caught_by="tests/files/test_guard.py::test_a_turn_begins_with_the_transcript_that_the_path_names_by_then",
+)
+BEGINS_TOO_EARLY = Mutant(
+    "a lease begins with an end that has grown since",
+    Edit(
+        "backends/files/beginning.py",
+        "            if self._transcripts.size(transcript) != tail.size:\n"
+        "                return False\n",
+        "",
+    ),
+    caught_by="tests/files/test_guard.py::test_the_last_write_of_a_predecessor_is_waited_for_and_answered",
+)
+NO_HEADER = Mutant(
+    "an empty transcript gets no header",
+    Edit(
+        "backends/files/beginning.py",
+        "            if tail.size == 0 and header:\n",
+        "            if False:\n",
+    ),
+    caught_by="tests/turns/test_small_promises.py::TestTheBeginning::test_a_transcript_that_a_bare_lock_made_gets_its_header_from_the_first_turn",
+)
+FOREIGN_NEVER_OWES = Mutant(
+    "a turn of another program that was cut off gets no marker",
+    Edit(
+        "backends/files/beginning.py",
+        "        if end.unanswered:\n",
+        "        if False:\n",
+    ),
+    caught_by="tests/files/test_owed.py::test_openclaw_killed_in_a_tool_leaves_no_open_call",
+)
+FOREIGN_ALWAYS_OWES = Mutant(
+    "a turn of another program that ended in peace gets a marker",
+    Edit(
+        "backends/files/beginning.py",
+        "            lease.owed = lease.owed[:-1]\n",
+        "            pass\n",
+    ),
+    caught_by="tests/files/test_openclaw.py::test_a_turn_that_openclaw_ended_is_not",
+)
+ONLY_LAST_TURN = Mutant(
+    "what a claim owes is compared with the last turn alone",
+    Edit("backends/files/beginning.py", "_TURNS_SEARCHED = 16\n", "_TURNS_SEARCHED = 0\n"),
+    caught_by="tests/turns/test_found_by_simulation.py::test_a_claim_that_is_back_after_a_power_cut_owes_nothing_for_a_turn_that_ended",
+)
+ID_ANYWHERE = Mutant(
+    "an id that only stands in a text counts as written",
+    Edit(
+        "backends/files/transcripts.py",
+        '        if any(entry is not None and entry.get("id") == wanted for _, _, entry in inside):\n',
+        "        if inside:\n",
+    ),
+    caught_by="tests/conformance/test_backend.py::test_an_id_is_told_from_a_field_that_reads_like_it",
+)
+IDS_UNKNOWN = Mutant(
+    "no id is known before",
+    Edit(
+        "backends/files/transcripts.py",
+        "            return {wanted for wanted in ids if _has_entry(content, wanted)}\n",
+        "            return set()\n",
+    ),
+    caught_by="tests/conformance/test_backend.py::test_known_ids_are_found_wherever_they_stand",
+)
+FORBIDDEN_IS_RAW = Mutant(
+    "a transcript that may not be written is an error of the system",
+    Edit(
+        "backends/files/transcripts.py",
+        "            if error.errno in (errno.EACCES, errno.EPERM):\n",
+        "            if False:\n",
+    ),
+    caught_by="tests/turns/test_small_promises.py::TestTheBeginning::test_a_transcript_that_may_not_be_written_is_said_to_be_so",
+)
+HEALS_UNCHECKED = Mutant(
+    "a healed copy takes its place without a look at the claim",
+    Edit(
+        "backends/files/replacing.py",
+        "            self._claims.check(lease)\n",
+        "",
+    ),
+    caught_by="tests/files/test_healing.py::test_who_is_superseded_while_it_heals_replaces_nothing",
+)
+HEALS_WHAT_HAS_GROWN = Mutant(
+    "a healed copy takes the place of a transcript that has grown",
+    Edit(
+        "backends/files/replacing.py",
+        " or size_of(found) != size:\n",
+        ":\n",
+    ),
+    caught_by="tests/files/test_healing.py::test_what_another_program_changed_meanwhile_is_not_replaced",
+)
+HEALED_UNSYNCED = Mutant(
+    "a healed copy takes its place before it is durable",
+    Edit(
+        "backends/files/replacing.py",
+        "            self._files.fsync(self._newborn.handle)\n",
+        "            pass\n",
+    ),
+    caught_by="tests/files/test_durability.py::test_a_healed_copy_is_durable_before_it_takes_its_place",
+)
+ORIGINAL_DROPPED = Mutant(
+    "the original of a healed transcript is not kept",
+    Edit(
+        "backends/files/replacing.py",
+        "            self._files.link(place.transcript, kept)\n"
+        "            if named_file(self._files, kept) != original:\n",
+        "            if False:\n",
+    ),
+    caught_by="tests/files/test_healing.py::test_every_entry_stays_and_the_original_is_kept",
 )

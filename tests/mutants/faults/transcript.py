@@ -225,3 +225,282 @@ MARKERS_SENT = Mutant(
         '            case "compaction":\n',
     ),
 )
+EPOCH_OF_THE_LAST = Mutant(
+    "the highest epoch is that of the oldest entry read",
+    Edit(
+        "transcript/tail.py",
+        "        highest = max(highest, epoch)\n",
+        "        highest = epoch\n",
+    ),
+    caught_by="tests/transcript/test_tail.py::test_a_turn_before_one_whose_opening_is_gone_is_found",
+)
+NO_FRAGMENT = Mutant(
+    "bytes behind the last newline are not seen",
+    Edit(
+        "transcript/tail.py",
+        "        self.fragment = offset if offset < self._size else None\n",
+        "        self.fragment = None\n",
+    ),
+    caught_by="tests/transcript/test_tail.py::test_every_torn_end_is_a_fragment_and_nothing_else",
+)
+HEADER_IS_PARENT = Mutant(
+    "the header is the parent of the first entry",
+    Edit(
+        "transcript/tail.py",
+        '        if last_id is None and entry.get("type") != "session":\n',
+        "        if last_id is None:\n",
+    ),
+    caught_by="tests/transcript/test_tail.py::test_a_header_alone_is_no_parent",
+)
+EARLIER_UNSEEN = Mutant(
+    "only the last turn can be without a terminal entry",
+    Edit(
+        "transcript/tail.py",
+        "        return self.open_turn is not None or bool(self.earlier)\n",
+        "        return self.open_turn is not None\n",
+    ),
+    caught_by="tests/files/test_owed.py::test_a_turn_left_open_behind_one_that_ended_gets_its_marker",
+)
+ENDED_IS_OPEN = Mutant(
+    "an error marker does not end its turn",
+    Edit(
+        "transcript/entries.py",
+        "    return custom_type(entry) in TERMINAL and epoch_of(entry) is not None\n",
+        "    return custom_type(entry) == END and epoch_of(entry) is not None\n",
+    ),
+    caught_by="tests/files/test_owed.py::test_every_turn_that_was_left_open_gets_its_marker_once",
+)
+ANY_EPOCH = Mutant(
+    "any number is an epoch",
+    Edit(
+        "transcript/entries.py",
+        " and 0 < epoch <= EPOCH_MAX:\n",
+        ":\n",
+    ),
+    caught_by="tests/transcript/test_tail.py::test_a_number_that_is_no_epoch_does_not_count",
+)
+ONE_BLOCK = Mutant(
+    "a line that is longer than one read is lost",
+    Edit(
+        "transcript/tail.py",
+        "            block = self._block = self._read_at(start, end - start) + carried\n",
+        "            block = self._block = self._read_at(start, end - start)\n",
+    ),
+    caught_by="tests/transcript/test_tail.py::test_a_long_line_is_found_across_blocks",
+)
+OLDEST_CALLS_FIRST = Mutant(
+    "an answered call of the last turn counts as open",
+    Edit(
+        "transcript/tail.py",
+        "            if call.id not in self._answered:\n",
+        "            if True:\n",
+    ),
+    caught_by="tests/transcript/test_tail.py::test_the_calls_that_an_open_turn_left_without_result",
+)
+OPENCLAW_MARKER_NO_ANSWER = Mutant(
+    "OpenClaw's own error marker does not count as an answer",
+    Edit(
+        "transcript/tail.py",
+        "        if custom_type(entry) in TERMINAL:\n            return End(unanswered)\n",
+        "",
+    ),
+    caught_by="tests/transcript/test_tail.py::test_an_unanswered_end_is_told_from_an_answered_one",
+)
+NAN_ALLOWED = Mutant(
+    "NaN is written",
+    Edit("transcript/jsonl.py", "allow_nan=False,", "allow_nan=True,"),
+    caught_by="tests/transcript/test_tail.py::test_what_is_not_json_is_refused",
+)
+NAN_READ = Mutant(
+    "a line with NaN counts as an entry",
+    Edit(
+        "transcript/jsonl.py",
+        "_decoder = json.JSONDecoder(parse_constant=_refuse)\n",
+        "_decoder = json.JSONDecoder()\n",
+    ),
+    caught_by="tests/transcript/test_tail.py::test_what_only_python_takes_for_json_is_damaged",
+)
+LINE_BREAKS_WRITTEN = Mutant(
+    "line breaks that only some readers know are written as they are",
+    Edit(
+        "transcript/jsonl.py",
+        '        text = _LINE_BREAKS.sub(lambda found: f"\\\\u{ord(found[0]):04x}", text)\n',
+        "        pass\n",
+    ),
+    caught_by="tests/transcript/test_tail.py::test_lines_are_split_at_newlines_only",
+)
+SURROGATES_RAISE = Mutant(
+    "half a character stops an append",
+    Edit(
+        "transcript/jsonl.py",
+        "    except UnicodeEncodeError:\n        # A lone",
+        "    except UnicodeDecodeError:\n        # A lone",
+    ),
+    caught_by="tests/transcript/test_tail.py::test_lone_surrogates_become_replacement_characters",
+)
+GLUED_UNSEEN = Mutant(
+    "an entry that was glued to a torn one is lost",
+    Edit(
+        "transcript/jsonl.py",
+        "        if entry is not None and _is_whole(entry):\n            yield start, stop, entry\n",
+        "        if False:\n            yield start, stop, entry\n",
+    ),
+    caught_by="tests/transcript/test_glued.py::test_two_entries_without_a_newline_between_are_both_read",
+)
+ANY_OBJECT_IS_AN_ENTRY = Mutant(
+    "a part of a torn entry counts as an entry",
+    Edit(
+        "transcript/jsonl.py",
+        '    return is_header or "parentId" in entry or epoch_of(entry) is not None\n',
+        "    return True\n",
+    ),
+    caught_by="tests/transcript/test_glued.py::test_what_names_no_parent_and_has_no_epoch_is_no_entry_of_its_own",
+)
+FRAGMENT_IS_READ = Mutant(
+    "a reader takes a fragment for a line",
+    Edit(
+        "transcript/jsonl.py",
+        "        if not raw.complete and not fragment:\n",
+        "        if False:\n",
+    ),
+    caught_by="tests/files/test_faults.py::test_a_torn_tail_is_left_and_stepped_over",
+)
+LACKS_A_NEWLINE = Mutant(
+    "an entry that lacks nothing but its newline is lost",
+    Edit(
+        "transcript/jsonl.py",
+        "    if raw.is_whole:\n        for start, part, entry in whole_pieces(raw.kept):\n",
+        "    if False:\n        for start, part, entry in whole_pieces(raw.kept):\n",
+    ),
+    caught_by="tests/transcript/test_tail.py::test_an_entry_that_lacks_only_its_newline_is_one",
+)
+DAMAGE_STOPS = Mutant(
+    "reading stops at a damaged line",
+    Edit(
+        "store.py",
+        '            if line.entry is not None and line.entry.get("type") != "session"\n',
+        '            if line.entry.get("type") != "session"\n',
+    ),
+    caught_by="tests/files/test_faults.py::test_a_torn_tail_is_left_and_stepped_over",
+)
+NO_BOM = Mutant(
+    "a line with a byte order mark is damaged",
+    Edit(
+        "transcript/jsonl.py",
+        "        value = _decoder.decode(line.removeprefix(BOM_UTF8).decode())\n",
+        "        value = _decoder.decode(line.decode())\n",
+    ),
+    caught_by="tests/transcript/test_tail.py::test_a_byte_order_mark_is_no_damage",
+)
+MARKERS_FOR_MODELS = Mutant(
+    "error markers go to the model",
+    Edit(
+        "transcript/history.py",
+        '            case "custom_message":\n                self._say("user", text_of(entry'
+        '.get("content")))\n',
+        '            case "custom_message":\n                self._say("user", text_of(entry'
+        '.get("content")))\n'
+        '            case "custom":\n                self._say("user", str(entry.get("data")))\n',
+    ),
+    caught_by="tests/conformance/test_turns.py::TestInAThread::test_markers_never_reach_a_model",
+)
+RESULTLESS_CALLS = Mutant(
+    "a call without result has none in the history",
+    Edit(
+        "transcript/history.py",
+        '    return [said.message | {"tool_calls"',
+        '    results = [one for one in results if one["content"] != _NO_RESULT]\n'
+        '    return [said.message | {"tool_calls"',
+    ),
+    caught_by="tests/transcript/test_history.py::test_a_call_without_result_gets_one_that_says_so",
+)
+CUT_CALLS_SENT = Mutant(
+    "half a call of a reply that was cut short goes to the model",
+    Edit(
+        "transcript/history.py",
+        "    calls = [call for call in said.calls if call.result is not None or not said.cut_short]\n",
+        "    calls = said.calls\n",
+    ),
+    caught_by="tests/transcript/test_history.py::test_half_a_call_is_left_out_of_a_reply_that_was_cut_short",
+)
+ALL_BRANCHES = Mutant(
+    "a history has the messages of all branches",
+    Edit(
+        "transcript/history.py",
+        "    for entry in _uncompacted(active_branch(list(entries))):\n",
+        "    for entry in _uncompacted(list(entries)):\n",
+    ),
+    caught_by="tests/transcript/test_history.py::test_a_model_is_told_of_the_branch_alone",
+)
+MISSING_PARENT_ENDS = Mutant(
+    "a history ends where a parent is missing",
+    Edit(
+        "transcript/history.py",
+        "        found = self._position.get(parent, index - 1) if isinstance(parent, str) else index - 1\n",
+        "        found = self._position.get(parent, -1) if isinstance(parent, str) else index - 1\n",
+    ),
+    caught_by="tests/transcript/test_history.py::test_a_parent_that_is_missing_or_comes_later_is_the_entry_before",
+)
+EMPTY_MESSAGES = Mutant(
+    "empty messages go to the model",
+    Edit(
+        "transcript/history.py",
+        '        return [said.message] if said.message["content"] else []\n',
+        "        return [said.message]\n",
+    ),
+    caught_by="tests/transcript/test_history.py::test_nothing_empty_is_sent",
+)
+NULS_FOR_MODELS = Mutant(
+    "NULs go to the model",
+    Edit(
+        "transcript/history.py",
+        '    text = text.replace("\\0", "\\ufffd")\n',
+        "",
+    ),
+    caught_by="tests/transcript/test_history.py::test_text_holds_neither_nul_nor_half_of_a_character",
+)
+UNCOMPACTED = Mutant(
+    "a compacted history has all that was compacted",
+    Edit(
+        "transcript/history.py",
+        "    if place is None:\n        return branch\n",
+        "    if True:\n        return branch\n",
+    ),
+    caught_by="tests/transcript/test_history.py::test_a_compaction_stands_for_what_was_before_it",
+)
+MARKER_OF_ANY_SIZE = Mutant(
+    "a marker is as long as its error",
+    Edit(
+        "transcript/entries.py",
+        '        "error": _cut(failure.error, _ERROR_BYTES_MAX),\n',
+        '        "error": failure.error,\n',
+    ),
+    caught_by="tests/transcript/test_tail.py::test_a_marker_is_at_most_two_kilobytes",
+)
+HEALED_PARENTS_STAY = Mutant(
+    "a healed copy keeps parents that are not there",
+    Edit(
+        "transcript/healing.py",
+        "        if wanted == parent:\n            return bare",
+        "        if True:\n            return bare",
+    ),
+    caught_by="tests/files/test_healing.py::test_the_chain_of_parents_leads_through_what_was_damaged",
+)
+HEALED_CALLS_STAY = Mutant(
+    "a healed copy has calls without a result",
+    Edit(
+        "transcript/healing.py",
+        "        for call in calls:\n            yield self._result(call, entry)\n",
+        "",
+    ),
+    caught_by="tests/files/test_healing.py::test_a_result_is_put_behind_its_call_and_before_what_followed",
+)
+HEALED_WITHOUT_HEADER = Mutant(
+    "a healed copy of a transcript without header has none",
+    Edit(
+        "transcript/healing.py",
+        ' + b"\\n" if headers else self._header()\n',
+        ' + b"\\n" if headers else b""\n',
+    ),
+    caught_by="tests/files/test_healing.py::test_every_entry_stays_and_the_original_is_kept",
+)

@@ -36,6 +36,7 @@ CHECKING_IS_PROGRESS = Mutant(
         '        self._check_writable()\n        self.progress("")\n'
         "        if not self.lease.backend.holds",
     ),
+    caught_by="tests/turns/test_small_promises.py::TestLimits::test_asking_is_no_progress",
 )
 
 # Turns
@@ -104,14 +105,6 @@ DEFAULT_POOL = Mutant(
         "turns/aio.py",
         "    workers.submit(run)\n    return future\n",
         "    loop.run_in_executor(None, run)\n    return future\n",
-    ),
-)
-ON_THE_LOOP = Mutant(
-    "the work of tasks is done on their loop",
-    Edit(
-        "turns/aio.py",
-        "    workers.submit(run)\n    return future\n",
-        "    run()\n    return future\n",
     ),
 )
 NOT_UNCANCELLED = Mutant(
@@ -294,4 +287,333 @@ EACH_CALL_ANEW = Mutant(
         "        call = Call(what, _deadline(now, limit))\n",
         "        self.lease.taken = now\n        call = Call(what, _deadline(now, limit))\n",
     ),
+)
+LAST_COMES_FIRST = Mutant(
+    "who comes last is granted first",
+    Edit(
+        "turns/queue.py",
+        "            queue.append(ticket)\n",
+        "            queue.insert(1, ticket)\n",
+    ),
+    caught_by="tests/conformance/test_turns.py::TestInAThread::test_threads_get_their_turn_in_the_order_in_which_they_came",
+)
+NOBODY_GRANTED = Mutant(
+    "who leaves the queue wakes nobody",
+    Edit("turns/queue.py", "            head.on_grant()\n", "            pass\n"),
+    caught_by="tests/conformance/test_turns.py::TestInAThread::test_threads_get_their_turn_in_the_order_in_which_they_came",
+)
+WAITS_FOR_ITSELF = Mutant(
+    "who holds a session waits for itself",
+    Edit(
+        "turns/queue.py",
+        "            if queue[0].owner == ticket.owner:\n",
+        "            if False:\n",
+    ),
+    caught_by="tests/conformance/test_turns.py::TestInAThread::test_a_second_take_by_the_same_thread_is_refused_at_once",
+)
+GRANT_GIVEN_UP = Mutant(
+    "a waiter whose time is up leaves although it was granted",
+    Edit(
+        "turns/queue.py",
+        "            if ticket.granted or queue is None or ticket not in queue:\n",
+        "            if queue is None or ticket not in queue:\n",
+    ),
+    caught_by="tests/turns/test_small_promises.py::TestTheQueue::test_who_was_granted_cannot_give_up_any_more",
+)
+GHOST_IN_QUEUE = Mutant(
+    "a waiter that was cancelled stays in the queue",
+    Edit(
+        "turns/queue.py",
+        "            if ticket in queue:\n",
+        "            if ticket is queue[0]:\n",
+    ),
+    caught_by="tests/conformance/test_turns.py::TestInATask::test_a_waiter_that_is_cancelled_leaves_no_ghost",
+)
+QUEUE_OF_PARENT = Mutant(
+    "a forked child has its parent's queues",
+    Edit("turns/queue.py", "        os.register_at_fork(after_in_child=self._reset)\n", ""),
+    caught_by="tests/traps/test_processes.py::test_a_child_has_the_store_and_none_of_its_turns",
+)
+EMPTY_QUEUES_STAY = Mutant(
+    "a queue that nobody is in stays",
+    Edit(
+        "turns/queue.py",
+        "                del self._queues[ticket.identity]\n                return\n",
+        "                return\n",
+    ),
+    caught_by="tests/failures/test_b_teardown.py::test_b10_a_thousand_sessions_of_one_process_leave_no_lease",
+)
+TAKEN_IN_VAIN = Mutant(
+    "a session that came after its waiter gave up is kept",
+    Edit(
+        "turns/taking.py",
+        "        if self._given_up:\n            self._give_back(held)\n            return None\n",
+        "        if self._given_up:\n            return None\n",
+    ),
+    caught_by="tests/files/test_protocol.py::test_a_waiter_that_gives_up_as_it_gets_the_session_pays_what_it_took_over",
+)
+GIVING_UP_UNSEEN = Mutant(
+    "a waiter that gives up goes on waiting",
+    Edit(
+        "turns/taking.py",
+        "        self._given_up = True\n        if self._wake is not None:\n"
+        "            self._wake.set()\n",
+        "        self._given_up = True\n",
+    ),
+    caught_by="tests/turns/test_small_promises.py::TestTheQueue::test_a_task_that_gives_up_leaves_the_line_while_another_process_holds",
+)
+UNDONE_BUT_KEPT = Mutant(
+    "a take that an exception came in between keeps the session",
+    Edit(
+        "turns/taking.py",
+        "        if held is not None and not isinstance(held, Holder):\n"
+        "            give_back(backend, held)\n    finally:\n",
+        "        pass\n    finally:\n",
+    ),
+    caught_by="tests/traps/test_interruptions.py::test_an_exception_at_any_point_of_a_turn_leaves_its_session_free",
+)
+UNDONE_BUT_QUEUED = Mutant(
+    "a take that failed stays in the queue",
+    Edit(
+        "turns/taking.py",
+        "            give_back(backend, held)\n    finally:\n        queues.leave(ticket)\n",
+        "            give_back(backend, held)\n    finally:\n        pass\n",
+    ),
+    caught_by="tests/traps/test_interruptions.py::TestInTheQueue::test_ctrl_c_in_the_queue_leaves_no_ghost",
+)
+BUSY_WITHOUT_AGE = Mutant(
+    "the error of a busy session does not say how long it is held",
+    Edit(
+        "turns/taking.py",
+        "            age=holder.age,\n",
+        "            age=None,\n",
+    ),
+    caught_by="tests/turns/test_small_promises.py::TestTheQueue::test_a_busy_session_says_who_holds_it_since_when_and_for_how_long",
+)
+NO_END = Mutant(
+    "a turn that ends well writes no terminal entry",
+    Edit(
+        "turns/turn.py",
+        "            writer.terminate(end(self.lease.turn_id, self._held()))\n",
+        "            pass\n",
+    ),
+    caught_by="tests/conformance/test_turns.py::TestInAThread::test_a_turn_is_opened_and_ended_once",
+)
+NOT_RELEASED = Mutant(
+    "a turn that ends well keeps its lock",
+    Edit(
+        "turns/turn.py",
+        "        return backend.release(held)\n",
+        "        return True\n",
+    ),
+    caught_by="tests/files/test_claim_file.py::test_release_leaves_nothing_but_the_transcript",
+)
+RELEASED_BEFORE_END = Mutant(
+    "a turn releases before its terminal entry",
+    Edit(
+        "turns/turn.py",
+        "        terminated = released = False\n        try:\n",
+        "        terminated = released = False\n        try:\n            self._give_back()\n",
+    ),
+    caught_by="tests/conformance/test_turns.py::TestInAThread::test_a_turn_is_opened_and_ended_once",
+)
+FAILS_SILENTLY = Mutant(
+    "a turn that fails leaves no marker",
+    Edit(
+        "turns/turn.py",
+        "            self._writer.fail(failure)\n            self.runtime.marked",
+        "            self.runtime.marked",
+    ),
+    caught_by="tests/conformance/test_turns.py::TestInAThread::test_a_turn_that_raises_leaves_a_marker",
+)
+FAILS_UNRELEASED = Mutant(
+    "a turn whose marker fails keeps its session",
+    Edit(
+        "turns/turn.py",
+        "            self.runtime.marker_owed(lease.label, lease.turn_id, problem)\n"
+        "        finally:\n            self._release(failed=True, ended=True)\n",
+        "            self.runtime.marker_owed(lease.label, lease.turn_id, problem)\n"
+        "        else:\n            self._release(failed=True, ended=True)\n",
+    ),
+    caught_by="tests/files/test_faults.py::test_a_full_disk_is_a_typed_error_and_the_session_goes_on",
+)
+SECRETS_IN_MARKERS = Mutant(
+    "a marker holds the secrets of the error",
+    Edit(
+        "turns/turn.py",
+        "            self.runtime.redacted(error) or ERRORS.get(reason, reason),\n",
+        "            error or ERRORS.get(reason, reason),\n",
+    ),
+    caught_by="tests/gateway/test_gateway_failures.py::test_an_upstream_status_is_told_and_a_key_is_not",
+)
+APPEND_IS_NO_PROGRESS = Mutant(
+    "an append is no progress",
+    Edit("turns/turn.py", '        self.progress("append")\n', ""),
+    caught_by="tests/turns/test_small_promises.py::TestLimits::test_an_append_is_progress",
+)
+PROGRESS_UNCOUNTED = Mutant(
+    "what the turn reports is no progress",
+    Edit(
+        "turns/turn.py",
+        "        self.lease.progressed = self.runtime.clock.monotonic()\n        if what",
+        "        if what",
+    ),
+    caught_by="tests/conformance/test_turns.py::TestInATask::test_a_stall_is_no_hang_while_there_is_progress",
+)
+CONTENT_IS_NO_PROGRESS = Mutant(
+    "content from a model does not move the call's deadline",
+    Edit(
+        "turns/turn.py",
+        "        call.deadline = _deadline(now, limit)\n        self.runtime",
+        "        self.runtime",
+    ),
+    caught_by="tests/gateway/test_gateway_failures.py::test_thinking_is_progress_that_only_the_whole_turn_bounds",
+)
+CALLS_STAY = Mutant(
+    "a call that has ended is watched on",
+    Edit("turns/turn.py", "        self.lease.calls.pop(id(call), None)\n", "        pass\n"),
+    caught_by="tests/turns/test_small_promises.py::TestLimits::test_a_function_that_failed_has_no_limit_any_more",
+)
+ANY_ITEM_IS_CONTENT = Mutant(
+    "every item of a stream counts as content",
+    Edit(
+        "turns/watching.py",
+        "        return self.is_content is None or self.is_content(item)\n",
+        "        return True\n",
+    ),
+    caught_by="tests/conformance/test_turns.py::TestWatch::test_what_is_no_content_is_no_progress",
+)
+CALL_FAILED_AND_STAYS = Mutant(
+    "a call that raised is watched on",
+    Edit(
+        "turns/watching.py",
+        "        result = function()\n    except BaseException:\n        core.end_call(call)\n",
+        "        result = function()\n    except BaseException:\n",
+    ),
+    caught_by="tests/turns/test_small_promises.py::TestLimits::test_a_function_that_failed_has_no_limit_any_more",
+)
+STREAM_GOES_ON = Mutant(
+    "a thread's stream goes on after the revocation",
+    Edit(
+        "turns/watching.py",
+        "        for item in stream:\n            core.check_revoked()\n",
+        "        for item in stream:\n",
+    ),
+    caught_by="tests/turns/test_small_promises.py::TestLimits::test_a_stream_gives_nothing_once_the_session_is_taken",
+)
+CHECK_ASKS_NOBODY = Mutant(
+    "a check asks the process alone",
+    Edit(
+        "turns/turn.py",
+        "        if not self.lease.backend.holds(self.lease.held):\n",
+        "        if False:\n",
+    ),
+    caught_by="tests/turns/test_small_promises.py::TestLimits::test_a_check_asks_the_storage",
+)
+OWED_UNSETTLED = Mutant(
+    "a turn begins without what its predecessors owe",
+    Edit(
+        "turns/turn.py",
+        "        try:\n            self._writer.settle()\n        except Lost:\n            # Somebody",
+        "        try:\n            return\n        except Lost:\n            # Somebody",
+    ),
+    caught_by="tests/turns/test_small_promises.py::TestTheBeginning::test_what_predecessors_owe_is_there_before_the_block_begins",
+)
+SETTLED_OR_NOTHING = Mutant(
+    "a turn cannot begin while a marker cannot be written",
+    Edit(
+        "turns/turn.py",
+        '            self.runtime.marker_owed(self.lease.label, next(filter(None, owed), "unknown"),'
+        " error)\n",
+        "            raise\n",
+    ),
+    caught_by="tests/turns/test_small_promises.py::TestTheBeginning::test_a_full_disk_does_not_keep_a_turn_from_beginning",
+)
+LOCK_WITHOUT_TURNS_MARKS = Mutant(
+    "a lock without turns writes a marker",
+    Edit(
+        "turns/turn.py",
+        "        if not lease.is_turn:\n",
+        "        if False:\n",
+    ),
+    caught_by="tests/turns/test_small_promises.py::TestTheBeginning::test_a_lock_without_turns_writes_nothing_whatever_its_block_raises",
+)
+LEAVES_TOO_SOON = Mutant(
+    "a revoked block ends before its revoker is through",
+    Edit(
+        "turns/turn.py",
+        "            self.runtime.clock.wait(self.lease.handed_over, HAND_OVER_TIMEOUT)\n",
+        "            pass\n",
+    ),
+    caught_by="tests/turns/test_small_promises.py::test_who_catches_a_revocation_finds_the_marker",
+)
+BLOCK_OF_ANOTHER = Mutant(
+    "a context names a turn that was left",
+    Edit("turns/scope.py", "        self.turn = None\n", "        pass\n"),
+    caught_by="tests/traps/test_contexts.py::test_a_task_that_outlives_its_turn_is_in_none",
+)
+INTERRUPTED_UNENDED = Mutant(
+    "a block whose end was interrupted is not ended",
+    Edit(
+        "turns/sync.py",
+        "        except BaseException:\n            self._end_all_the_same()\n            raise\n",
+        "        except BaseException:\n            raise\n",
+    ),
+    caught_by="tests/traps/test_interruptions.py::test_an_exception_at_any_point_of_a_turn_leaves_its_session_free",
+)
+REVOKED_PASSES_WELL = Mutant(
+    "a revoked block that ends by itself raises nothing",
+    Edit(
+        "turns/sync.py",
+        "            if error is None or passes_as_revoked(error):\n",
+        "            if error is not None and passes_as_revoked(error):\n",
+    ),
+    caught_by="tests/conformance/test_turns.py::TestInAThread::test_revoking_fences_marks_and_frees",
+)
+WORKERS_KEEP_INTERPRETER = Mutant(
+    "a worker that hangs keeps the interpreter alive",
+    Edit(
+        "turns/workers.py",
+        'name="turnlock-worker", daemon=True)',
+        'name="turnlock-worker")',
+    ),
+    caught_by="tests/traps/test_processes.py::test_a_turn_that_is_open_at_the_interpreters_end_holds_it_up_by_nothing",
+)
+CLEANED_WITHOUT_LOOK = Mutant(
+    "a lock that is still there counts as removed",
+    Edit("cleaning.py", "    if not backend.is_gone(record):\n", "    if False:\n"),
+    caught_by="tests/files/test_faults.py::test_a_marker_that_clean_up_cannot_write_is_written_by_the_next_turn",
+)
+CLEANING_STOPS = Mutant(
+    "one lock that cannot be removed stops the clean-up",
+    Edit(
+        "cleaning.py",
+        '        logger.warning("stale lock left in place: path=%s: %s", record.path, error)\n'
+        "        return record\n",
+        "        raise\n",
+    ),
+    caught_by="tests/turns/test_small_promises.py::test_one_lock_that_cannot_be_removed_stops_no_clean_up_and_both_are_logged",
+)
+CLEANED_SILENTLY = Mutant(
+    "clean-up does not log what it removed",
+    Edit(
+        "cleaning.py",
+        '    logger.warning(\n        "removed',
+        '    logger.debug(\n        "removed',
+    ),
+    caught_by="tests/turns/test_small_promises.py::test_one_lock_that_cannot_be_removed_stops_no_clean_up_and_both_are_logged",
+)
+CLOSE_LEAVES_TURNS = Mutant(
+    "a store that is closed leaves its turns open",
+    Edit("store.py", '        revoke_all(self._runtime, "cancelled")\n', "        pass\n"),
+    caught_by="tests/conformance/test_turns.py::TestInAThread::test_closing_the_store_ends_open_turns_with_a_marker",
+)
+OTHER_STORES_UNSEEN = Mutant(
+    "an operator does not reach another store of the process",
+    Edit(
+        "store.py",
+        "        for runtime in Runtime.all():\n",
+        "        for runtime in [self._runtime]:\n",
+    ),
+    caught_by="tests/files/test_claim_file.py::test_a_holder_of_another_store_of_this_process_is_told_at_once",
 )

@@ -197,7 +197,9 @@ class Transcripts:
 
     def kept(self, path: str) -> Idle | None:
         """What was kept, for one taker."""
-        return self._idle.pop(path, None)
+        idle = self._idle.pop(path, None)
+        # A fork closes every handle, these too.
+        return idle if idle is not None and idle.handle.fd >= 0 else None
 
     def _make(self, place: Place, *, with_header: bool) -> None:
         content = self.header_line() if with_header else b""

@@ -1,0 +1,53 @@
+"""A frozen disk costs a request its answer, and the gateway a bounded number of threads."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tests.helpers import PATIENCE
+from turnlock.gateway.errors import Refusal
+from turnlock.gateway.reading import Reading
+
+from .serving import eventually, run
+
+
+@pytest.fixture
+def frozen() -> Iterator[threading.Event]:
+    thawed = threading.Event()
+    yield thawed
+    thawed.set()
+
+
+async def refused(reading: Reading, frozen: threading.Event) -> str:
+    with pytest.raises(Refusal) as caught:
+        async with asyncio.timeout(PATIENCE):
+            await reading.run(frozen.wait)
+    return caught.value.code
+
+
+def test_a_read_that_hangs_is_answered_in_its_place(frozen: threading.Event) -> None:
+    async def test() -> None:
+        assert await refused(Reading(0.01), frozen) == "storage_error"
+
+    run(test())
+
+
+def test_reads_that_hang_do_not_use_up_all_threads(
+    frozen: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("turnlock.gateway.reading._MOST", 3)
+
+    async def test() -> None:
+        reading = Reading(0.01)
+        for _ in range(3):
+            assert await refused(reading, frozen) == "storage_error"
+        assert await refused(reading, frozen) == "too_many_reads"
+        frozen.set()
+        await eventually(lambda: reading._under_way == 0)
+        assert await reading.run(lambda: 1) == 1
+
+    run(test())

@@ -1,0 +1,71 @@
+"""The faults fit the code, and the tests that are to catch them are there."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.failures.declaring import declared
+from tests.helpers import child
+from tests.mutants import Edit, Mutant, MutantError, mutated
+
+from .catalogue import chosen, is_a_test, planted
+from .mutant import PACKAGE
+from .page import PAGE, read_rows
+
+FAULTS = planted()
+
+
+def test_every_fault_fits_the_code() -> None:
+    """An edit that no longer fits would only be seen where the faults are run."""
+    bitten = [bite.mutant for case in declared()[0] for bite in case.bites]
+    for mutant in {id(one): one for one in [*bitten, *(one.mutant for one in FAULTS)]}.values():
+        for edit in mutant.edits:
+            text = edit.apply((PACKAGE / edit.path).read_text(encoding="utf-8"))
+            compile(text, edit.path, "exec")
+
+
+def test_every_fault_has_tests_that_exist() -> None:
+    for fault in FAULTS:
+        assert fault.tests, fault.key
+        missing = [test for test in fault.tests if not is_a_test(test)]
+        assert not missing, (fault.key, missing)
+
+
+def test_every_fault_has_a_name_of_its_own() -> None:
+    assert len({fault.key for fault in FAULTS}) == len(FAULTS)
+    assert len({fault.mutant.name for fault in FAULTS}) == len(FAULTS)
+
+
+def test_the_page_is_in_step() -> None:
+    """Faults of the failure suite alone may come later: its own page shows that they are seen."""
+    known = {fault.key: fault for fault in FAULTS}
+    rows = read_rows(PAGE.read_text(encoding="utf-8"))
+    for key, name, test in rows:
+        assert known[key].mutant.name == name, "make mutants"
+        assert is_a_test(test), "make mutants"
+    own = {fault.key for fault in FAULTS if fault.mutant.caught_by}
+    assert own <= {key for key, _, _ in rows}, "make mutants"
+
+
+def test_faults_are_chosen_by_part_and_by_name() -> None:
+    assert {fault.part for fault in chosen(["lock"])} >= {"lock"}
+    assert [fault.key for fault in chosen(["No_Fence"])] == ["NO_FENCE"]
+    assert chosen([]) == FAULTS
+
+
+def test_an_edit_that_does_not_fit_is_an_error() -> None:
+    with (
+        pytest.raises(MutantError, match="0 times"),
+        mutated(Mutant("x", Edit("lock.py", "%", ""))),
+    ):
+        pass
+    with pytest.raises(MutantError, match="times, and not once"):
+        Edit("lock.py", "a", "").apply("a a")
+
+
+def test_a_mutant_is_in_the_processes_of_a_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    mutant = Mutant("it says so", Edit("__init__.py", '__version__ = "', '__version__ = "mutant-'))
+    with mutated(mutant) as source:
+        monkeypatch.setenv("PYTHONPATH", str(source))
+        with child("import turnlock; print(turnlock.__version__)") as process:
+            assert process.line().startswith("mutant-")

@@ -1,0 +1,95 @@
+"""A revocation on its way: what the marker says, who is told, and what comes in between."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import turnlock
+from tests.files.test_faults import a_store, assert_turns_are_whole
+from tests.helpers import PATIENCE, eventually, kinds
+from turnlock import LeaseRevoked
+from turnlock.events import Event, RevocationFailed
+from turnlock.store import Store
+
+
+def test_the_marker_says_what_the_turn_was_at(store: Store) -> None:
+    with pytest.raises(LeaseRevoked), store.turn("main/a", turn_id="T1") as turn:
+        turn.describe_model(provider="practice", model="small", api="openai-completions")
+        turn.progress("thinking")
+        store.revoke("main/a")
+    (data,) = [entry["data"] for entry in store.read("main/a") if "reason" in entry["data"]]
+    said = {name: data[name] for name in ("turnId", "reason", "phase", "provider", "model")}
+    assert said == {
+        "turnId": "T1",
+        "reason": "operator",
+        "phase": "thinking",
+        "provider": "practice",
+        "model": "small",
+    }
+    assert data["heldMs"] >= 0
+
+
+@contextmanager
+def somebody_in_the_guard(state: Path) -> Iterator[None]:
+    """As a process that was stopped there."""
+    with (state / "agents/main/sessions/a.jsonl").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def test_a_holder_that_cannot_be_fenced_yet_is_told_and_fenced_when_it_can_be(state: Path) -> None:
+    store = a_store(state)
+    failed = threading.Event()
+
+    def note(event: Event) -> None:
+        if isinstance(event, RevocationFailed):
+            failed.set()
+
+    store.subscribe(note)
+
+    async def hang(inside: asyncio.Event) -> None:
+        async with store.turn("main/a", turn_id="T1") as turn:
+            await turn.append(turnlock.user("1"))
+            inside.set()
+            await asyncio.Event().wait()
+
+    async def main() -> None:
+        inside = asyncio.Event()
+        task = asyncio.create_task(hang(inside))
+        await inside.wait()
+        with somebody_in_the_guard(state):
+            await asyncio.to_thread(store.revoke, "main/a")
+            assert failed.is_set()
+            with pytest.raises(LeaseRevoked):
+                async with asyncio.timeout(PATIENCE):
+                    await task
+            assert kinds(store) == ["turn", "user:1"]
+
+    asyncio.run(main())
+    with store.turn("main/a", wait=PATIENCE) as turn:
+        turn.append(turnlock.user("2"))
+    assert kinds(store) == ["turn", "user:1", "operator", "turn", "user:2", "end"]
+    assert_turns_are_whole(store)
+
+
+def test_a_revoked_block_ends_when_its_revoker_is_through(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not when the longest is over that it would wait for one that hangs."""
+    monkeypatch.setattr("turnlock.turns.turn.HAND_OVER_TIMEOUT", 1000.0)
+    over = threading.Event()
+
+    def work() -> None:
+        with pytest.raises(LeaseRevoked), store.turn("main/a"):
+            store.revoke("main/a")
+        over.set()
+
+    threading.Thread(target=work, daemon=True).start()
+    eventually(over.is_set)
