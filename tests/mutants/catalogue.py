@@ -1,6 +1,7 @@
 """Every fault that is planted, with the tests that have to catch it.
 
-A fault says so itself (``caught_by``), or a test of the failure suite names it as what it bites.
+A fault says so itself (``caught_by``), or a test of the failure suite, or of the fuzzing, names it
+as what it bites. The sweeps have faults of their own, which take too long to find for a test.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from functools import cache
 from typing import NamedTuple
 
 from tests.failures.declaring import declared
+from tests.fuzz.bites import BITES as FUZZED
+from tests.fuzz.bites import tests_of
+from tests.sweeps.bites import BITES as SWEPT
 
 from . import faults
 from .mutant import ROOT, Mutant
@@ -29,13 +33,14 @@ class Planted(NamedTuple):
 
 
 def planted() -> list[Planted]:
-    """All faults, by part, each once: a module may use the fault of another."""
+    """All faults that a test catches, by part, each once: a module may use another's fault."""
     biting = _biting()
     found: dict[int, Planted] = {}
     for key, part, mutant in _defined():
         tests = (*mutant.caught_by, *biting.get(id(mutant), ()))
         found.setdefault(id(mutant), Planted(key, part, mutant, tuple(dict.fromkeys(tests))))
-    return list(found.values())
+    swept = {id(bite.mutant) for bite in SWEPT}
+    return [one for one in found.values() if one.tests or id(one.mutant) not in swept]
 
 
 def chosen(words: Iterable[str]) -> list[Planted]:
@@ -67,6 +72,8 @@ def _biting() -> dict[int, list[str]]:
     for case in declared()[0]:
         for bite in case.bites:
             found.setdefault(id(bite.mutant), []).append(case.test)
+    for target, mutant in FUZZED:
+        found.setdefault(id(mutant), []).extend(tests_of(target))
     return found
 
 

@@ -187,8 +187,9 @@ ANY_OBJECT = Mutant(
     "what lies at the lock path need not be a regular file",
     Edit(
         "backends/files/inspect.py",
-        "            if not stat.S_ISREG(status.st_mode):\n                raise LockPathError(place",
-        "            if False:\n                raise LockPathError(place",
+        "                if not stat.S_ISREG(status.st_mode):\n"
+        "                    raise LockPathError(place",
+        "                if False:\n                    raise LockPathError(place",
     ),
     caught_by="tests/files/test_objects.py::test_what_is_no_claim_is_answered_within_a_second",
 )
@@ -292,10 +293,10 @@ CLOSED_ON_REVOKE = Mutant(
     "the descriptor of a revoked claim is closed",
     Edit(
         "backends/files/backend.py",
-        "            return taken and self._begun_unless_lost(taken, request)\n\n    def reclaim",
+        "            return taken and self._begun_unless_lost(taken, request, missing)\n",
         "            if lease is not None:\n"
         "                lease.claim.close()\n"
-        "            return taken and self._begun_unless_lost(taken, request)\n\n    def reclaim",
+        "            return taken and self._begun_unless_lost(taken, request, missing)\n",
     ),
     caught_by="tests/files/test_handing_over.py::test_a_revoked_lease_is_never_mistaken_for_a_successors",
 )

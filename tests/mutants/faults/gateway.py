@@ -475,7 +475,7 @@ ANSWERED_TOO_EARLY = Mutant(
     caught_by="tests/gateway/test_gateway_last_byte.py::test_nothing_is_left_to_do_when_an_answer_ends",
 )
 CLIENT_LEFT_UNSEEN = Mutant(
-    "a turn goes on when its client has left",
+    "a turn that is streamed goes on when its client has left",
     Edit(
         "gateway/sse.py",
         "        pass\n    exchange.client_left()\n",
@@ -555,15 +555,6 @@ TURN_UNWATCHED = Mutant(
         "    hold = limits.max_hold\n    block",
     ),
     caught_by="tests/gateway/test_gateway_failures.py::test_content_without_end_meets_the_turn_limit",
-)
-ALONE_UNWATCHED = Mutant(
-    "a call without a session has no limits",
-    Edit(
-        "gateway/answering.py",
-        "        return asyncio.get_running_loop().call_later(limit, self._exchange.cut, passed)\n",
-        "        return asyncio.get_running_loop().call_later(1e6, self._exchange.cut, passed)\n",
-    ),
-    caught_by="tests/gateway/test_gateway_failures.py::test_a_call_without_session_is_bounded_as_well",
 )
 PARTIAL_IS_WHOLE = Mutant(
     "a reply that was cut off is stored as whole",

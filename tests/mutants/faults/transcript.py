@@ -377,9 +377,9 @@ LACKS_A_NEWLINE = Mutant(
 DAMAGE_STOPS = Mutant(
     "reading stops at a damaged line",
     Edit(
-        "store.py",
-        '            if line.entry is not None and line.entry.get("type") != "session"\n',
-        '            if line.entry.get("type") != "session"\n',
+        "transcript/jsonl.py",
+        "            damaged += bool(line.raw.strip())\n",
+        "            return\n",
     ),
     caught_by="tests/files/test_faults.py::test_a_torn_tail_is_left_and_stepped_over",
 )

@@ -284,8 +284,8 @@ EACH_CALL_ANEW = Mutant(
     "with each call a turn's time begins anew",
     Edit(
         "turns/turn.py",
-        "        call = Call(what, _deadline(now, limit))\n",
-        "        self.lease.taken = now\n        call = Call(what, _deadline(now, limit))\n",
+        "        call = Call(what, _deadline(now, limit), end)\n",
+        "        self.lease.taken = now\n        call = Call(what, _deadline(now, limit), end)\n",
     ),
 )
 LAST_COMES_FIRST = Mutant(
