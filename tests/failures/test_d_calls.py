@@ -215,7 +215,7 @@ def test_d8_a_first_word_has_a_limit_of_its_own(tmp_path: Path) -> None:
     serving.run(test())
 
 
-@mode("D9", bites=Bite(faults.LEAKY_POOL, shows="model_limit"))
+@mode("D9", bites=Bite(faults.LEAKY_POOL, shows="model_limit|did not come to that"))
 def test_d9_after_many_killed_calls_the_next_one_works(tmp_path: Path) -> None:
     chance = random.Random(9)
     texts = ["/hang", "/comments", "/stall", "/dribble", "/tokens 50"] * 4
@@ -229,7 +229,8 @@ def test_d9_after_many_killed_calls_the_next_one_works(tmp_path: Path) -> None:
                 asyncio.create_task(talk(text, str(place), stream=True))
                 for place, text in enumerate(texts)
             ]
-            await serving.eventually(lambda: practice.statistics().requests >= 5)
+            # So many that those which hang are among them, whatever the order.
+            await serving.eventually(lambda: practice.statistics().requests > len(texts) * 3 / 4)
             for call in chance.sample(calls, len(calls)):
                 call.cancel()
                 await asyncio.sleep(0.01 * chance.random())

@@ -103,7 +103,7 @@ LEAKY_POOL = Mutant(
         _on_own_line = Lines.handle_async_request
 
         async def _in_pool(self, request):
-            slots = self.__dict__.setdefault("slots", asyncio.Semaphore(5))
+            slots = self.__dict__.setdefault("slots", asyncio.Semaphore(4))
             await slots.acquire()
             response = await _on_own_line(self, request)
             slots.release()
