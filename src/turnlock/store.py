@@ -34,10 +34,12 @@ from .turns.taking import Wanted, find_lease, wanted
 from .turns.watching import Budget
 
 if TYPE_CHECKING:
+    from .backends.postgres import PostgresBackend
     from .turns.aio import AsyncTurn, OpenAsyncTurn
 
 F = TypeVar("F", bound=Callable[..., Any])
 MEMORY = "memory:"
+POSTGRES = ("postgresql://", "postgres://")
 # Stands for the key that a decorator makes of its function's arguments.
 _NO_KEY = SessionKey("main", "main")
 
@@ -282,6 +284,7 @@ class Store:
             return
         self._closed = True
         revoke_all(self._runtime, "cancelled")
+        self._backend.close()
 
     def __enter__(self) -> Store:
         return self
@@ -429,12 +432,14 @@ def open_store(
 ) -> Store:
     """Open a store of sessions.
 
-    ``path_or_url``: a state directory, made when something is written; ``memory:`` for tests; by
-    default ``$TURNLOCK_STATE_DIR`` or the platform's data directory. ``secrets`` are values that
+    ``path_or_url``: a state directory, made when something is written; ``postgresql://…``, a
+    database whose tables ``turnlock db migrate`` has made; ``memory:`` for tests; by default
+    ``$TURNLOCK_STATE_DIR`` or the platform's data directory. ``secrets`` are values that
     error markers and logs must not hold. ``durability``: ``fsync`` (what is acknowledged survives
     power loss) or ``none`` (it survives the death of the process).
 
-    Raises `StoreError` for a place that can be none, and on systems without flock (Windows).
+    Raises `StoreError` for a place that can be none, and on systems without flock (Windows). A
+    database is connected to by the first call that needs it.
     """
     if path_or_url is None:
         from .config import default_state_directory
@@ -446,10 +451,25 @@ def open_store(
 
         memory = MemoryBackend(pid=os.getpid())
         return Store(memory, location=location, limits=limits, secrets=secrets)
+    if location.startswith(POSTGRES):
+        postgres = open_postgres(location, durability=durability)
+        return Store(postgres, location=postgres.location, limits=limits, secrets=secrets)
     if "://" in location:
         raise StoreError(location, "open", "no backend for this kind of URL is installed")
     files = open_files(location, durability=durability)
     return Store(files, location=location, limits=limits, secrets=secrets)
+
+
+def open_postgres(url: str, *, durability: str = "fsync") -> PostgresBackend:
+    """The PostgreSQL backend. Connects to nothing yet."""
+    try:
+        from .backends.postgres import PostgresBackend
+    except ImportError as error:
+        where = f"postgresql://{url.partition('://')[2].rpartition('@')[2].partition('?')[0]}"
+        raise StoreError(
+            where, "open", f"{error.name} is missing", "pip install 'turnlock[postgres]'"
+        ) from error
+    return PostgresBackend(url, durability=durability)
 
 
 def open_files(location: str, *, one_file: bool = False, durability: str = "fsync") -> Backend[Any]:

@@ -9,6 +9,10 @@ A lease is overdue when it was held for longer than its hold limit, when it made
 longer than its stall limit, or when a call under `watch` gave nothing by its deadline. Renewal is
 not progress and bytes are not progress: only what the turn reports is.
 
+Where leases run out by themselves, a lease is renewed as long as it is not overdue, with the
+verification; and it is overdue when it could not be renewed for so long that it may run out. Then
+its holder stops before the session is another's.
+
 The watchdog has a clock of its own to mind. When it wakes much later than it asked to, the host
 slept or the process was stopped, and in that time no holder could make progress either. Such a gap
 is given back to every lease: all of it that is known, and, once in a lease's life, also what lay
@@ -51,7 +55,7 @@ def deadline_of(lease: Lease) -> tuple[float, str]:
         earliest = min(earliest, (lease.progressed + lease.max_stall, "stall-limit"))
     for call in list(lease.calls.values()):
         earliest = min(earliest, (call.deadline, "model-limit"))
-    return earliest
+    return min(earliest, (lease.held.trusted_until, "interrupted"))
 
 
 def overdue(leases: Iterable[Lease], now: float) -> list[Overdue]:

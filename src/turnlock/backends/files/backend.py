@@ -96,6 +96,9 @@ class FilesBackend(Listing):
     def identity(self, session: SessionKey) -> Hashable:
         return self.layout.place(session).lock
 
+    def close(self) -> None:
+        """What is kept open is bounded, and serves the next store of this process as well."""
+
     # Taking
 
     def take(
@@ -253,6 +256,9 @@ class FilesBackend(Listing):
 
     def holds(self, lease: FileLease) -> bool:
         return not lease.released and self._claims.is_held(lease)
+
+    def renew(self, lease: FileLease) -> bool:
+        return self.holds(lease)
 
     def append(self, lease: FileLease, lines: Sequence[bytes], after: Tail) -> None:
         place = lease.place

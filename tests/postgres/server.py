@@ -1,0 +1,125 @@
+"""A PostgreSQL server for tests: made in a temporary directory, by and for this run alone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from glob import glob
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+# Nothing of it has to survive the machine, so nothing waits for its disk.
+_SETTINGS = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "32MB",
+    "max_connections": "100",
+    "listen_addresses": "127.0.0.1",
+    "log_min_messages": "panic",
+    "autovacuum": "off",
+}
+_INITDB = ("-U", "postgres", "-A", "trust", "-N", "-E", "UTF8", "--locale=C")
+_UNPRIVILEGED = "nobody"
+
+
+def programs() -> Path | None:
+    """The directory of the server's programs; None where there is no server."""
+    found = shutil.which("initdb")
+    places = [Path(found).resolve().parent] if found else []
+    # Debian keeps them out of the PATH, one directory for each version.
+    newest = sorted(glob("/usr/lib/postgresql/*/bin"), key=lambda path: float(path.split("/")[-2]))
+    places += map(Path, reversed(newest))
+    return next((one for one in places if (one / "postgres").exists()), None)
+
+
+class Server:
+    """A running server. ``url``: of one of its databases, by its socket or by TCP."""
+
+    def __init__(self, directory: Path, port: int, process: subprocess.Popen[bytes]) -> None:
+        self.directory = directory
+        self.port = port
+        self.process = process
+
+    def url(self, database: str, *, user: str = "postgres", tcp: bool = False) -> str:
+        host = "127.0.0.1" if tcp else str(self.directory)
+        if tcp:
+            return f"postgresql://{user}@{host}:{self.port}/{database}"
+        return f"postgresql://{user}@/{database}?host={host}&port={self.port}"
+
+    def make_database(self, name: str, more: str = "") -> str:
+        """Make an empty database; its URL."""
+        self.admin(sql.SQL("CREATE DATABASE {} " + more).format(sql.Identifier(name)))
+        return self.url(name)
+
+    def drop(self, database: str) -> None:
+        drop = sql.SQL("DROP DATABASE {} WITH (FORCE)")
+        self.admin(drop.format(sql.Identifier(database)))
+
+    def admin(self, statement: sql.Composed, database: str = "postgres") -> None:
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            connection.execute(statement)
+
+
+@contextlib.contextmanager
+def running(programs: Path) -> Iterator[Server]:
+    """Make a server and run it for as long as the block runs."""
+    with tempfile.TemporaryDirectory(prefix="turnlock-pg-", ignore_cleanup_errors=True) as made:
+        directory = Path(made)
+        # It refuses to run as root; who is not root runs it as itself.
+        other = [] if os.getuid() else ["setpriv", f"--reuid={_UNPRIVILEGED}", "--clear-groups"]
+        if other:
+            shutil.chown(directory, _UNPRIVILEGED)
+        data = directory / "data"
+        subprocess.run(
+            [*other, str(programs / "initdb"), "-D", str(data), *_INITDB],
+            check=True,
+            capture_output=True,
+            cwd="/",
+        )
+        port = _free_port()
+        settings = {**_SETTINGS, "port": str(port), "unix_socket_directories": made}
+        given = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
+        process = subprocess.Popen(
+            [*other, str(programs / "postgres"), "-D", str(data), *given],
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        try:
+            server = Server(directory, port, process)
+            _wait_until_it_serves(server)
+            yield server
+        finally:
+            process.terminate()
+            process.communicate()
+
+
+def _wait_until_it_serves(server: Server) -> None:
+    from tests.helpers import eventually
+
+    def serves() -> bool:
+        if server.process.poll() is not None:
+            assert server.process.stderr is not None
+            raise AssertionError(server.process.stderr.read().decode())
+        try:
+            psycopg.connect(server.url("postgres"), connect_timeout=5).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    eventually(serves, patience=60)
+
+
+def _free_port() -> int:
+    with socket.socket() as made:
+        made.bind(("127.0.0.1", 0))
+        return int(made.getsockname()[1])
