@@ -97,6 +97,14 @@ class Store:
         self._runtime = Runtime(clock=clock, secrets=secrets)
         self._closed = False
 
+    @property
+    def leases_expire(self) -> bool:
+        """Whether a lease that is not renewed runs out, so that `clean_stale` is worth repeating.
+
+        So it is in a database, where nobody is told that a holder's host died.
+        """
+        return self._backend.leases_expire
+
     # Turns
 
     def turn(

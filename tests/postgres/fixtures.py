@@ -57,9 +57,10 @@ class TestDatabase:
         self.url = server.url(name)
         self._opened: list[PostgresBackend] = []
 
-    def backend(self, **settings: Any) -> PostgresBackend:
-        """A gateway's backend; all of one test see the same sessions."""
-        backend = PostgresBackend(self.url, **settings)
+    def backend(self, *, through: int | None = None, **settings: Any) -> PostgresBackend:
+        """A gateway's backend; all of one test see the same sessions. ``through``: a port."""
+        url = self.url if through is None else self.server.url(self.name, port=through)
+        backend = PostgresBackend(url, **settings)
         self._opened.append(backend)
         return backend
 

@@ -48,11 +48,11 @@ class Server:
         self.port = port
         self.process = process
 
-    def url(self, database: str, *, user: str = "postgres", tcp: bool = False) -> str:
-        host = "127.0.0.1" if tcp else str(self.directory)
-        if tcp:
-            return f"postgresql://{user}@{host}:{self.port}/{database}"
-        return f"postgresql://{user}@/{database}?host={host}&port={self.port}"
+    def url(self, database: str, *, user: str = "postgres", port: int | None = None) -> str:
+        """By the server's socket, or by a port on loopback."""
+        if port is not None:
+            return f"postgresql://{user}@127.0.0.1:{port}/{database}"
+        return f"postgresql://{user}@/{database}?host={self.directory}&port={self.port}"
 
     def make_database(self, name: str, more: str = "") -> str:
         """Make an empty database; its URL."""
@@ -73,8 +73,7 @@ def running(programs: Path) -> Iterator[Server]:
     """Make a server and run it for as long as the block runs."""
     with tempfile.TemporaryDirectory(prefix="turnlock-pg-", ignore_cleanup_errors=True) as made:
         directory = Path(made)
-        # It refuses to run as root; who is not root runs it as itself.
-        other = [] if os.getuid() else ["setpriv", f"--reuid={_UNPRIVILEGED}", "--clear-groups"]
+        other = unprivileged()
         if other:
             shutil.chown(directory, _UNPRIVILEGED)
         data = directory / "data"
@@ -84,7 +83,7 @@ def running(programs: Path) -> Iterator[Server]:
             capture_output=True,
             cwd="/",
         )
-        port = _free_port()
+        port = free_port()
         settings = {**_SETTINGS, "port": str(port), "unix_socket_directories": made}
         given = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
         process = subprocess.Popen(
@@ -119,7 +118,12 @@ def _wait_until_it_serves(server: Server) -> None:
     eventually(serves, patience=60)
 
 
-def _free_port() -> int:
+def unprivileged() -> list[str]:
+    """A command that runs another as somebody else: these servers refuse to run as root."""
+    return [] if os.getuid() else ["setpriv", f"--reuid={_UNPRIVILEGED}", "--clear-groups"]
+
+
+def free_port() -> int:
     with socket.socket() as made:
         made.bind(("127.0.0.1", 0))
         return int(made.getsockname()[1])

@@ -153,6 +153,11 @@ class Backend(Protocol[L]):
     lock path is no claim, `TranscriptError` when the transcript is no file that can be written.
     """
 
+    @property
+    def leases_expire(self) -> bool:
+        """Whether a lease that is not renewed runs out by itself."""
+        ...
+
     def identity(self, session: SessionKey) -> Hashable:
         """What a process queues by: equal for two stores of one place. Touches no storage."""
         ...

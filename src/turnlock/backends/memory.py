@@ -62,6 +62,8 @@ class NoLine:
 class MemoryBackend:
     """What ``open_store("memory:")`` opens. Each instance has sessions of its own."""
 
+    leases_expire = False
+
     def __init__(self, *, clock: Clock | None = None, pid: int) -> None:
         self._clock = clock or SystemClock()
         self._pid = pid

@@ -11,6 +11,7 @@ from .options import common_options
 # name -> (module, what it does). The command is the attribute ``command`` of its module.
 COMMANDS: dict[str, tuple[str, str]] = {
     "append": ("append", "Append entries, JSON lines from stdin, to a session."),
+    "db": ("db", "Look after a database of sessions: make its tables."),
     "demo": ("demo", "Watch a model call hang and a process die, and the sessions go on."),
     "doctor": ("doctor", "Look for locks that are stale and files that are broken; repair them."),
     "exec": ("exec", "Run a command while holding a session."),

@@ -151,7 +151,7 @@ class Watchdog:
             except Exception:
                 # No memory, no thread: whatever it is, the next look may do better.
                 logger.exception("the watchdog's look failed; it goes on")
-            self._sleep(looked, forever=idle > _LINGER_TICKS)
+            self._sleep(looked, verified + TICK, forever=idle > _LINGER_TICKS)
 
     def _look(self, now: float, *, verify: bool) -> bool:
         """Revoke what is overdue; whether there is any lease.
@@ -165,7 +165,7 @@ class Watchdog:
             self._verify(leases)
         return bool(leases)
 
-    def _sleep(self, looked: float, *, forever: bool) -> None:
+    def _sleep(self, looked: float, verify_at: float, *, forever: bool) -> None:
         self._nudge.clear()
         # Announced before the deadlines are read: a lease that comes later sees it, and nudges.
         self._wakes_at = math.inf
@@ -173,7 +173,8 @@ class Watchdog:
         if earliest is None and forever:
             self._clock.wait(self._nudge, None)
             return
-        self._wakes_at = wakes_at = min(looked + TICK, earliest or math.inf)
+        # A deadline in between puts no verification off: a lease may be renewed by it in time.
+        self._wakes_at = wakes_at = min(verify_at, earliest or math.inf)
         if self._clock.wait(self._nudge, max(0.0, wakes_at - self._clock.monotonic())):
             return
         late = self._clock.monotonic() - wakes_at

@@ -57,6 +57,8 @@ class FilesBackend(Listing):
     Raises `StoreError` where the system has no flock (Windows).
     """
 
+    leases_expire = False
+
     def __init__(
         self,
         layout: Layout,

@@ -54,6 +54,8 @@ class PostgresBackend:
     acknowledged may be lost when the server's host fails. Connects at the first call.
     """
 
+    leases_expire = True
+
     def __init__(
         self,
         url: str,

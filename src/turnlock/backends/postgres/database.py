@@ -42,6 +42,8 @@ _CONNECTIONS_MAX = 10
 # Who waits for a connection beyond this is told at once.
 _WAITING_MAX = 200
 _RECONNECT = 3.0
+# For the pool's own threads, which may be connecting to a server that does not answer.
+_CLOSE_PATIENCE = 1.0
 
 Row = Any
 MIGRATE = "turnlock db migrate --store URL makes or updates the tables"
@@ -119,7 +121,7 @@ class Database:
         with self._lock:
             pool, self._pool = self._pool, None
         if pool is not None:
-            pool.close()
+            pool.close(timeout=_CLOSE_PATIENCE)
 
     def forget_in_child(self) -> None:
         """The connections are the parent's; closing them here would end them there."""
@@ -206,6 +208,8 @@ def _check_quiet(connection: psycopg.Connection[Row]) -> None:
     An idle connection has nothing to read but its end, and messages that nobody asked for.
     """
     if connection.closed or select.select([connection.fileno()], (), (), 0)[0]:
+        # The pool keeps what it does not see to be closed.
+        connection.close()
         raise psycopg.OperationalError("the server closed the connection while it was idle")
 
 
