@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -12,6 +14,7 @@ from tests.helpers import Child, child, eventually, kinds
 from tests.postgres.fixtures import TestDatabase
 from turnlock.backends import Holder, Wake
 from turnlock.backends.postgres import PostgresBackend, waiting
+from turnlock.backends.postgres.lease import PostgresLease
 from turnlock.store import Store
 
 pytestmark = pytest.mark.postgres
@@ -148,7 +151,7 @@ def test_a_waiter_that_lets_a_free_session_lie_is_passed_once(postgres: TestData
     taken_in_line(slow, first)
 
 
-def taken_in_line(backend: PostgresBackend, standing: waiting.Place) -> object:
+def taken_in_line(backend: PostgresBackend, standing: waiting.Place) -> PostgresLease:
     found = backend.take(KEY, request("T"), standing=standing)
     assert not isinstance(found, Holder)
     return found
@@ -187,10 +190,12 @@ def test_a_stopped_waiter_blocks_nobody(postgres: TestDatabase) -> None:
         stopped.expect("done")
 
 
-def child_in_line(postgres: TestDatabase, name: str, behind: int) -> Child:
+@contextmanager
+def child_in_line(postgres: TestDatabase, name: str, behind: int) -> Iterator[Child]:
     """A waiter that comes when so many stand in line."""
     eventually(lambda: in_line(postgres) == behind)
-    return child(WAIT, postgres.url, name)  # type: ignore[return-value]
+    with child(WAIT, postgres.url, name) as process:
+        yield process
 
 
 def test_a_waiter_that_gives_up_leaves_no_place_behind(postgres: TestDatabase) -> None:
