@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -98,7 +99,8 @@ def running(programs: Path) -> Iterator[Server]:
             _wait_until_it_serves(server)
             yield server
         finally:
-            process.terminate()
+            # For SIGTERM it would wait until every client has left.
+            process.send_signal(signal.SIGINT)
             process.communicate()
 
 

@@ -277,6 +277,7 @@ class PostgresBackend:
                     "append",
                     "append",
                     again=True,
+                    bulk=sum(map(len, lines)),
                     session_id=lease.session_id,
                     epoch=lease.epoch,
                     size=lease.tail.size,

@@ -36,6 +36,8 @@ _LOCK_TIMEOUT = 2.0
 _STATEMENT_TIMEOUT = 5.0
 # A little more than the server takes to give up by itself.
 _PATIENCE = 8.0
+# A message of megabytes has more time: a second for so many bytes.
+_BYTES_PER_SECOND = 4 * 1024 * 1024
 # For a connection, when all are in use or the server does not answer.
 _POOL_PATIENCE = 6.0
 _CONNECTIONS_MAX = 10
@@ -54,11 +56,14 @@ class OutcomeUnknown(StoreError):
 
 
 class _Connection(psycopg.Connection[Row]):
-    """A connection whose answers come in time, or it is closed."""
+    """A connection whose answers come in time, or it is closed. ``bulk``: bytes to be sent."""
+
+    bulk = 0
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         try:
-            return super().wait(gen, interval, timeout or _PATIENCE)
+            patience = _PATIENCE + self.bulk / _BYTES_PER_SECOND
+            return super().wait(gen, interval, timeout or patience)
         except psycopg.OperationalError:
             if (
                 timeout is None
@@ -74,7 +79,7 @@ class Database:
     def __init__(self, url: str, *, durable: bool = True) -> None:
         self.location = masked(url)
         self._parameters = parameters(url)
-        self._settings = settings(lock=_LOCK_TIMEOUT, statement=_STATEMENT_TIMEOUT, durable=durable)
+        self._durable = durable
         self._failure: psycopg.Error | None = None
         self._reset()
         _databases.add(self)
@@ -88,27 +93,39 @@ class Database:
         return self.run_each(operation, *names, again=again, **values)[0]
 
     def run_each(
-        self, operation: str, *names: str, again: bool = False, **values: Any
+        self, operation: str, *names: str, again: bool = False, bulk: int = 0, **values: Any
     ) -> list[list[Row]]:
         """Run statements by their names, in one transaction; the rows of each.
 
         ``again``: doing it twice does no harm, so a connection that turns out to be dead is no
-        reason to give up. Raises `StoreError`, and `OutcomeUnknown` when the answer did not come.
+        reason to give up. ``bulk``: how many bytes it may be about. Raises `StoreError`, and
+        `OutcomeUnknown` when the answer did not come.
         """
-        text = self._settings + ";\n".join(map(statement, names))
+        bounds = settings(
+            lock=_LOCK_TIMEOUT,
+            statement=_STATEMENT_TIMEOUT + bulk / _BYTES_PER_SECOND,
+            durable=self._durable,
+        )
+        text = bounds + ";\n".join(map(statement, names))
         try:
-            return self._run(operation, text, values)
+            return self._run(operation, text, values, bulk)
         except OutcomeUnknown:
             if not again:
                 raise
-        return self._run(operation, text, values)
+        return self._run(operation, text, values, bulk)
 
-    def _run(self, operation: str, text: str, values: dict[str, Any]) -> list[list[Row]]:
+    def _run(self, operation: str, text: str, values: dict[str, Any], bulk: int) -> list[list[Row]]:
         sent = False
         try:
             with self._opened().connection() as connection:
                 sent = True
-                return _rows(connection.execute(text, values))
+                connection.bulk = bulk
+                try:
+                    return _rows(connection.execute(text, values))
+                except pg.ReadOnlySqlTransaction:
+                    # A fail-over has made a standby of it; the next connection is to the primary.
+                    connection.close()
+                    raise
         except (psycopg.Error, UnicodeError) as error:
             self._fail(operation, error, sent=sent)
 
@@ -164,12 +181,15 @@ class Database:
 
             @classmethod
             def connect(cls, *args: Any, **kwargs: Any) -> Any:
+                failure: psycopg.Error | None = None
                 try:
                     return super().connect(*args, **kwargs)
                 except psycopg.Error as error:
-                    if (one := database()) is not None:
-                        one._failure = error
+                    failure = error
                     raise
+                finally:
+                    if (one := database()) is not None:
+                        one._failure = failure
 
         return Connection
 
@@ -231,7 +251,7 @@ _EXPLAINED: tuple[tuple[tuple[type[Exception], ...], Callable[[str], tuple[str, 
     ),
     (
         (pg.InsufficientPrivilege,),
-        lambda text: (text, "docs/howto/postgresql.md has what a gateway's role needs"),
+        lambda text: (text, "docs/howto/postgresql.md has what the role of a gateway needs"),
     ),
 )
 

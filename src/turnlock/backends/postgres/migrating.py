@@ -33,7 +33,7 @@ CREATE TABLE IF NOT EXISTS turnlock.migration (
 )
 """
 # Who takes longer for the lock than this holds up the gateways that wait behind it.
-_LOCK_TIMEOUT = "SET LOCAL lock_timeout = '5s'"
+_SETTINGS = "SET LOCAL lock_timeout = '5s'; SET LOCAL search_path = pg_catalog"
 _CREATE_ATTEMPTS = 3
 _NAME = re.compile(r"(\d{4})_(\w+)\.sql")
 
@@ -117,7 +117,7 @@ def _prepare(connection: psycopg.Connection[Row]) -> None:
 
 def _apply(connection: psycopg.Connection[Row], one: Migration) -> bool:
     with connection.transaction():
-        connection.execute(_LOCK_TIMEOUT)
+        connection.execute(_SETTINGS)
         connection.execute("LOCK TABLE turnlock.migration IN SHARE ROW EXCLUSIVE MODE")
         done = "SELECT 1 FROM turnlock.migration WHERE version = %s"
         if connection.execute(done, (one.version,)).fetchone():

@@ -7,6 +7,7 @@ the same offsets wherever it is stored, and everything that reads files reads ro
 from __future__ import annotations
 
 from ...session import SessionKey
+from ...transcript.jsonl import LINE_BYTES_MAX
 from .database import Database
 
 
@@ -55,6 +56,7 @@ class Rows:
             "read",
             "lines",
             again=True,
+            bulk=LINE_BYTES_MAX,
             agent=self._session.agent,
             name=self._session.name,
             start=start,

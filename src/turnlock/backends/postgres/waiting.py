@@ -15,10 +15,12 @@ session's row, and a release looks for waiters only when it has that lock.
 
 from __future__ import annotations
 
+import contextlib
 import random
 from typing import NamedTuple
 
 from ...clock import Clock
+from ...errors import StoreError
 from ...session import SessionKey
 from .. import OVER_LIMIT_GRACE, Wake
 from .database import Database
@@ -80,7 +82,9 @@ class Line:
         return Place(self, row.ticket, row.session_id)
 
     def leave(self, place: Place) -> None:
-        self._database.run("leave the line", "leave_line", again=True, ticket=place.ticket)
+        # Whatever the caller has to say counts more; a place that stays is dead in `ALIVE` seconds.
+        with contextlib.suppress(StoreError):
+            self._database.run("leave the line", "leave_line", again=True, ticket=place.ticket)
 
     def wait(self, place: Place, timeout: float, wake: Wake) -> None:
         """Block until it is worth trying: told of a release, or by the clock."""

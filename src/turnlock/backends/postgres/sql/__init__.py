@@ -12,6 +12,8 @@ MIGRATIONS = _HERE / "migrations"
 # setting of the session would be another client's. The database's own defaults may be anything.
 SETTINGS = (
     "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;"
+    # What is not named with its schema is PostgreSQL's own, whatever others have put in theirs.
+    "SET LOCAL search_path = pg_catalog;"
     "SET LOCAL lock_timeout = {lock};"
     "SET LOCAL statement_timeout = {statement};"
     "SET LOCAL idle_in_transaction_session_timeout = {statement};"
