@@ -16,6 +16,8 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from tests.helpers import eventually
+
 # Nothing of it has to survive the machine, so nothing waits for its disk.
 _SETTINGS = {
     "fsync": "off",
@@ -42,12 +44,68 @@ def programs() -> Path | None:
 
 
 class Server:
-    """A running server. ``url``: of one of its databases, by its socket or by TCP."""
+    """A server that runs. ``port``: also on loopback."""
 
-    def __init__(self, directory: Path, port: int, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, programs: Path, directory: Path) -> None:
         self.directory = directory
-        self.port = port
-        self.process = process
+        self.port = free_port()
+        self._programs = programs
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Run it, and wait until it serves."""
+        given = {
+            **_SETTINGS,
+            "port": str(self.port),
+            "unix_socket_directories": str(self.directory),
+        }
+        settings = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
+        self._process = subprocess.Popen(
+            [*unprivileged(), str(self._programs / "postgres"), "-D", str(self._data), *settings],
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        eventually(self._serves, patience=60)
+
+    def make(self) -> None:
+        subprocess.run(
+            [*unprivileged(), str(self._programs / "initdb"), "-D", str(self._data), *_INITDB],
+            check=True,
+            capture_output=True,
+            cwd="/",
+        )
+
+    def crash(self) -> None:
+        """End it as a crash does: without a checkpoint, and without a word to its clients."""
+        self._end(signal.SIGQUIT)
+
+    def stop(self) -> None:
+        # For SIGTERM it would wait until every client has left.
+        self._end(signal.SIGINT)
+
+    def _end(self, how: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.send_signal(how)
+            process.communicate()
+
+    @property
+    def _data(self) -> Path:
+        return self.directory / "data"
+
+    def _serves(self) -> bool:
+        process = self._process
+        assert process is not None
+        if process.poll() is not None:
+            assert process.stderr is not None
+            raise AssertionError(process.stderr.read().decode())
+        try:
+            psycopg.connect(self.url("postgres"), connect_timeout=5).close()
+        except psycopg.OperationalError:
+            return False
+        return True
 
     def url(self, database: str, *, user: str = "postgres", port: int | None = None) -> str:
         """By the server's socket, or by a port on loopback."""
@@ -73,51 +131,15 @@ class Server:
 def running(programs: Path) -> Iterator[Server]:
     """Make a server and run it for as long as the block runs."""
     with tempfile.TemporaryDirectory(prefix="turnlock-pg-", ignore_cleanup_errors=True) as made:
-        directory = Path(made)
-        other = unprivileged()
-        if other:
-            shutil.chown(directory, _UNPRIVILEGED)
-        data = directory / "data"
-        subprocess.run(
-            [*other, str(programs / "initdb"), "-D", str(data), *_INITDB],
-            check=True,
-            capture_output=True,
-            cwd="/",
-        )
-        port = free_port()
-        settings = {**_SETTINGS, "port": str(port), "unix_socket_directories": made}
-        given = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
-        process = subprocess.Popen(
-            [*other, str(programs / "postgres"), "-D", str(data), *given],
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
+        if os.getuid() == 0:
+            shutil.chown(made, _UNPRIVILEGED)
+        server = Server(programs, Path(made))
+        server.make()
         try:
-            server = Server(directory, port, process)
-            _wait_until_it_serves(server)
+            server.start()
             yield server
         finally:
-            # For SIGTERM it would wait until every client has left.
-            process.send_signal(signal.SIGINT)
-            process.communicate()
-
-
-def _wait_until_it_serves(server: Server) -> None:
-    from tests.helpers import eventually
-
-    def serves() -> bool:
-        if server.process.poll() is not None:
-            assert server.process.stderr is not None
-            raise AssertionError(server.process.stderr.read().decode())
-        try:
-            psycopg.connect(server.url("postgres"), connect_timeout=5).close()
-        except psycopg.OperationalError:
-            return False
-        return True
-
-    eventually(serves, patience=60)
+            server.stop()
 
 
 def unprivileged() -> list[str]:
