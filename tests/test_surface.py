@@ -19,7 +19,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("config", "transcript"),
     ("backends",),
     ("turns",),
-    ("store", "cleaning", "lock"),
+    ("store", "cleaning", "copying", "lock"),
     ("models", "practice", "doctor"),
     ("gateway", "demo"),
     ("cli",),

@@ -35,6 +35,7 @@ from .turns.watching import Budget
 
 if TYPE_CHECKING:
     from .backends.postgres import PostgresBackend
+    from .copying import Copied
     from .turns.aio import AsyncTurn, OpenAsyncTurn
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -285,6 +286,17 @@ class Store:
         self._runtime.secrets += values
 
     # Life
+
+    def copy_from(self, other: Store, key: str) -> Copied:
+        """Copy a session of another store into this one, or add what is missing; see `copying`.
+
+        Touches nothing when another session of that name is here already, when somebody holds it in
+        either store, or when its last turn has no terminal entry yet. Raises `StoreError` and
+        `TranscriptError`; what was added until then stays, and the next call goes on with it.
+        """
+        from .copying import copy_session
+
+        return copy_session(other._backend, self._backend, parse_key(key))
 
     def close(self) -> None:
         """End the turns that are still open, with a marker each. Idempotent."""

@@ -158,6 +158,11 @@ class Backend(Protocol[L]):
         """Whether a lease that is not renewed runs out by itself."""
         ...
 
+    @property
+    def is_text_only(self) -> bool:
+        """Whether only lines of text can be stored: UTF-8 without NULs."""
+        ...
+
     def identity(self, session: SessionKey) -> Hashable:
         """What a process queues by: equal for two stores of one place. Touches no storage."""
         ...

@@ -63,6 +63,7 @@ class MemoryBackend:
     """What ``open_store("memory:")`` opens. Each instance has sessions of its own."""
 
     leases_expire = False
+    is_text_only = False
 
     def __init__(self, *, clock: Clock | None = None, pid: int) -> None:
         self._clock = clock or SystemClock()

@@ -131,8 +131,11 @@ def is_state_directory_named(ctx: click.Context) -> bool:
 def existing_store(ctx: click.Context) -> Store:
     """The store, to look at. Raises `CannotLook` when there is no state directory to look at."""
     url = named_store(ctx)
-    if url is not None:
-        return _open(url)
+    return _open(url) if url is not None else existing_files(ctx)
+
+
+def existing_files(ctx: click.Context) -> Store:
+    """The state directory, to look at, whatever ``--store`` says. Raises `CannotLook`."""
     root = state_directory(ctx)
     require_directory(root)
     return _open(root)

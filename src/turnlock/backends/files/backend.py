@@ -58,6 +58,7 @@ class FilesBackend(Listing):
     """
 
     leases_expire = False
+    is_text_only = False
 
     def __init__(
         self,

@@ -44,6 +44,7 @@ _ENDS_MAX = 1024
 # Only a session that is made and removed again and again asks for more.
 _TAKE_ATTEMPTS_MAX = 10
 _PREFIX = "postgresql:"
+_ID_MAX = 200
 
 
 class PostgresBackend:
@@ -55,6 +56,7 @@ class PostgresBackend:
     """
 
     leases_expire = True
+    is_text_only = True
 
     def __init__(
         self,
@@ -470,6 +472,9 @@ def _lock_record(row: Row) -> LockRecord:
 
 
 def _id_of(line: bytes) -> str | None:
+    """The id to find an entry by; None for one that no index could have."""
     entry = decode(line)
     identity = entry.get("id") if entry is not None else None
-    return identity if isinstance(identity, str) else None
+    # Ours are short and plain; those of other programs may be anything that JSON can say.
+    is_plain = isinstance(identity, str) and len(identity) <= _ID_MAX and identity.isprintable()
+    return identity if is_plain else None
