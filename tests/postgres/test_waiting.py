@@ -92,6 +92,26 @@ def test_a_listener_that_lost_its_connection_wakes_all_when_it_has_another(
     assert not thread.is_alive()
 
 
+def test_a_holder_hears_that_its_session_was_taken(postgres: TestDatabase) -> None:
+    """By the watchdog's next look, though its lease need not be renewed for long."""
+    holding = postgres.backend(lease_time=NEVER)
+    listener = holding._line.listener
+    with (
+        Store(holding, location="test") as store,
+        pytest.raises(turnlock.LeaseRevoked) as caught,
+        store.turn("main/a") as turn,
+    ):
+        turn.append(turnlock.user("x"))
+        assert listener.listening.wait(20)
+        with Store(postgres.backend(), location="other") as other:
+            # Not by this process's own knowledge of its leases, as another host has none.
+            assert other._backend.supersede(KEY, request("T2"), lease=None, reason="operator")
+        eventually(lambda: turn.revoked)
+    assert caught.value.reason == "superseded"
+    # Nobody listens for a lease that is over.
+    assert listener._watching == {}
+
+
 def test_a_waiter_that_hears_nothing_looks_by_itself(
     postgres: TestDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -189,6 +189,8 @@ class PostgresBackend:
         turn_id: str | Whose | None = Whose.ANYONES,
     ) -> PostgresLease | None:
         self._check()
+        if lease is not None:
+            lease.over()
         whoever = isinstance(turn_id, Whose)
         return self._supersede(
             session,
@@ -237,6 +239,9 @@ class PostgresBackend:
         """Extend the lease if it is time to; whether it still has the session."""
         if lease.released:
             return False
+        if lease.unwatch is None:
+            # For a lease that lasts: it is asked for the first time after a second or so.
+            lease.watched(self._line.listener.watch(lease.session_id, lease.doubt))
         started = self._clock.monotonic()
         if started < lease.renew_at and not lease.doubted:
             return True
@@ -249,9 +254,11 @@ class PostgresBackend:
             epoch=lease.epoch,
             lease_time=self._lease_time.seconds,
         )
-        if renewed:
-            self._lease_time.extend(lease, started)
-        return bool(renewed)
+        if not renewed:
+            lease.over()
+            return False
+        self._lease_time.extend(lease, started)
+        return True
 
     def append(self, lease: PostgresLease, lines: Sequence[bytes], after: Tail) -> None:
         with lease.mutex:
@@ -335,6 +342,7 @@ class PostgresBackend:
                 return True
             # Also when it fails: the lease is renewed no more, and another's when it has run out.
             lease.released = True
+            lease.over()
             try:
                 freed = self._end_claim("release", lease)
             except OutcomeUnknown:
@@ -346,6 +354,7 @@ class PostgresBackend:
     def leave_owing(self, lease: PostgresLease) -> None:
         with lease.mutex:
             lease.released = True
+            lease.over()
             self._end_claim("leave_owing", lease, again=True)
 
     def _end_claim(self, way: str, lease: PostgresLease, *, again: bool = False) -> list[Row]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from ...session import SessionKey
 from ...transcript.tail import Tail
@@ -13,8 +14,9 @@ class PostgresLease:
     """``epoch`` is the session's as this lease's take has raised it: the fence.
 
     ``trusted_until`` is of this host's monotonic clock. Until then the database gives the session
-    to nobody because the lease has run out. ``doubted``: a notification named the session.
-    ``mutex`` serialises the calls on one lease.
+    to nobody because the lease has run out. ``doubted``: a notification named the session, so that
+    the next renewal asks. ``unwatch`` ends that, once there is such a watch. ``mutex`` serialises
+    the calls on one lease.
     """
 
     def __init__(
@@ -34,8 +36,25 @@ class PostgresLease:
         self.trusted_until = 0.0
         self.renew_at = 0.0
         self.doubted = False
+        self.unwatch: Callable[[], None] | None = None
         self.released = False
         self.mutex = threading.Lock()
+
+    def doubt(self) -> None:
+        self.doubted = True
+
+    def watched(self, unwatch: Callable[[], None]) -> None:
+        """The lease hears of its session from now on."""
+        self.unwatch = unwatch
+        if self.released:
+            # By another thread, which did not see the watch.
+            self.over()
+
+    def over(self) -> None:
+        """Nobody need hear of the session for this lease any more."""
+        unwatch, self.unwatch = self.unwatch, None
+        if unwatch is not None:
+            unwatch()
 
 
 class LeaseTime:
