@@ -28,6 +28,8 @@ class Proxy:
         self._changed = threading.Condition()
         self._net = Net.WHOLE
         self.lost = 0
+        # Set when there is something that was sent and does not arrive.
+        self.kept = threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def become(self, net: Net) -> None:
@@ -74,6 +76,7 @@ class Proxy:
     def _passes(self, is_answer: bool) -> bool:
         with self._changed:
             while self._net is Net.FROZEN:
+                self.kept.set()
                 self._changed.wait()
             if self._net is Net.DEAF and is_answer:
                 self.lost += 1

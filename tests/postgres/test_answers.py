@@ -67,6 +67,36 @@ def test_a_lost_answer_to_a_fenced_append_is_still_a_lost_lease(postgres: TestDa
         backend.close()
 
 
+def test_an_append_that_arrives_after_the_session_was_taken_is_refused(
+    postgres: TestDatabase,
+) -> None:
+    """A network may keep a message for long; meanwhile it locks nothing, and then it is late."""
+    with proxy(postgres.server.port) as net:
+        backend = postgres.backend(through=net.port)
+        lease = taken(backend, "T1")
+        append(backend, lease, line("1"))
+        net.become(Net.FROZEN)
+        caught: list[BaseException] = []
+
+        def late() -> None:
+            try:
+                append(backend, lease, line("late"))
+            except Lost as error:
+                caught.append(error)
+
+        appending = threading.Thread(target=late)
+        appending.start()
+        assert net.kept.wait(20)
+        other = postgres.backend()
+        new = other.supersede(KEY, request("T2"), lease=None, reason="operator")
+        append(other, new, line("2", epoch=2))
+        net.become(Net.WHOLE)
+        appending.join()
+        assert len(caught) == 1
+        assert ids(other) == ["1", "2"]
+        backend.close()
+
+
 def test_a_transcript_that_moved_is_read_again(postgres: TestDatabase) -> None:
     backend = postgres.backend()
     lease = taken(backend)
