@@ -485,9 +485,9 @@ def open_postgres(url: str, *, durability: str = "fsync") -> PostgresBackend:
     try:
         from .backends.postgres import PostgresBackend
     except ImportError as error:
-        where = f"postgresql://{url.partition('://')[2].rpartition('@')[2].partition('?')[0]}"
+        # What of the URL is no secret only the missing package could tell.
         raise StoreError(
-            where, "open", f"{error.name} is missing", "pip install 'turnlock[postgres]'"
+            "postgresql://…", "open", f"{error.name} is missing", "pip install 'turnlock[postgres]'"
         ) from error
     return PostgresBackend(url, durability=durability)
 

@@ -206,6 +206,23 @@ def test_what_the_library_needs_is_named_when_it_is_missing() -> None:
     assert "secret" not in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://me:secret@host:5433/db?sslmode=require", "postgresql://host:5433/db"),
+        ("postgresql://host/db?user=me&password=a%40secret", "postgresql://host/db"),
+        ("postgresql://me:sec?ret@host/db", "postgresql://host/db"),
+        ("postgres://a:1,b:2/db", "postgresql://a:1,b:2/db"),
+        ("postgresql://a,b:2/db", "postgresql://a,b:2/db"),
+        ("postgresql:///db?host=/run/postgresql", "postgresql:///db"),
+        ("postgresql://[::1]:5/db", "postgresql://::1:5/db"),
+        ("postgresql://", "postgresql:///"),
+    ],
+)
+def test_of_a_url_only_the_place_is_shown(url: str, shown: str) -> None:
+    assert PostgresBackend(url).location == shown
+
+
 def test_a_url_that_cannot_be_read_tells_no_password() -> None:
     with pytest.raises(turnlock.StoreError) as caught:
         PostgresBackend("postgresql://me:secret@host:port:x/db?nonsense=1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import Any
 
 from psycopg import ProgrammingError
@@ -22,6 +23,7 @@ DEFAULTS: dict[str, Any] = {
     # After a fail-over the old primary may be there, as a standby.
     "target_session_attrs": "read-write",
 }
+_SCHEME = "postgresql://"
 _SHOWN = ("host", "hostaddr", "port", "dbname")
 
 
@@ -33,14 +35,25 @@ def parameters(url: str) -> dict[str, Any]:
         # Its text may have the password in it.
         why = "it is no URL that libpq can read"
         hint = "use postgresql://user@host:port/database"
-        raise StoreError(masked(url), "open", why, hint) from error
+        raise StoreError(f"{_SCHEME}…", "open", why, hint) from error
     return DEFAULTS | {name: value for name, value in given.items() if value is not None}
 
 
 def masked(url: str) -> str:
-    """The URL without user, password and options."""
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
+    """Hosts, ports and database of the URL, as libpq reads them: no user, password or option.
+
+    Not cut out of the text: where a password ends in it, libpq knows best.
+    """
+    given = parameters(url)
+    # A socket's directory is no host.
+    hosts = [host for host in str(given.get("host", "")).split(",") if not host.startswith("/")]
+    ports = str(given.get("port", "")).split(",")
+    ports = ports * len(hosts) if len(ports) == 1 else ports
+    named = (
+        f"{host}:{port}" if host and port else host
+        for host, port in zip_longest(hosts, ports[: len(hosts)], fillvalue="")
+    )
+    return f"{_SCHEME}{','.join(named)}/{given.get('dbname', '')}"
 
 
 def place(url: str) -> tuple[str, ...]:
