@@ -111,6 +111,8 @@ def test_migrate_makes_the_tables(command: Command, postgres_server: Server) -> 
     try:
         done = command("locks", store=url)
         assert (done.code, "turnlock db migrate" in done.err) == (2, True)
+        done = command("gateway", store=url)
+        assert (done.code, "turnlock db migrate" in done.err) == (1, True)
         assert "applied 0001" in command("db", "migrate", store=url).out
         assert "nothing to do" in command("db", "migrate", store=url).out
         assert command("locks", store=url).code == 0

@@ -36,7 +36,10 @@ def command(
     """
     root = state_directory(ctx)
     # Both before what takes long to import. Without flock there is no store, and it says so.
-    open_store(named_store(ctx) or root)
+    with open_store(named_store(ctx) or root) as store:
+        if named_store(ctx) is not None:
+            # A database that is not there, or has no tables, is a mistake to be told of at once.
+            next(store.sessions(), None)
     refuse_second(root, _ASK)
     with extra_installed():
         from ..gateway import run
