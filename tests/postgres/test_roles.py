@@ -14,7 +14,7 @@ from tests.docs.pages import ROOT
 from tests.helpers import kinds
 from tests.postgres.server import Server
 from turnlock.backends import Holder, Wake
-from turnlock.backends.postgres import PostgresBackend, migrate
+from turnlock.backends.postgres import INDEXES, PostgresBackend, migrate
 from turnlock.store import Store
 
 pytestmark = pytest.mark.postgres
@@ -54,6 +54,8 @@ def test_a_gateways_role_can_do_all_that_a_gateway_does_and_change_no_entry(url:
         with pytest.raises(turnlock.LeaseRevoked), store.turn("main/a"):
             store.revoke("main/a")
         assert store.clean_stale() == []
+        assert one.health().indexes == INDEXES
+        assert one.torn() == []
         assert kinds(store) == ["turn", "user:x", "end", "turn", "operator"]
     other.close()
     for forbidden in (

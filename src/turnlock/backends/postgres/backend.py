@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...clock import Clock, SystemClock, iso
 from ...errors import StoreError
@@ -45,6 +45,27 @@ _ENDS_MAX = 1024
 _TAKE_ATTEMPTS_MAX = 10
 _PREFIX = "postgresql:"
 _ID_MAX = 200
+
+
+# The primary keys, the sessions' names, and three that are made to look by.
+INDEXES = 8
+# As good as so many: a look at every session may take minutes.
+_ALL_BYTES = 1 << 30
+
+
+class Health(NamedTuple):
+    """Of a database, now. ``now``: seconds since the epoch, by its clock. ``indexes``: valid ones.
+
+    Dead and live versions of rows are those of the sessions, as the server counts them. The oldest
+    transaction, in seconds, is None where there is none, or none that the role may see.
+    """
+
+    now: float
+    indexes: int
+    dead_rows: int | None
+    live_rows: int | None
+    oldest_transaction: float | None
+    is_durable: bool
 
 
 class PostgresBackend:
@@ -440,6 +461,18 @@ class PostgresBackend:
             name=None if session is None else session.name,
         )
         return map(_lock_record, rows)
+
+    def health(self) -> Health:
+        """What an operator should know of the database."""
+        self._check()
+        (row,) = self._database.run("look", "health", again=True)
+        return Health(*row)
+
+    def torn(self) -> list[SessionKey]:
+        """Sessions whose rows do not make a transcript. Looks at every session."""
+        self._check()
+        rows = self._database.run("look", "torn", again=True, bulk=_ALL_BYTES)
+        return [SessionKey(row.agent, row.name) for row in rows]
 
     def is_gone(self, record: LockRecord) -> bool:
         return next(self.locks(session=parse_key(record.session)), None) is None
