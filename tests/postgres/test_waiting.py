@@ -47,9 +47,17 @@ def without_looking(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waiting, "ALIVE", NEVER)
 
 
+def hear(backend: PostgresBackend) -> None:
+    """Have the listener listen already: when it begins to, it wakes all."""
+    listener = backend._line.listener
+    listener.watch(0, lambda: None)
+    assert listener.listening.wait(20)
+
+
 def wait_apart(backend: PostgresBackend) -> tuple[threading.Thread, waiting.Place]:
     """A waiter in a thread of its own, which has gone to sleep."""
     found, standing = holder(backend), backend.line_up(KEY)
+    hear(backend)
     asleep = threading.Event()
     clock = backend._line._clock
 
@@ -70,7 +78,6 @@ def test_a_release_wakes_a_waiter_of_another_gateway(postgres: TestDatabase) -> 
     lease = taken(postgres.backend(lease_time=NEVER))
     other = postgres.backend()
     thread, standing = wait_apart(other)
-    assert other._line.listener.listening.wait(20)
     postgres.backend().release(lease)
     thread.join(20)
     assert not thread.is_alive()
@@ -85,7 +92,6 @@ def test_a_listener_that_lost_its_connection_wakes_all_when_it_has_another(
     taken(postgres.backend(lease_time=NEVER))
     other = postgres.backend()
     thread, _ = wait_apart(other)
-    assert other._line.listener.listening.wait(20)
     postgres.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                      " WHERE query LIKE 'LISTEN%'")  # fmt: skip
     thread.join(20)
@@ -117,8 +123,9 @@ def test_a_waiter_that_hears_nothing_looks_by_itself(
 ) -> None:
     monkeypatch.setattr(waiting, "POLL", 0.2)
     backend, other = postgres.backend(), postgres.backend()
-    monkeypatch.setattr(other._line.listener, "watch", lambda *_: lambda: None)
     lease = taken(backend)
+    hear(other)
+    monkeypatch.setattr(other._line.listener, "watch", lambda *_: lambda: None)
     thread, _ = wait_apart(other)
     backend.release(lease)
     thread.join(20)

@@ -47,7 +47,8 @@ before anyone else can have it; and if that one dies as well, the next one knows
 file (``rows``). Rows are inserted and read, and never changed.
 """
 
-from .backend import INDEXES, LEASE_TIME, Health, PostgresBackend
+from .backend import LEASE_TIME, PostgresBackend
+from .looking import INDEXES, Health
 from .migrating import VERSION, migrate
 
 __all__ = ["INDEXES", "LEASE_TIME", "VERSION", "Health", "PostgresBackend", "migrate"]

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Hashable, Iterable, Sequence
+from typing import Any
 
-from ...clock import Clock, SystemClock, iso
+from ...clock import Clock, SystemClock
 from ...errors import StoreError
 from ...session import SessionKey, parse_key
 from ...transcript.entries import header
-from ...transcript.jsonl import Line as TranscriptLine
-from ...transcript.jsonl import decode, encode, read_lines
+from ...transcript.jsonl import decode, encode
 from ...transcript.tail import Tail, read_tail
 from .. import (
     OVER_LIMIT_GRACE,
@@ -20,7 +19,6 @@ from .. import (
     Holder,
     LockRecord,
     Lost,
-    SessionRecord,
     Superseded,
     TailMoved,
     TakeRequest,
@@ -30,7 +28,7 @@ from .. import (
 )
 from .database import Database, OutcomeUnknown, Row
 from .lease import LeaseTime, PostgresLease
-from .migrating import check_version
+from .looking import PREFIX, Looking
 from .rows import Rows
 from .url import place
 from .waiting import LAST, PATIENCE, Line, Place, Token
@@ -38,37 +36,14 @@ from .waiting import LAST, PATIENCE, Line, Place, Token
 # How long a lease lasts without a renewal: the time after which a gateway that died is reclaimed.
 LEASE_TIME = 10.0
 _DURABILITIES = ("fsync", "none")
-_PAGE = 1000
 # Ends of transcripts that are kept, so that the next take need not read them.
 _ENDS_MAX = 1024
 # Only a session that is made and removed again and again asks for more.
 _TAKE_ATTEMPTS_MAX = 10
-_PREFIX = "postgresql:"
 _ID_MAX = 200
 
 
-# The primary keys, the sessions' names, and three that are made to look by.
-INDEXES = 8
-# As good as so many: a look at every session may take minutes.
-_ALL_BYTES = 1 << 30
-
-
-class Health(NamedTuple):
-    """Of a database, now. ``now``: seconds since the epoch, by its clock. ``indexes``: valid ones.
-
-    Dead and live versions of rows are those of the sessions, as the server counts them. The oldest
-    transaction, in seconds, is None where there is none, or none that the role may see.
-    """
-
-    now: float
-    indexes: int
-    dead_rows: int | None
-    live_rows: int | None
-    oldest_transaction: float | None
-    is_durable: bool
-
-
-class PostgresBackend:
+class PostgresBackend(Looking):
     """What ``open_store("postgresql://…")`` opens. Any number of hosts may open the same database.
 
     ``lease_time``: seconds after which a lease that nobody renews is another's to take; more than
@@ -91,14 +66,13 @@ class PostgresBackend:
         if durability not in _DURABILITIES:
             raise ValueError(f"durability is {durability!r}; it is one of {_DURABILITIES}")
         self._clock = clock or SystemClock()
-        self._database = database or Database(url, durable=durability == "fsync")
+        super().__init__(database or Database(url, durable=durability == "fsync"))
         self.location = self._database.location
         self._place = place(url)
         self._gateway = uuid.uuid4().hex
         self._lease_time = LeaseTime(lease_time)
         self._line = Line(self._database, self._clock, self._gateway)
         self._ends: dict[int, Tail] = {}
-        self._is_checked = False
 
     def identity(self, session: SessionKey) -> Hashable:
         return self._place, session
@@ -153,7 +127,7 @@ class PostgresBackend:
         )
 
     def _header(self) -> bytes:
-        return encode(header(str(uuid.uuid4()), cwd=_PREFIX, wall=self._clock.wall()))
+        return encode(header(str(uuid.uuid4()), cwd=PREFIX, wall=self._clock.wall()))
 
     def _claim(self, session: SessionKey, request: TakeRequest) -> dict[str, Any]:
         """What a claim says of its holder."""
@@ -192,11 +166,6 @@ class PostgresBackend:
             return known
         rows = Rows(self._database, lease.session)
         return read_tail(rows, size, turns=1 + len(lease.owed))
-
-    def _check(self) -> None:
-        if not self._is_checked:
-            check_version(self._database)
-            self._is_checked = True
 
     # Superseding
 
@@ -411,72 +380,6 @@ class PostgresBackend:
         asked = list(sessions)
         return self._line.counted(asked) if asked else {}
 
-    # Looking
-
-    def read(self, session: SessionKey, *, start: int = 0) -> Iterator[TranscriptLine]:
-        self._check()
-        return read_lines(Rows(self._database, session), start)
-
-    def find(self, session: SessionKey, identity: str) -> int | None:
-        self._check()
-        rows = self._database.run(
-            "read", "find", again=True, agent=session.agent, name=session.name, id=identity
-        )
-        return rows[0].byte_offset if rows else None
-
-    def end(self, session: SessionKey, *, turns: int) -> Tail:
-        record = self.record(session)
-        if record is None:
-            return Tail()
-        return read_tail(Rows(self._database, session), record.size, turns=turns)
-
-    def sessions(self, *, after: SessionKey | None = None) -> Iterator[SessionRecord]:
-        self._check()
-        behind = after or SessionKey("", "")
-        while page := self._page(behind):
-            yield from map(_session_record, page)
-            behind = SessionKey(page[-1].agent, page[-1].name)
-
-    def _page(self, behind: SessionKey) -> list[Row]:
-        return self._database.run(
-            "list", "sessions", again=True, agent=behind.agent, name=behind.name, most=_PAGE
-        )
-
-    def record(self, session: SessionKey) -> SessionRecord | None:
-        self._check()
-        rows = self._database.run(
-            "look", "session", again=True, agent=session.agent, name=session.name
-        )
-        return _session_record(rows[0]) if rows else None
-
-    def locks(
-        self, *, stale_after: float = STALE_AFTER, session: SessionKey | None = None
-    ) -> Iterator[LockRecord]:
-        self._check()
-        rows = self._database.run(
-            "list",
-            "locks",
-            again=True,
-            agent=None if session is None else session.agent,
-            name=None if session is None else session.name,
-        )
-        return map(_lock_record, rows)
-
-    def health(self) -> Health:
-        """What an operator should know of the database."""
-        self._check()
-        (row,) = self._database.run("look", "health", again=True)
-        return Health(*row)
-
-    def torn(self) -> list[SessionKey]:
-        """Sessions whose rows do not make a transcript. Looks at every session."""
-        self._check()
-        rows = self._database.run("look", "torn", again=True, bulk=_ALL_BYTES)
-        return [SessionKey(row.agent, row.name) for row in rows]
-
-    def is_gone(self, record: LockRecord) -> bool:
-        return next(self.locks(session=parse_key(record.session)), None) is None
-
 
 def _holder(row: Row) -> Holder:
     """Nobody is named when the session is free and somebody stands in front."""
@@ -488,29 +391,6 @@ def _holder(row: Row) -> Holder:
 
 def _superseded(said: dict[str, Any]) -> Superseded:
     return Superseded(said["turnId"], said["pid"], said["reason"], said["held"])
-
-
-def _session_record(row: Row) -> SessionRecord:
-    key = SessionKey(row.agent, row.name)
-    return SessionRecord(str(key), f"{_PREFIX}{key}", row.size, iso(row.modified))
-
-
-def _lock_record(row: Row) -> LockRecord:
-    key = SessionKey(row.agent, row.name)
-    over = row.max_hold is not None and row.age > row.max_hold
-    reasons = (("lease-expired",) if row.expired else ()) + (("over-limit",) if over else ())
-    return LockRecord(
-        path=f"{_PREFIX}{key}",
-        session=str(key),
-        pid=row.pid,
-        # Of a lease that was not renewed nobody knows whether its holder died or cannot be reached.
-        pid_status="unknown" if row.expired else "alive",
-        turn_id=row.turn_id,
-        age_seconds=row.age,
-        max_hold_seconds=row.max_hold,
-        stale=row.expired,
-        reasons=reasons,
-    )
 
 
 def _id_of(line: bytes) -> str | None:

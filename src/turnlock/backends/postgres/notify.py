@@ -90,8 +90,8 @@ class Listener:
         """Listen on one connection until told to stop, or nobody watches for a while."""
         with self._database.connect() as connection:
             connection.execute("LISTEN turnlock")
-            self.listening.set()
             self._tell_all()
+            self.listening.set()
             idle = 0
             while not stop.is_set() and idle < _IDLE_LOOKS:
                 for word in connection.notifies(timeout=_LOOK, stop_after=1):
