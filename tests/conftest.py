@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.postgres.fixtures import TestDatabase, postgres, postgres_server
 from turnlock.backends import Backend
 from turnlock.backends.files import FilesBackend, StateDirectory, portable
 from turnlock.backends.memory import MemoryBackend
@@ -23,12 +24,20 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+__all__ = ["postgres", "postgres_server"]  # fixtures of every test
+
 MakeBackend = Callable[..., Backend[Any]]
 
 
-@pytest.fixture(params=["files", "portable", "memory"])
+@pytest.fixture(
+    params=["files", "portable", "memory", pytest.param("postgres", marks=pytest.mark.postgres)]
+)
 def make_backend(request: pytest.FixtureRequest, tmp_path: Path) -> MakeBackend:
     """Makes backends of one kind; all of one test see the same sessions, but for ``memory``."""
+
+    if request.param == "postgres":
+        database: TestDatabase = request.getfixturevalue("postgres")
+        return lambda clock=None: database.following(clock) if clock else database.backend()
 
     def make(clock: Clock | None = None) -> Backend[Any]:
         if request.param == "memory":

@@ -34,10 +34,13 @@ from .turns.taking import Wanted, find_lease, wanted
 from .turns.watching import Budget
 
 if TYPE_CHECKING:
+    from .backends.postgres import PostgresBackend
+    from .copying import Copied
     from .turns.aio import AsyncTurn, OpenAsyncTurn
 
 F = TypeVar("F", bound=Callable[..., Any])
 MEMORY = "memory:"
+POSTGRES = ("postgresql://", "postgres://")
 # Stands for the key that a decorator makes of its function's arguments.
 _NO_KEY = SessionKey("main", "main")
 
@@ -94,6 +97,14 @@ class Store:
         self._backend = backend
         self._runtime = Runtime(clock=clock, secrets=secrets)
         self._closed = False
+
+    @property
+    def leases_expire(self) -> bool:
+        """Whether a lease that is not renewed runs out, so that `clean_stale` is worth repeating.
+
+        So it is in a database, where nobody is told that a holder's host died.
+        """
+        return self._backend.leases_expire
 
     # Turns
 
@@ -272,12 +283,24 @@ class Store:
 
     # Life
 
+    def copy_from(self, other: Store, key: str) -> Copied:
+        """Copy a session of another store into this one, or add what is missing; see `copying`.
+
+        Touches nothing when another session of that name is here already, when somebody holds it in
+        either store, or when its last turn has no terminal entry yet. Raises `StoreError` and
+        `TranscriptError`; what was added until then stays, and the next call goes on with it.
+        """
+        from .copying import copy_session
+
+        return copy_session(other._backend, self._backend, parse_key(key))
+
     def close(self) -> None:
         """End the turns that are still open, with a marker each. Idempotent."""
         if self._closed:
             return
         self._closed = True
         revoke_all(self._runtime, "cancelled")
+        self._backend.close()
 
     def __enter__(self) -> Store:
         return self
@@ -425,12 +448,14 @@ def open_store(
 ) -> Store:
     """Open a store of sessions.
 
-    ``path_or_url``: a state directory, made when something is written; ``memory:`` for tests; by
-    default ``$TURNLOCK_STATE_DIR`` or the platform's data directory. ``secrets`` are values that
+    ``path_or_url``: a state directory, made when something is written; ``postgresql://…``, a
+    database whose tables ``turnlock db migrate`` has made; ``memory:`` for tests; by default
+    ``$TURNLOCK_STATE_DIR`` or the platform's data directory. ``secrets`` are values that
     error markers and logs must not hold. ``durability``: ``fsync`` (what is acknowledged survives
     power loss) or ``none`` (it survives the death of the process).
 
-    Raises `StoreError` for a place that can be none, and on systems without flock (Windows).
+    Raises `StoreError` for a place that can be none, and on systems without flock (Windows). A
+    database is connected to by the first call that needs it.
     """
     if path_or_url is None:
         from .config import default_state_directory
@@ -442,10 +467,25 @@ def open_store(
 
         memory = MemoryBackend(pid=os.getpid())
         return Store(memory, location=location, limits=limits, secrets=secrets)
+    if location.startswith(POSTGRES):
+        postgres = open_postgres(location, durability=durability)
+        return Store(postgres, location=postgres.location, limits=limits, secrets=secrets)
     if "://" in location:
         raise StoreError(location, "open", "no backend for this kind of URL is installed")
     files = open_files(location, durability=durability)
     return Store(files, location=location, limits=limits, secrets=secrets)
+
+
+def open_postgres(url: str, *, durability: str = "fsync") -> PostgresBackend:
+    """The PostgreSQL backend. Connects to nothing yet."""
+    try:
+        from .backends.postgres import PostgresBackend
+    except ImportError as error:
+        # What of the URL is no secret only the missing package could tell.
+        raise StoreError(
+            "postgresql://…", "open", f"{error.name} is missing", "pip install 'turnlock[postgres]'"
+        ) from error
+    return PostgresBackend(url, durability=durability)
 
 
 def open_files(location: str, *, one_file: bool = False, durability: str = "fsync") -> Backend[Any]:

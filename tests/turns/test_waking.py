@@ -118,7 +118,7 @@ def test_a_lease_that_comes_while_it_goes_to_sleep_wakes_it() -> None:
     watchdog = Watchdog(
         clock, leases=leases, revoke=lambda due: None, verify=lambda all: None, on_gap=print
     )
-    watchdog._sleep(100.0, forever=True)
+    watchdog._sleep(100.0, 101.0, forever=True)
     assert clock.woken is True
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tests.helpers import eventually
-from turnlock.backends.memory import MemoryBackend
+from turnlock.backends import TakeRequest
+from turnlock.backends.memory import MemoryBackend, MemoryLease
 from turnlock.events import ClockGap, TurnRevoked
 from turnlock.session import SessionKey
 from turnlock.store import Store
@@ -24,7 +25,7 @@ def lease(**changes: Any) -> Lease:
         SessionKey("main", "a"),
         "T1",
         None,  # type: ignore[arg-type]
-        None,  # type: ignore[arg-type]
+        MemoryLease(SessionKey("main", "a"), TakeRequest("T1", 10.0), (), 100.0),
         Ticket("identity", None, "T1", lambda: None),
         taken=100.0,
         max_hold=10.0,

@@ -100,11 +100,15 @@ class BackendLease(Protocol):
     """The backend's part of a lease.
 
     ``tail`` is the transcript's end as it is, as long as nobody else writes. ``owed`` are the turns
-    that this lease superseded, oldest first.
+    that this lease superseded, oldest first. ``trusted_until``: the time of the monotonic clock
+    from which the lease may have run out by itself; infinite where leases do not.
     """
 
     tail: Tail
     owed: tuple[Superseded, ...]
+
+    @property
+    def trusted_until(self) -> float: ...
 
 
 class Lost(Exception):
@@ -148,6 +152,16 @@ class Backend(Protocol[L]):
     All of them raise `StoreError` when the storage fails, `LockPathError` when what lies at the
     lock path is no claim, `TranscriptError` when the transcript is no file that can be written.
     """
+
+    @property
+    def leases_expire(self) -> bool:
+        """Whether a lease that is not renewed runs out by itself."""
+        ...
+
+    @property
+    def is_text_only(self) -> bool:
+        """Whether only lines of text can be stored: UTF-8 without NULs."""
+        ...
 
     def identity(self, session: SessionKey) -> Hashable:
         """What a process queues by: equal for two stores of one place. Touches no storage."""
@@ -199,6 +213,14 @@ class Backend(Protocol[L]):
 
     def holds(self, lease: L) -> bool:
         """Whether the lease still has the session."""
+        ...
+
+    def renew(self, lease: L) -> bool:
+        """As `holds`, and extends a lease that would run out; may answer by what is known here.
+
+        Asked about once a second by the watchdog, for a turn that is within its limits and for no
+        other: that is the progress which a lease is renewed on.
+        """
         ...
 
     def append(self, lease: L, lines: Sequence[bytes], after: Tail) -> None:
@@ -269,6 +291,10 @@ class Backend(Protocol[L]):
 
     def in_line(self, sessions: Iterable[SessionKey]) -> dict[SessionKey, int]:
         """How many stand in line for each: one of each process. What cannot be told is 0."""
+        ...
+
+    def close(self) -> None:
+        """Give back what is open for no lease, such as connections. A later call opens it again."""
         ...
 
     def reclaim(

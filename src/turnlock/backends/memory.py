@@ -7,6 +7,7 @@ stale.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import uuid
@@ -35,6 +36,8 @@ from . import (
 
 
 class MemoryLease:
+    trusted_until = math.inf
+
     def __init__(
         self, session: SessionKey, request: TakeRequest, owed: tuple[Superseded, ...], taken: float
     ) -> None:
@@ -59,6 +62,9 @@ class NoLine:
 class MemoryBackend:
     """What ``open_store("memory:")`` opens. Each instance has sessions of its own."""
 
+    leases_expire = False
+    is_text_only = False
+
     def __init__(self, *, clock: Clock | None = None, pid: int) -> None:
         self._clock = clock or SystemClock()
         self._pid = pid
@@ -71,6 +77,9 @@ class MemoryBackend:
 
     def identity(self, session: SessionKey) -> Hashable:
         return id(self), session
+
+    def close(self) -> None:
+        """Nothing is open."""
 
     def take(
         self, session: SessionKey, request: TakeRequest, *, standing: object = None
@@ -136,6 +145,9 @@ class MemoryBackend:
     def holds(self, lease: MemoryLease) -> bool:
         with self._lock:
             return self._claims.get(lease.session) is lease
+
+    def renew(self, lease: MemoryLease) -> bool:
+        return self.holds(lease)
 
     def append(self, lease: MemoryLease, lines: Sequence[bytes], after: Tail) -> None:
         with self._lock:

@@ -12,7 +12,7 @@ from ..turns.sync import Turn
 from .exits import WrongInput
 from .input_lines import InputLines, parse_entry
 from .jsonout import say_json
-from .options import common_options, json_option, store_to_write, turn_options
+from .options import common_options, json_option, store_option, store_to_write, turn_options
 from .revocation import told_of_revocation
 from .signals import ending_signals_raise
 
@@ -21,6 +21,7 @@ from .signals import ending_signals_raise
 @click.argument("key")
 @turn_options
 @json_option
+@store_option
 @common_options
 @click.pass_context
 def command(

@@ -11,10 +11,13 @@ from .options import common_options
 # name -> (module, what it does). The command is the attribute ``command`` of its module.
 COMMANDS: dict[str, tuple[str, str]] = {
     "append": ("append", "Append entries, JSON lines from stdin, to a session."),
+    "db": ("db", "Look after a database of sessions: make its tables."),
     "demo": ("demo", "Watch a model call hang and a process die, and the sessions go on."),
     "doctor": ("doctor", "Look for locks that are stale and files that are broken; repair them."),
     "exec": ("exec", "Run a command while holding a session."),
+    "export": ("exporting", "Copy sessions from a database into the state directory."),
     "gateway": ("gateway", "Serve agents over HTTP."),
+    "import": ("importing", "Copy sessions from the state directory into a database."),
     "locks": ("locks", "List every lock with its holder."),
     "practice-model": ("practice_model", "Serve a model that answers without a key, or hangs."),
     "release": ("release", "Take a session from whoever holds it."),

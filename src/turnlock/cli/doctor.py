@@ -11,11 +11,13 @@ from ..doctor.examination import Examination
 from ..doctor.examine import examination_of, run_checks
 from ..doctor.findings import SEVERITIES, Finding, Report
 from ..doctor.live import gateway_of
-from .exits import ExitCode
+from ..store import Store, open_postgres
+from .exits import ExitCode, WrongInput
 from .jsonout import say_json
 from .knowledge import knowledge_of, locks_as_json, notes
 from .lock_table import lock_lines
-from .options import common_options, json_option, state_directory
+from .looking import looking
+from .options import common_options, json_option, named_store, state_directory, store_option
 from .progress import progress
 from .terminal import counted, paint, printable, say, wrapped
 
@@ -40,6 +42,7 @@ _PATHS_MAX = 5
     help="Look at the systemd unit of the gateway as well: whether a stop lets turns end.",
 )
 @json_option
+@store_option
 @common_options
 @click.pass_context
 def command(ctx: click.Context, fix: bool, deep: bool, unit: str | None, as_json: bool) -> int:
@@ -52,8 +55,18 @@ def command(ctx: click.Context, fix: bool, deep: bool, unit: str | None, as_json
     With --deep damaged lines, unfinished turns, forks and the like are found wherever they are in
     a transcript. How far it is shows on stderr, but not with --json.
 
+    With --store it looks at a database: leases that ran out, turns that are over their limits, the
+    server's clock, indexes, dead rows and old transactions; with --deep also at the end of every
+    transcript.
+
     Exit code 0: nothing stale or broken is left; 1: something is; 2: it could not look.
     """
+    url = named_store(ctx)
+    if url is not None:
+        if unit is not None:
+            raise WrongInput("--unit is of a gateway on a state directory: give it without --store")
+        with looking(ctx):
+            return _database(url, fix=fix, deep=deep, as_json=as_json)
     root = state_directory(ctx)
     examination = examination_of(root, fix=fix, deep=deep, unit=unit)
     report = _examined(examination, shown=not as_json)
@@ -68,6 +81,19 @@ def command(ctx: click.Context, fix: bool, deep: bool, unit: str | None, as_json
     return ExitCode.OK if report.is_sound else ExitCode.FAILED
 
 
+def _database(url: str, *, fix: bool, deep: bool, as_json: bool) -> int:
+    backend = open_postgres(url)
+    from ..doctor.database import examine_database
+
+    with Store(backend, location=backend.location) as store:
+        report = examine_database(backend, store, fix=fix, deep=deep)
+    if as_json:
+        say_json(report.as_json(), indent=2)
+    for line in () if as_json else report_lines(report, place="database"):
+        say(line)
+    return ExitCode.OK if report.is_sound else ExitCode.FAILED
+
+
 def _examined(examination: Examination, *, shown: bool) -> Report:
     if not examination.deep:
         return run_checks(examination, CHECKS)
@@ -76,12 +102,17 @@ def _examined(examination: Examination, *, shown: bool) -> Report:
         return run_checks(examination, CHECKS)
 
 
-def report_lines(report: Report, known: Mapping[str, Sequence[str]] | None = None) -> list[str]:
+def report_lines(
+    report: Report,
+    known: Mapping[str, Sequence[str]] | None = None,
+    *,
+    place: str = "state directory",
+) -> list[str]:
     """The report for people: locks, findings, and last what it comes to.
 
     ``known``: what else is known of a lock, by its path.
     """
-    lines = [f"state directory  {printable(report.root)}", ""]
+    lines = [f"{place}  {printable(report.root)}", ""]
     lines.append(paint(f"Locks ({len(report.locks)})", "strong"))
     lines += lock_lines(report.locks, known) or ["  none"]
     lines += ["", paint(f"Findings ({len(report.findings)})", "strong")]

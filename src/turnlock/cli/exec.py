@@ -13,7 +13,15 @@ from ..store import Store
 from ..turns.sync import Turn
 from .copying import Copiers
 from .exits import ExitCode
-from .options import common_options, seconds_option, state_directory, store_to_write, turn_options
+from .options import (
+    common_options,
+    named_store,
+    seconds_option,
+    state_directory,
+    store_option,
+    store_to_write,
+    turn_options,
+)
 from .process_group import ProcessGroup
 from .revocation import told_of_revocation
 from .signals import ENDING, Wakeups, ending_signals_raise
@@ -45,6 +53,7 @@ class CommandStopped(BaseException):
     help="After how long without output the session is taken; off by default. With it the command's"
     " stdout and stderr are pipes.",
 )
+@store_option
 @common_options
 @click.pass_context
 def command(
@@ -59,7 +68,8 @@ def command(
     """Run a command while holding session KEY.
 
     The command has stdin, stdout and stderr of turnlock, TURNLOCK_SESSION, TURNLOCK_TURN_ID and
-    TURNLOCK_STATE_DIR in its environment, and a process group and session of its own. SIGINT,
+    (without --store) TURNLOCK_STATE_DIR in its environment, and a process group and session of its
+    own. SIGINT,
     SIGTERM, SIGHUP and SIGQUIT are passed on to its group. What it leaves running in the background
     goes on without the session.
 
@@ -76,11 +86,9 @@ def command(
         raise click.UsageError("there is no command: turnlock exec KEY -- COMMAND...", ctx)
     session = parse_key(key)
     store = store_to_write(ctx)
-    environment = {
-        **os.environ,
-        "TURNLOCK_SESSION": str(session),
-        "TURNLOCK_STATE_DIR": state_directory(ctx),
-    }
+    environment = {**os.environ, "TURNLOCK_SESSION": str(session)}
+    if named_store(ctx) is None:
+        environment["TURNLOCK_STATE_DIR"] = state_directory(ctx)
     block = store.turn(key, wait=wait, max_hold=max_hold, max_stall=max_stall, turn_id=turn_id)
     try:
         with ending_signals_raise(), store, block as turn:

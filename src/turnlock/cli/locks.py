@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import click
 
-from ..doctor.live import gateway_of
+from ..doctor.live import Gateway, gateway_of
 from .jsonout import say_json
-from .knowledge import knowledge_of, locks_as_json, notes
+from .knowledge import Knowledge, knowledge_of, locks_as_json, notes
 from .lock_table import lock_lines
 from .looking import looking
-from .options import common_options, existing_store, json_option, state_directory
+from .options import (
+    common_options,
+    existing_store,
+    json_option,
+    named_store,
+    state_directory,
+    store_option,
+)
 from .terminal import printable, say
 
 
 @click.command()
 @json_option
+@store_option
 @common_options
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:
@@ -23,10 +31,14 @@ def command(ctx: click.Context, as_json: bool) -> None:
     With --json one object, {"locks": [...]}, with the fields of 'turnlock doctor --json'.
     """
     with looking(ctx):
-        locks = existing_store(ctx).locks()
-        root = state_directory(ctx)
-        gateway = gateway_of(root)
-        known = knowledge_of(root, locks, gateway)
+        with existing_store(ctx) as store:
+            locks = store.locks()
+        gateway: Gateway | None = None
+        known: Knowledge = {}
+        if named_store(ctx) is None:
+            root = state_directory(ctx)
+            gateway = gateway_of(root)
+            known = knowledge_of(root, locks, gateway)
     if as_json:
         say_json({"locks": locks_as_json(locks, known)}, indent=2)
     elif not locks:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 _STATE_DIRECTORY = "turnlock.state_directory"
+_STORE = "turnlock.store"
 _TURN_ID = re.compile(r"[A-Za-z0-9._:@+=-]{1,100}", re.ASCII)
 
 
@@ -60,6 +61,17 @@ def common_options(function: F) -> F:
     return version(state(function))
 
 
+def store_option(function: F) -> F:
+    """``--store``, for commands that work on a database as well as on a state directory."""
+    return click.option(
+        "--store",
+        metavar="URL",
+        help="Where the sessions are, in place of a state directory: postgresql://HOST/DATABASE.",
+        expose_value=False,
+        callback=_remember_store,
+    )(function)
+
+
 def json_option(function: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="JSON for programs.")(function)
 
@@ -97,6 +109,19 @@ def named_state_directory(ctx: click.Context) -> str | None:
     return (ctx.find_object(dict) or {}).get(_STATE_DIRECTORY)
 
 
+def named_store(ctx: click.Context) -> str | None:
+    """The URL that ``--store`` gave; None where sessions are in the state directory."""
+    return (ctx.find_object(dict) or {}).get(_STORE)
+
+
+def required_store(ctx: click.Context) -> str:
+    """The same, for commands of databases alone."""
+    url = named_store(ctx)
+    if url is None:
+        raise click.UsageError("name the database: --store postgresql://HOST/DATABASE", ctx)
+    return url
+
+
 def is_state_directory_named(ctx: click.Context) -> bool:
     """Whether somebody said where it is; else it is the platform's place."""
     named = ctx.find_object(dict) or {}
@@ -105,6 +130,12 @@ def is_state_directory_named(ctx: click.Context) -> bool:
 
 def existing_store(ctx: click.Context) -> Store:
     """The store, to look at. Raises `CannotLook` when there is no state directory to look at."""
+    url = named_store(ctx)
+    return _open(url) if url is not None else existing_files(ctx)
+
+
+def existing_files(ctx: click.Context) -> Store:
+    """The state directory, to look at, whatever ``--store`` says. Raises `CannotLook`."""
     root = state_directory(ctx)
     require_directory(root)
     return _open(root)
@@ -115,6 +146,9 @@ def store_to_write(ctx: click.Context) -> Store:
 
     Raises `CannotLook` for a directory inside of a state directory: nothing may be made there.
     """
+    url = named_store(ctx)
+    if url is not None:
+        return _open(url)
     root = state_directory(ctx)
     require_whole(root)
     return _open(root)
@@ -132,6 +166,16 @@ def _check_turn_id(ctx: click.Context, param: click.Parameter, value: str | None
     if value is not None and not _TURN_ID.fullmatch(value):
         raise click.BadParameter(f"{value!r:.200} is not {_TURN_ID.pattern}", ctx, param)
     return value
+
+
+def _remember_store(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if value is None:
+        return
+    from ..store import POSTGRES
+
+    if not value.startswith(POSTGRES):
+        raise click.BadParameter("it is a URL that begins with postgresql://", ctx, param)
+    ctx.ensure_object(dict)[_STORE] = value
 
 
 def _remember_state_directory(

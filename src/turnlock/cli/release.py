@@ -20,7 +20,16 @@ from .jsonout import say_json
 from .knowledge import knowledge_of
 from .looking import looking
 from .naming import Target, resolve
-from .options import common_options, is_state_directory_named, json_option, state_directory
+from .options import (
+    common_options,
+    existing_store,
+    is_state_directory_named,
+    json_option,
+    named_store,
+    state_directory,
+    store_option,
+)
+from .stored import lines_of, release_stored
 from .terminal import say
 
 _NO_ROUTE = "unknown_url"
@@ -51,6 +60,7 @@ class NotAsked(WrongInput):
 @click.argument("key")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
+@store_option
 @common_options
 @click.pass_context
 def command(ctx: click.Context, key: str, yes: bool, as_json: bool) -> None:
@@ -65,7 +75,18 @@ def command(ctx: click.Context, key: str, yes: bool, as_json: bool) -> None:
     directory of OpenClaw (2026.2 to 2026.7) also a session id or one of its session keys, such as
     agent:main:main. OpenClaw cannot be fenced: its lock is left alone until its limit has passed,
     and then moved aside, under a name that is printed. The transcript is not touched.
+
+    With --store the session is one of a database, named by its key, and its holder may be of any
+    host: it is fenced by the database.
     """
+    if named_store(ctx) is not None:
+        with looking(ctx), existing_store(ctx) as store:
+            fate = release_stored(store, key, yes=yes, as_json=as_json)
+        if as_json:
+            say_json(fate, indent=2)
+        for line in () if as_json else lines_of(fate):
+            say(line)
+        return
     with looking(ctx):
         target = resolve(key, state_directory(ctx), named=is_state_directory_named(ctx))
     held = look_at(target)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import click
 
@@ -21,11 +22,14 @@ from .options import (
     existing_store,
     is_state_directory_named,
     json_option,
+    named_store,
     seconds_option,
     state_directory,
+    store_option,
 )
 from .progress import progress
 from .reading import Reader
+from .stored import require_session
 from .terminal import columns, counted, printable, say
 
 # A smaller transcript is healed before anybody could read how far it is.
@@ -34,6 +38,7 @@ _SHOWN_BYTES = 64 * 1024 * 1024
 
 @click.group(invoke_without_command=True)
 @json_option
+@store_option
 @common_options
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:
@@ -43,8 +48,8 @@ def command(ctx: click.Context, as_json: bool) -> None:
     """
     if ctx.invoked_subcommand is not None:
         return
-    with looking(ctx):
-        found = list(existing_store(ctx).sessions())
+    with looking(ctx), existing_store(ctx) as store:
+        found = list(store.sessions())
     if as_json:
         say_json({"sessions": [one._asdict() for one in found]}, indent=2)
         return
@@ -55,6 +60,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
 @command.command()
 @click.argument("key")
 @json_option
+@store_option
 @common_options
 @click.pass_context
 def read(ctx: click.Context, key: str, as_json: bool) -> None:
@@ -66,12 +72,8 @@ def read(ctx: click.Context, key: str, as_json: bool) -> None:
     end, error-marker, or the entry's own type), "id" and "epoch" (null where it has none).
     """
     as_json = as_json or bool(ctx.parent and ctx.parent.params.get("as_json"))
-    with looking(ctx):
-        target = resolve(key, state_directory(ctx), named=is_state_directory_named(ctx))
-        if not os.path.lexists(target.place.transcript):
-            raise NoSuchSession(key, target.place.transcript)
-        lines = target.store().read_lines(target.store_key)
-        damaged = _show_json(lines) if as_json else _show(target.key, lines)
+    with looking(ctx), _transcript(ctx, key) as (name, lines):
+        damaged = _show_json(lines) if as_json else _show(name, lines)
     if damaged:
         text = f"turnlock: {counted(damaged, 'damaged line')} skipped (turnlock doctor)"
         say(text, to_stderr=True)
@@ -103,6 +105,8 @@ def heal(ctx: click.Context, key: str, wait: float | None, as_json: bool) -> Non
     With --json one object: {"session", "path", "healed", "markers", "changes", "original", "torn"}.
     """
     as_json = as_json or bool(ctx.parent and ctx.parent.params.get("as_json"))
+    if named_store(ctx) is not None:
+        raise click.UsageError("a transcript in a database has no damage to heal", ctx)
     target = resolve(key, state_directory(ctx), named=is_state_directory_named(ctx))
     path = target.place.transcript
     if not os.path.lexists(path):
@@ -118,6 +122,20 @@ def heal(ctx: click.Context, key: str, wait: float | None, as_json: bool) -> Non
         return
     for line in healed_lines(target.key, healed):
         say(line)
+
+
+@contextlib.contextmanager
+def _transcript(ctx: click.Context, key: str) -> Iterator[tuple[str, Iterator[Line]]]:
+    """The session's name and its lines. Raises `NoSuchSession`."""
+    if named_store(ctx) is not None:
+        with existing_store(ctx) as store:
+            session = require_session(store, key)
+            yield session, store.read_lines(session)
+        return
+    target = resolve(key, state_directory(ctx), named=is_state_directory_named(ctx))
+    if not os.path.lexists(target.place.transcript):
+        raise NoSuchSession(key, target.place.transcript)
+    yield target.key, target.store().read_lines(target.store_key)
 
 
 def _session_lines(sessions: Iterable[SessionRecord]) -> list[str]:

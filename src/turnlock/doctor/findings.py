@@ -77,6 +77,12 @@ KINDS: dict[str, Kind] = {
     "openclaw-database": Kind(
         "info", "OpenClaw's database, where its newer releases keep sessions: not looked into"
     ),
+    "database-clock": Kind("warning", "this host's clock and the database's differ"),
+    "database-indexes": Kind("error", "indexes of the database are missing or not valid"),
+    "database-bloat": Kind("warning", "the database keeps many dead versions of its rows"),
+    "database-old-transaction": Kind("warning", "a transaction is open for long in the database"),
+    "database-not-durable": Kind("warning", "the database does not wait for its disk"),
+    "database-torn": Kind("error", "the rows of a session do not make a transcript"),
     "gateway-running": Kind("info", "a gateway serves this directory"),
     "gateway-wedged": Kind(
         "error",

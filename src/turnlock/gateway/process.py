@@ -32,6 +32,7 @@ _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 def run(
     *,
     state_dir: str,
+    store_url: str | None = None,
     config_path: str | None,
     host: str | None,
     port: int | None,
@@ -39,7 +40,8 @@ def run(
 ) -> None:
     """Serve until SIGTERM or SIGINT, drain, and return; a second signal hastens it.
 
-    SIGHUP has the configuration read again. ``host`` and ``port`` override the configuration; port
+    ``store_url``: the database of the sessions, if they are not in the state directory. SIGHUP has
+    the configuration read again. ``host`` and ``port`` override the configuration; port
     0 takes a free one. ``announce`` gets the url once requests are served. Logs go to stderr. To be
     called on the main thread.
 
@@ -55,7 +57,7 @@ def run(
         return _overridden(config, host, port)
 
     path = config_path or "(no configuration file)"
-    _run_to_the_end(_serve(load(), load, state_dir, announce, path))
+    _run_to_the_end(_serve(load(), load, state_dir, announce, path, store_url))
 
 
 async def _serve(
@@ -64,6 +66,7 @@ async def _serve(
     state_dir: str,
     announce: Callable[[str], None],
     path: str,
+    store_url: str | None,
 ) -> None:
     stop, reload, notifier = Stop(), Reload(load), Notifier(os.environ)
     # Modules and what they made stay until the end: every full collection would walk them again,
@@ -85,6 +88,7 @@ async def _serve(
             stop=stop,
             reload=reload,
             path=path,
+            store_url=store_url,
             tell=notifier.tell,
         )
 

@@ -15,6 +15,7 @@ from ..turns.aio import on_worker
 from .agents import Agent, OpenAgents, model_keys
 from .app import create_app
 from .pace import Pace
+from .reclaiming import reclaiming
 from .reloading import Reload, Reloader
 from .service import Gateway
 from .state import load_token, make_directory, present
@@ -47,6 +48,7 @@ async def serve(
     reload: Reload | None = None,
     agents: Mapping[str, Agent] | None = None,
     path: str = "",
+    store_url: str | None = None,
     pace: Pace | None = None,
     tell: Callable[[Stage], object] = lambda stage: None,
 ) -> None:
@@ -55,7 +57,8 @@ async def serve(
     ``announce`` gets the url when requests are served; until then they are answered with 503.
     ``agents`` serve in place of those that the configuration names, and stay the caller's.
     ``reload`` has the configuration read again when it is wished. ``path`` names the configuration
-    in errors. ``tell`` is told every stage that begins, on the event loop.
+    in errors. ``store_url``: where the sessions are, if not in the state directory. ``tell`` is
+    told every stage that begins, on the event loop.
 
     Raises `AlreadyServed` when another gateway has the state directory, of this process or of any
     other; `ConfigError` for a model or a token that cannot be used; and `StoreError` for a state
@@ -65,7 +68,7 @@ async def serve(
     stop.drain = config.limits.drain
     pace = pace or Pace()
     keys = model_keys(config, path) if agents is None else {}
-    store = open_store(state_dir, limits=config.limits)
+    store = open_store(store_url or state_dir, limits=config.limits)
     make_directory(state_dir)
     # Not at the top: where there is no flock, the store has said so by now.
     from .owning import own
@@ -102,7 +105,7 @@ async def serve(
             announce(url)
             tell(Stage.SERVING)
             reloader = Reloader(gateway, opened, path, tell)
-            async with reloader.at_wish(reload, stop):
+            async with reloader.at_wish(reload, stop), reclaiming(store, pace.reclaim):
                 await web.until(stop.wished)
             tell(Stage.DRAINING)
             # Not awaited: a disk that hangs does not hold up the end.

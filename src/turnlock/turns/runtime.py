@@ -228,7 +228,7 @@ class Runtime:
             self.left(lease)
             return
         try:
-            lost = lease.state is State.HELD and not lease.backend.holds(lease.held)
+            lost = lease.state is State.HELD and not lease.backend.renew(lease.held)
             if lost:
                 retire_lost(self, lease)
         except TurnlockError as error:

@@ -9,6 +9,10 @@ A lease is overdue when it was held for longer than its hold limit, when it made
 longer than its stall limit, or when a call under `watch` gave nothing by its deadline. Renewal is
 not progress and bytes are not progress: only what the turn reports is.
 
+Where leases run out by themselves, a lease is renewed as long as it is not overdue, with the
+verification; and it is overdue when it could not be renewed for so long that it may run out. Then
+its holder stops before the session is another's.
+
 The watchdog has a clock of its own to mind. When it wakes much later than it asked to, the host
 slept or the process was stopped, and in that time no holder could make progress either. Such a gap
 is given back to every lease: all of it that is known, and, once in a lease's life, also what lay
@@ -51,7 +55,7 @@ def deadline_of(lease: Lease) -> tuple[float, str]:
         earliest = min(earliest, (lease.progressed + lease.max_stall, "stall-limit"))
     for call in list(lease.calls.values()):
         earliest = min(earliest, (call.deadline, "model-limit"))
-    return earliest
+    return min(earliest, (lease.held.trusted_until, "interrupted"))
 
 
 def overdue(leases: Iterable[Lease], now: float) -> list[Overdue]:
@@ -147,7 +151,7 @@ class Watchdog:
             except Exception:
                 # No memory, no thread: whatever it is, the next look may do better.
                 logger.exception("the watchdog's look failed; it goes on")
-            self._sleep(looked, forever=idle > _LINGER_TICKS)
+            self._sleep(looked, verified + TICK, forever=idle > _LINGER_TICKS)
 
     def _look(self, now: float, *, verify: bool) -> bool:
         """Revoke what is overdue; whether there is any lease.
@@ -161,7 +165,7 @@ class Watchdog:
             self._verify(leases)
         return bool(leases)
 
-    def _sleep(self, looked: float, *, forever: bool) -> None:
+    def _sleep(self, looked: float, verify_at: float, *, forever: bool) -> None:
         self._nudge.clear()
         # Announced before the deadlines are read: a lease that comes later sees it, and nudges.
         self._wakes_at = math.inf
@@ -169,7 +173,8 @@ class Watchdog:
         if earliest is None and forever:
             self._clock.wait(self._nudge, None)
             return
-        self._wakes_at = wakes_at = min(looked + TICK, earliest or math.inf)
+        # A deadline in between puts no verification off: a lease may be renewed by it in time.
+        self._wakes_at = wakes_at = min(verify_at, earliest or math.inf)
         if self._clock.wait(self._nudge, max(0.0, wakes_at - self._clock.monotonic())):
             return
         late = self._clock.monotonic() - wakes_at

@@ -57,6 +57,9 @@ class FilesBackend(Listing):
     Raises `StoreError` where the system has no flock (Windows).
     """
 
+    leases_expire = False
+    is_text_only = False
+
     def __init__(
         self,
         layout: Layout,
@@ -95,6 +98,9 @@ class FilesBackend(Listing):
 
     def identity(self, session: SessionKey) -> Hashable:
         return self.layout.place(session).lock
+
+    def close(self) -> None:
+        """What is kept open is bounded, and serves the next store of this process as well."""
 
     # Taking
 
@@ -257,6 +263,9 @@ class FilesBackend(Listing):
     def holds(self, lease: FileLease) -> bool:
         with Storage("look", lease.place.lock):
             return not lease.released and self._claims.is_held(lease)
+
+    def renew(self, lease: FileLease) -> bool:
+        return self.holds(lease)
 
     def append(self, lease: FileLease, lines: Sequence[bytes], after: Tail) -> None:
         place = lease.place

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 
 from ...transcript.tail import Tail
@@ -34,6 +35,8 @@ class FileLease:
         "transcript",
         "transcript_id",
     )
+
+    trusted_until = math.inf
 
     def __init__(
         self, place: Place, claim: Handle, claim_id: FileId, owed: tuple[Superseded, ...]

@@ -1,0 +1,275 @@
+"""Talking to the database: one message is one transaction.
+
+A gateway can be stopped between any two of its instructions, and what it holds in the database
+then is held until it goes on. So it never holds anything between two messages. Whatever is done is
+sent as one message of the simple protocol, settings first, values quoted on this side: the server
+has all of it before it begins, and commits by itself. No transaction is ever open while it waits
+for this process; nothing is prepared, and nothing is left behind in the server's session. That is
+also all that a pooler in transaction mode asks for.
+
+Every call is bounded: on the server by the time-outs of the message, on this side by `_PATIENCE`,
+for a server that was stopped or a network that swallows packets. A connection whose answer did not
+come is closed, and what its message did is unknown.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import psycopg
+from psycopg import errors as pg
+from psycopg.rows import namedtuple_row
+from psycopg_pool import ConnectionPool
+
+from ...errors import StoreError
+from .sql import SETTINGS, settings, statement
+from .url import masked, parameters
+
+# Seconds. A row is locked for as long as a commit takes, and a statement takes milliseconds.
+_LOCK_TIMEOUT = 2.0
+_STATEMENT_TIMEOUT = 5.0
+# A little more than the server takes to give up by itself.
+_PATIENCE = 8.0
+# A message of megabytes has more time: a second for so many bytes.
+_BYTES_PER_SECOND = 4 * 1024 * 1024
+# For a connection, when all are in use or the server does not answer.
+_POOL_PATIENCE = 6.0
+_CONNECTIONS_MAX = 10
+# Who waits for a connection beyond this is told at once.
+_WAITING_MAX = 200
+_RECONNECT = 3.0
+# For the pool's own threads, which may be connecting to a server that does not answer.
+_CLOSE_PATIENCE = 1.0
+
+Row = Any
+MIGRATE = "turnlock db migrate --store URL makes or updates the tables"
+
+
+class OutcomeUnknown(StoreError):
+    """The connection was lost before the answer came: it was done, or it was not."""
+
+
+class _Connection(psycopg.Connection[Row]):
+    """A connection whose answers come in time, or it is closed. ``bulk``: bytes to be sent."""
+
+    bulk = 0
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        try:
+            patience = _PATIENCE + self.bulk / _BYTES_PER_SECOND
+            return super().wait(gen, interval, timeout or patience)
+        except psycopg.OperationalError:
+            if (
+                timeout is None
+                and self.pgconn.transaction_status == psycopg.pq.TransactionStatus.ACTIVE
+            ):
+                self.pgconn.finish()
+            raise
+
+
+class Database:
+    """Connections to one database, shared by threads. They are made when they are needed."""
+
+    def __init__(self, url: str, *, durable: bool = True) -> None:
+        self.location = masked(url)
+        self._parameters = parameters(url)
+        self._durable = durable
+        self._failure: psycopg.Error | None = None
+        self._reset()
+        _databases.add(self)
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._pool: ConnectionPool[_Connection] | None = None
+
+    def run(self, operation: str, *names: str, again: bool = False, **values: Any) -> list[Row]:
+        """As `run_each`; the rows of the first statement."""
+        return self.run_each(operation, *names, again=again, **values)[0]
+
+    def run_each(
+        self, operation: str, *names: str, again: bool = False, bulk: int = 0, **values: Any
+    ) -> list[list[Row]]:
+        """Run statements by their names, in one transaction; the rows of each.
+
+        ``again``: doing it twice does no harm, so a connection that turns out to be dead is no
+        reason to give up. ``bulk``: how many bytes it may be about. Raises `StoreError`, and
+        `OutcomeUnknown` when the answer did not come.
+        """
+        bounds = settings(
+            lock=_LOCK_TIMEOUT,
+            statement=_STATEMENT_TIMEOUT + bulk / _BYTES_PER_SECOND,
+            durable=self._durable,
+        )
+        text = bounds + ";\n".join(map(statement, names))
+        try:
+            return self._run(operation, text, values, bulk)
+        except OutcomeUnknown:
+            if not again:
+                raise
+        return self._run(operation, text, values, bulk)
+
+    def _run(self, operation: str, text: str, values: dict[str, Any], bulk: int) -> list[list[Row]]:
+        sent = False
+        try:
+            with self._opened().connection() as connection:
+                sent = True
+                connection.bulk = bulk
+                try:
+                    return _rows(connection.execute(text, values))
+                except pg.ReadOnlySqlTransaction:
+                    # A fail-over has made a standby of it; the next connection is to the primary.
+                    connection.close()
+                    raise
+        except (psycopg.Error, UnicodeError) as error:
+            self._fail(operation, error, sent=sent)
+
+    def connect(self) -> psycopg.Connection[Row]:
+        """A connection of one's own, for what needs the server's session. Raises psycopg's."""
+        return _Connection.connect(**self._parameters, autocommit=True, prepare_threshold=None)
+
+    def close(self) -> None:
+        """Give the connections back. A later call makes new ones."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.close(timeout=_CLOSE_PATIENCE)
+
+    def forget_in_child(self) -> None:
+        """The connections are the parent's; closing them here would end them there."""
+        _parents.append(self._pool)
+        self._reset()
+
+    def _opened(self) -> ConnectionPool[_Connection]:
+        with self._lock:
+            if self._pool is None:
+                self._pool = self._open()
+            return self._pool
+
+    def _open(self) -> ConnectionPool[_Connection]:
+        return ConnectionPool(
+            "",
+            connection_class=self._connection_class(),
+            kwargs=self._parameters
+            | {
+                "autocommit": True,
+                "prepare_threshold": None,
+                "cursor_factory": psycopg.ClientCursor,
+                "row_factory": namedtuple_row,
+            },
+            min_size=0,
+            max_size=_CONNECTIONS_MAX,
+            max_waiting=_WAITING_MAX,
+            timeout=_POOL_PATIENCE,
+            reconnect_timeout=_RECONNECT,
+            check=_check_quiet,
+            open=True,
+            num_workers=1,
+            name="turnlock",
+        )
+
+    def _connection_class(self) -> type[_Connection]:
+        database = weakref.ref(self)
+
+        class Connection(_Connection):
+            """Keeps why the last attempt failed: the pool says only that it took too long."""
+
+            @classmethod
+            def connect(cls, *args: Any, **kwargs: Any) -> Any:
+                failure: psycopg.Error | None = None
+                try:
+                    return super().connect(*args, **kwargs)
+                except psycopg.Error as error:
+                    failure = error
+                    raise
+                finally:
+                    if (one := database()) is not None:
+                        one._failure = failure
+
+        return Connection
+
+    def _fail(self, operation: str, error: Exception, *, sent: bool) -> NoReturn:
+        if not sent and self._failure is not None:
+            error, self._failure = self._failure, None
+        why, hint = _explained(error)
+        lost = sent and isinstance(error, psycopg.OperationalError) and error.sqlstate is None
+        lost = lost or isinstance(error, (pg.AdminShutdown, pg.CrashShutdown))
+        kind = OutcomeUnknown if lost else StoreError
+        raise kind(self.location, operation, why, hint) from error
+
+
+@contextmanager
+def as_store_error(location: str, operation: str) -> Iterator[None]:
+    """Raises `StoreError` in place of psycopg's own."""
+    try:
+        yield
+    except psycopg.Error as error:
+        why, hint = _explained(error)
+        raise StoreError(location, operation, why, hint) from error
+
+
+def _rows(cursor: Any) -> list[list[Row]]:
+    found: list[list[Row]] = []
+    more: bool | None = True
+    while more:
+        found.append([] if cursor.description is None else cursor.fetchall())
+        more = cursor.nextset()
+    return found[SETTINGS.count(";") :]
+
+
+def _check_quiet(connection: psycopg.Connection[Row]) -> None:
+    """Refuse a connection that the server has closed meanwhile, without asking it anything.
+
+    An idle connection has nothing to read but its end, and messages that nobody asked for.
+    """
+    if connection.closed or select.select([connection.fileno()], (), (), 0)[0]:
+        # The pool keeps what it does not see to be closed.
+        connection.close()
+        raise psycopg.OperationalError("the server closed the connection while it was idle")
+
+
+_EXPLAINED: tuple[tuple[tuple[type[Exception], ...], Callable[[str], tuple[str, str]]], ...] = (
+    (
+        (pg.UndefinedTable, pg.InvalidSchemaName, pg.UndefinedColumn, pg.UndefinedFunction),
+        lambda text: (f"its tables are missing or of another version: {text}", MIGRATE),
+    ),
+    (
+        (pg.LockNotAvailable,),
+        lambda text: (
+            f"another connection has kept the row locked for {_LOCK_TIMEOUT:g} s",
+            "look for it in pg_stat_activity",
+        ),
+    ),
+    (
+        (pg.QueryCanceled,),
+        lambda text: (f"the server did not get it done in {_STATEMENT_TIMEOUT:g} s", ""),
+    ),
+    (
+        (pg.InsufficientPrivilege,),
+        lambda text: (text, "docs/howto/postgresql.md has what the role of a gateway needs"),
+    ),
+)
+
+
+def _explained(error: Exception) -> tuple[str, str]:
+    """What went wrong, on one line, and what to do about it."""
+    text = " ".join(str(error).split("\n")[0].split()) or type(error).__name__
+    for kinds, explain in _EXPLAINED:
+        if isinstance(error, kinds):
+            return explain(text)
+    return text, ""
+
+
+def _forget_in_child() -> None:
+    for database in list(_databases):
+        database.forget_in_child()
+
+
+_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+_parents: list[object] = []
+os.register_at_fork(after_in_child=_forget_in_child)

@@ -1,0 +1,1 @@
+DELETE FROM turnlock.waiter WHERE ticket = %(ticket)s

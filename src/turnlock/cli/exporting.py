@@ -1,0 +1,35 @@
+"""``turnlock export``."""
+
+from __future__ import annotations
+
+import click
+
+from ..store import open_store
+from .looking import looking
+from .options import (
+    common_options,
+    json_option,
+    required_store,
+    state_directory,
+    store_option,
+)
+from .transfer import copied, report
+
+
+@click.command(name="export")
+@click.argument("keys", metavar="[KEY]...", nargs=-1)
+@json_option
+@store_option
+@common_options
+@click.pass_context
+def command(ctx: click.Context, keys: tuple[str, ...], as_json: bool) -> int:
+    """Copy sessions from the database of --store into the state directory.
+
+    All of them, or those that are named; the same as 'turnlock import', the other way round.
+    """
+    with (
+        looking(ctx),
+        open_store(required_store(ctx)) as database,
+        open_store(state_directory(ctx)) as files,
+    ):
+        return report(copied(database, files, keys), as_json)

@@ -1,0 +1,137 @@
+"""Sessions from one store into another: files into a database, and back.
+
+A session is copied under both its locks, line by line as it is stored, from the first byte on. What
+the other store has of it already has to be how it begins; then what is missing is added. So a copy
+that was cut short is gone on with, a second one adds what is new, and one that met another session
+of the same name touches nothing.
+
+An entry arrives byte for byte. What is no entry does as well where it can be stored: a database
+keeps text, so a damaged line that is none stays behind, and is counted. A fragment at a
+transcript's end was never acknowledged, and stays behind too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+from typing import Any, NamedTuple
+
+from .backends import Backend, BackendLease, Holder, TakeRequest, give_back
+from .errors import SessionBusy
+from .session import SessionKey
+from .transcript.jsonl import Line
+from .transcript.tail import Tail
+
+# Lines of so many bytes go in one append.
+_BATCH_BYTES = 1024 * 1024
+_MAX_HOLD = 3600.0
+
+
+class Result(Enum):
+    """What became of a session."""
+
+    COPIED = "copied"
+    SAME = "same"  # all of it was there
+    DIFFERS = "differs"  # another session of that name is there; it was left alone
+    BUSY = "busy"  # somebody holds it, here or there
+    UNFINISHED = "unfinished"  # its last turn has no terminal entry yet: doctor --fix, or a turn
+
+
+class Copied(NamedTuple):
+    """``lines`` were added; ``left_out`` are damaged ones that cannot be stored there."""
+
+    session: str
+    result: Result
+    lines: int = 0
+    left_out: int = 0
+
+
+def copy_session(source: Backend[Any], target: Backend[Any], session: SessionKey) -> Copied:
+    """Copy one session. Raises `StoreError` and the like; then what was added so far stays."""
+    try:
+        with _Held(source, session) as held:
+            if held.owed or held.tail.owes:
+                return Copied(str(session), Result.UNFINISHED)
+            with _Held(target, session) as theirs:
+                return _copy(source, target, session, theirs)
+    except SessionBusy:
+        return Copied(str(session), Result.BUSY)
+
+
+class _Held:
+    """A session that nobody else holds meanwhile. Raises `SessionBusy` at once."""
+
+    def __init__(self, backend: Backend[Any], session: SessionKey) -> None:
+        self._backend = backend
+        self._session = session
+
+    def __enter__(self) -> BackendLease:
+        request = TakeRequest(None, _MAX_HOLD, header=False)
+        found = self._backend.take(self._session, request)
+        if isinstance(found, Holder):
+            found.close()
+            raise SessionBusy(str(self._session), holder_turn=found.turn_id)
+        self._lease = found
+        return found  # type: ignore[no-any-return]
+
+    def __exit__(self, *exc: object) -> None:
+        # Lines were appended without a word of what they mean: nobody may keep this as the end.
+        self._lease.tail = self._lease.tail._replace(size=-1)
+        give_back(self._backend, self._lease)
+
+
+def _copy(
+    source: Backend[Any], target: Backend[Any], session: SessionKey, lease: BackendLease
+) -> Copied:
+    chosen = _Chosen(source.read(session), text_only=target.is_text_only)
+    for line in target.read(session):
+        if next(chosen, None) != line.raw:
+            return Copied(str(session), Result.DIFFERS)
+    added = 0
+    for batch in _batches(chosen):
+        target.append(lease, batch, Tail())
+        added += len(batch)
+    result = Result.COPIED if added else Result.SAME
+    return Copied(str(session), result, added, chosen.left_out)
+
+
+class _Chosen(Iterator[bytes]):
+    """The lines that can be stored; counts the others."""
+
+    def __init__(self, lines: Iterator[Line], *, text_only: bool) -> None:
+        self._lines = lines
+        self._text_only = text_only
+        self.left_out = 0
+
+    def __next__(self) -> bytes:
+        while not self._is_storable(line := next(self._lines)):
+            self.left_out += 1
+        return line.raw
+
+    def _is_storable(self, line: Line) -> bool:
+        # Of a line that is too long only the first bytes are at hand.
+        if line.entry is None and len(line.raw) != line.size:
+            return False
+        return not self._text_only or line.entry is not None or is_text(line.raw)
+
+
+def is_text(raw: bytes) -> bool:
+    """Whether a database can store these bytes as text."""
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in raw
+
+
+def _batches(lines: Iterator[bytes]) -> Iterator[list[bytes]]:
+    batch: list[bytes] = []
+    size = 0
+    for line in lines:
+        batch.append(line + b"\n")
+        size += len(line) + 1
+        if size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
