@@ -133,7 +133,8 @@ HUNG_NAMES = """
     getaddrinfo = socket.getaddrinfo
     def hanging(host, *given, **named):
         if host in ("model.invalid", b"model.invalid"):
-            print("looks it up", flush=True)
+            # In one piece: others say it at the same time.
+            os.write(1, b"looks it up\\n")
             threading.Event().wait()
         return getaddrinfo(host, *given, **named)
     socket.getaddrinfo = hanging
