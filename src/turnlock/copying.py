@@ -1,6 +1,8 @@
 """Sessions from one store into another: files into a database, and back.
 
-A session is copied under both its locks, line by line as it is stored, from the first byte on. What
+A session is copied under both its locks, line by line as it is stored, from the first byte on.
+Nobody watches over these leases: the copying asks for them itself as it goes on, and ends when one
+was taken from it. What
 the other store has of it already has to be how it begins; then what is missing is added. So a copy
 that was cut short is gone on with, a second one adds what is new, and one that met another session
 of the same name touches nothing.
@@ -12,11 +14,11 @@ transcript's end was never acknowledged, and stays behind too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Any, NamedTuple
 
-from .backends import Backend, BackendLease, Holder, TakeRequest, give_back
+from .backends import Backend, BackendLease, Holder, Lost, TakeRequest, give_back
 from .errors import SessionBusy
 from .session import SessionKey
 from .transcript.jsonl import Line
@@ -50,49 +52,72 @@ def copy_session(source: Backend[Any], target: Backend[Any], session: SessionKey
     """Copy one session. Raises `StoreError` and the like; then what was added so far stays."""
     try:
         with _Held(source, session) as held:
-            if held.owed or held.tail.owes:
+            if held.lease.owed or held.lease.tail.owes:
                 return Copied(str(session), Result.UNFINISHED)
             with _Held(target, session) as theirs:
-                return _copy(source, target, session, theirs)
-    except SessionBusy:
+                return _copy(source, target, session, held, theirs)
+    except (SessionBusy, Lost):
         return Copied(str(session), Result.BUSY)
 
 
 class _Held:
     """A session that nobody else holds meanwhile. Raises `SessionBusy` at once."""
 
+    lease: BackendLease
+
     def __init__(self, backend: Backend[Any], session: SessionKey) -> None:
         self._backend = backend
         self._session = session
 
-    def __enter__(self) -> BackendLease:
+    def keep(self) -> None:
+        """Ask for the lease, which may run out. Raises `Lost` when it was taken."""
+        if not self._backend.renew(self.lease):
+            raise Lost
+
+    def __enter__(self) -> _Held:
         request = TakeRequest(None, _MAX_HOLD, header=False)
         found = self._backend.take(self._session, request)
         if isinstance(found, Holder):
             found.close()
             raise SessionBusy(str(self._session), holder_turn=found.turn_id)
-        self._lease = found
-        return found  # type: ignore[no-any-return]
+        self.lease = found
+        return self
 
     def __exit__(self, *exc: object) -> None:
         # Lines were appended without a word of what they mean: nobody may keep this as the end.
-        self._lease.tail = self._lease.tail._replace(size=-1)
-        give_back(self._backend, self._lease)
+        self.lease.tail = self.lease.tail._replace(size=-1)
+        give_back(self._backend, self.lease)
 
 
 def _copy(
-    source: Backend[Any], target: Backend[Any], session: SessionKey, lease: BackendLease
+    source: Backend[Any], target: Backend[Any], session: SessionKey, ours: _Held, theirs: _Held
 ) -> Copied:
-    chosen = _Chosen(source.read(session), text_only=target.is_text_only)
+    def keep() -> None:
+        ours.keep()
+        theirs.keep()
+
+    lines = _kept(source.read(session), keep)
+    chosen = _Chosen(lines, text_only=target.is_text_only)
     for line in target.read(session):
         if next(chosen, None) != line.raw:
             return Copied(str(session), Result.DIFFERS)
     added = 0
     for batch in _batches(chosen):
-        target.append(lease, batch, Tail())
+        target.append(theirs.lease, batch, Tail())
         added += len(batch)
     result = Result.COPIED if added else Result.SAME
     return Copied(str(session), result, added, chosen.left_out)
+
+
+def _kept(lines: Iterator[Line], keep: Callable[[], None]) -> Iterator[Line]:
+    """The lines; between those that make up a batch the leases are asked for."""
+    size = 0
+    for line in lines:
+        yield line
+        size += line.size
+        if size >= _BATCH_BYTES:
+            keep()
+            size = 0
 
 
 class _Chosen(Iterator[bytes]):

@@ -404,9 +404,10 @@ class TestInATask:
 
     def test_a_stall_is_no_hang_while_there_is_progress(self, store: Store) -> None:
         async def main() -> None:
-            async with store.turn("main/a", max_stall=0.2) as turn:
-                for _ in range(4):
-                    await asyncio.sleep(0.1)
+            # Longer in all than it may be silent, and with room for a busy machine in each step.
+            async with store.turn("main/a", max_stall=1.0) as turn:
+                for _ in range(5):
+                    await asyncio.sleep(0.25)
                     turn.progress("still at it")
             with pytest.raises(LeaseRevoked) as caught:
                 async with store.turn("main/a", max_stall=0.05):

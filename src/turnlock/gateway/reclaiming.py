@@ -41,4 +41,5 @@ async def _look(store: Store, every: float) -> None:
         except TurnlockError as error:
             logger.warning("leases that ran out could not be looked for: %s", error)
         except Exception:
+            # The task's outermost frame: a bug of ours must not end the looking for good.
             logger.exception("leases that ran out could not be looked for")

@@ -19,16 +19,8 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any, Protocol
 
+from ..models.transport import socket_options
 from ..turns.aio import call_on_loop
-
-# A peer that is gone without a word is noticed after about two minutes, also when no limit is set.
-_OPTIONS = (
-    (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
-    (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 60),
-    (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 15),
-    (socket.IPPROTO_TCP, "TCP_KEEPCNT", 4),
-    (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", 120_000),
-)
 
 
 class User(Protocol):
@@ -70,10 +62,10 @@ def _note(stream: Any) -> None:
 
 def _watch(stream: Any) -> None:
     sock = stream.get_extra_info("socket")
-    for level, name, value in _OPTIONS:
-        # Not every platform has every one, and not every stream is TCP.
+    for option in socket_options():
+        # Not every stream is TCP.
         with contextlib.suppress(AttributeError, OSError):
-            sock.setsockopt(level, getattr(socket, name), value)
+            sock.setsockopt(*option)
 
 
 class _Stream:

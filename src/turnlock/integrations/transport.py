@@ -16,13 +16,13 @@ import contextlib
 import functools
 import math
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, NamedTuple
 
 from ..errors import LeaseRevoked
 from ..limits import check_limit
 from ..turns.scope import current_turn
-from .content import Pieces, pieces_of
+from .content import pieces_of
 from .sockets import instrument, sending
 
 
@@ -110,16 +110,51 @@ class GuardedCall:
             stream.end()
 
 
+class _Guarding:
+    """What the transports have in common. Raises `LimitsError`."""
+
+    # The transport of the library that does the work, when none is given.
+    _default: Callable[[], Any]
+
+    def __init__(
+        self,
+        transport: Any = None,
+        *,
+        turn: Any = None,
+        first: float | None = None,
+        idle: float | None = None,
+        whole: float | None = None,
+    ) -> None:
+        self._inner = self._default() if transport is None else transport
+        self._turn = turn
+        self._limits = CallLimits(first, idle, whole).checked()
+        instrument(self._inner)
+
+    def _call(self) -> GuardedCall | None:
+        """A call of the turn that there is; None outside of one."""
+        turn = self._turn or current_turn()
+        return None if turn is None else GuardedCall(turn, self._limits)
+
+
+class _Body:
+    """A response's body, as far as it is the same for threads and tasks."""
+
+    def __init__(self, response: Any, call: GuardedCall) -> None:
+        self._stream = response.stream
+        self._call = call
+        self._pieces = pieces_of(response.headers)
+
+    def _came(self, chunk: bytes) -> bytes:
+        if self._pieces.counts(chunk):
+            self._call.progressed()
+        return chunk
+
+
 @functools.cache
 def sync_transport(http: Any) -> Any:
     """`GuardedTransport` for httpx or httpx2."""
 
-    class Body(http.SyncByteStream):  # type: ignore[misc]  # a class of either library
-        def __init__(self, stream: Any, call: GuardedCall, pieces: Pieces) -> None:
-            self._stream = stream
-            self._call = call
-            self._pieces = pieces
-
+    class Body(_Body, http.SyncByteStream):  # type: ignore[misc]  # a class of either library
         def __iter__(self) -> Iterator[bytes]:
             chunks = iter(self._stream)
             while True:
@@ -128,44 +163,29 @@ def sync_transport(http: Any) -> Any:
                     self._call.check()
                 if chunk is None:
                     return
-                if self._pieces.counts(chunk):
-                    self._call.progressed()
-                yield chunk
+                yield self._came(chunk)
 
         def close(self) -> None:
             self._call.close()
             self._stream.close()
 
-    class GuardedTransport(http.BaseTransport):  # type: ignore[misc]
+    class GuardedTransport(_Guarding, http.BaseTransport):  # type: ignore[misc]
         """Guards the calls that threads make in a turn.
 
         ``transport`` does the work (default: the library's own, with its defaults). ``turn`` is
         the turn that calls belong to; by default the current one of the thread, if it has one.
         """
 
-        def __init__(
-            self,
-            transport: Any = None,
-            *,
-            turn: Any = None,
-            first: float | None = None,
-            idle: float | None = None,
-            whole: float | None = None,
-        ) -> None:
-            self._inner = http.HTTPTransport() if transport is None else transport
-            self._turn = turn
-            self._limits = CallLimits(first, idle, whole).checked()
-            instrument(self._inner)
+        _default = http.HTTPTransport
 
         def handle_request(self, request: Any) -> Any:
-            turn = self._turn or current_turn()
-            if turn is None:
+            call = self._call()
+            if call is None:
                 return self._inner.handle_request(request)
-            call = GuardedCall(turn, self._limits)
             with call.answering():
                 call.prepare(request)
                 response = self._inner.handle_request(request)
-            response.stream = Body(response.stream, call, pieces_of(response.headers))
+            response.stream = Body(response, call)
             return response
 
         def close(self) -> None:
@@ -178,12 +198,7 @@ def sync_transport(http: Any) -> Any:
 def async_transport(http: Any) -> Any:
     """`AsyncGuardedTransport` for httpx or httpx2."""
 
-    class Body(http.AsyncByteStream):  # type: ignore[misc]
-        def __init__(self, stream: Any, call: GuardedCall, pieces: Pieces) -> None:
-            self._stream = stream
-            self._call = call
-            self._pieces = pieces
-
+    class Body(_Body, http.AsyncByteStream):  # type: ignore[misc]
         async def __aiter__(self) -> AsyncIterator[bytes]:
             chunks = aiter(self._stream)
             while True:
@@ -192,40 +207,25 @@ def async_transport(http: Any) -> Any:
                     self._call.check()
                 if chunk is None:
                     return
-                if self._pieces.counts(chunk):
-                    self._call.progressed()
-                yield chunk
+                yield self._came(chunk)
 
         async def aclose(self) -> None:
             self._call.close()
             await self._stream.aclose()
 
-    class AsyncGuardedTransport(http.AsyncBaseTransport):  # type: ignore[misc]
+    class AsyncGuardedTransport(_Guarding, http.AsyncBaseTransport):  # type: ignore[misc]
         """Guards the calls that tasks make in a turn. Arguments as `GuardedTransport` has them."""
 
-        def __init__(
-            self,
-            transport: Any = None,
-            *,
-            turn: Any = None,
-            first: float | None = None,
-            idle: float | None = None,
-            whole: float | None = None,
-        ) -> None:
-            self._inner = http.AsyncHTTPTransport() if transport is None else transport
-            self._turn = turn
-            self._limits = CallLimits(first, idle, whole).checked()
-            instrument(self._inner)
+        _default = http.AsyncHTTPTransport
 
         async def handle_async_request(self, request: Any) -> Any:
-            turn = self._turn or current_turn()
-            if turn is None:
+            call = self._call()
+            if call is None:
                 return await self._inner.handle_async_request(request)
-            call = GuardedCall(turn, self._limits)
             with call.answering():
                 call.prepare(request)
                 response = await self._inner.handle_async_request(request)
-            response.stream = Body(response.stream, call, pieces_of(response.headers))
+            response.stream = Body(response, call)
             return response
 
         async def aclose(self) -> None:

@@ -190,7 +190,7 @@ def client_options(http: Any, base_url: str, connect: float, *, redirects: bool)
         trust_env=not direct,
         verify=_tls(http, trust_env=not direct),
         limits=http.Limits(max_connections=None, max_keepalive_connections=0),
-        socket_options=_socket_options(),
+        socket_options=socket_options(),
     )
     make()  # a proxy that cannot be used is refused now and not by the first call
     return {
@@ -240,7 +240,8 @@ def _proxy(http: Any, base_url: str, host: str) -> Any:
     return http.Proxy(proxy if "://" in proxy else f"http://{proxy}")
 
 
-def _socket_options() -> list[tuple[int, int, int]]:
+def socket_options() -> list[tuple[int, int, int]]:
+    """Have the kernel ask whether a silent peer is still there."""
     options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
     for name, value in _TCP_WATCH.items():
         option = getattr(socket, name, None)  # not every platform has every one

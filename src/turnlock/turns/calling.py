@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Self
 
 from ..limits import check_limit
 from .turn import TurnCore
 from .watching import Budget
 
 
-class OpenCall(AbstractContextManager["OpenCall"]):
+class OpenCall:
     """The limits of one call, until it is closed. From any thread; `close` may be called twice."""
 
     def __init__(
@@ -49,9 +47,3 @@ class OpenCall(AbstractContextManager["OpenCall"]):
     def close(self) -> None:
         for part in self._parts:
             self._core.end_call(part)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -78,7 +78,7 @@ NO_KEEPALIVE = Mutant(
     "nobody asks a silent connection whether it is there",
     Edit(
         "models/transport.py",
-        "        socket_options=_socket_options(),\n",
+        "        socket_options=socket_options(),\n",
         "        socket_options=None,\n",
     ),
 )

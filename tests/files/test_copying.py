@@ -1,0 +1,62 @@
+"""A copy between stores holds both sessions for as long as it takes, or ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import turnlock
+from turnlock.backends import Lost
+from turnlock.backends.files import FilesBackend, StateDirectory
+from turnlock.copying import Result
+from turnlock.store import Store
+
+TURNS = 3
+
+
+@pytest.fixture
+def source(state: Path) -> Store:
+    store = turnlock.open_store(state)
+    for number in range(TURNS):
+        with store.turn("main/a") as turn:
+            turn.append(turnlock.user(f"{number}"))
+    return store
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Store:
+    return turnlock.open_store(tmp_path / "target")
+
+
+@pytest.fixture(autouse=True)
+def every_line_is_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("turnlock.copying._BATCH_BYTES", 1)
+
+
+@pytest.mark.parametrize("which", ["source", "target"])
+def test_a_copy_whose_session_is_taken_meanwhile_ends_and_says_so(
+    source: Store, target: Store, which: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = {"source": source, "target": target}[which]
+    renew = FilesBackend.renew
+
+    def lost(backend: FilesBackend, lease: object) -> bool:
+        return backend is not taken._backend and renew(backend, lease)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as during:
+        during.setattr(FilesBackend, "renew", lost)
+        assert target.copy_from(source, "main/a").result is Result.BUSY
+    # What was copied is how it begins, so the next one goes on with it.
+    assert target.copy_from(source, "main/a").result is Result.COPIED
+    assert list(target.read_lines("main/a")) == list(source.read_lines("main/a"))
+
+
+def test_an_append_that_is_fenced_is_no_traceback(source: Store, tmp_path: Path) -> None:
+    class Fenced(FilesBackend):
+        def append(self, *_: object) -> None:
+            raise Lost
+
+    fenced = Store(Fenced(StateDirectory(str(tmp_path / "fenced"))), location="fenced")
+    assert fenced.copy_from(source, "main/a").result is Result.BUSY
+    assert fenced.locks() == []
