@@ -17,6 +17,9 @@ from tests.helpers import PATIENCE, eventually, kinds
 from turnlock import LeaseRevoked
 from turnlock.events import Event, RevocationFailed
 from turnlock.store import Store
+from turnlock.turns import revoking
+from turnlock.turns.lease import State
+from turnlock.turns.runtime import Runtime
 
 
 def test_the_marker_says_what_the_turn_was_at(store: Store) -> None:
@@ -93,3 +96,22 @@ def test_a_revoked_block_ends_when_its_revoker_is_through(
 
     threading.Thread(target=work, daemon=True).start()
     eventually(over.is_set)
+
+
+def test_a_holder_is_never_told_a_reason_before_it_is_known(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever took the session says why in its marker; the holder may write while that is read."""
+    states: list[State] = []
+
+    def reason(*_: object) -> str:
+        states.extend(lease.state for one in Runtime.all() for lease in one.leases())
+        return "hold-limit"
+
+    monkeypatch.setattr(revoking, "reason_in_transcript", reason)
+    with pytest.raises(LeaseRevoked) as caught, a_store(state).turn("main/a") as turn:
+        turn.append(turnlock.user("1"))
+        (state / "agents/main/sessions/a.jsonl.lock").unlink()
+        turn.append(turnlock.user("2"))
+    assert caught.value.reason == "hold-limit"
+    assert states == [State.HELD]

@@ -98,9 +98,10 @@ def carry_out(runtime: Runtime, lease: Lease, *, deadline: float | None = None) 
 
 def retire_lost(runtime: Runtime, lease: Lease) -> None:
     """End a lease that has lost its claim already: another process took it, or a person did."""
-    if not lease.move(State.REVOKING, reason="superseded"):
+    # Read before the lease is moved: from then on its holder may be told the reason.
+    reason = reason_in_transcript(lease.backend, lease.session, lease.turn_id) or "superseded"
+    if not lease.move(State.REVOKING, reason=reason):
         return
-    lease.reason = reason_in_transcript(lease.backend, lease.session, lease.turn_id) or "superseded"
     _hand_over(runtime, lease, _stack(lease), None)
 
 

@@ -617,3 +617,13 @@ OTHER_STORES_UNSEEN = Mutant(
     ),
     caught_by="tests/files/test_claim_file.py::test_a_holder_of_another_store_of_this_process_is_told_at_once",
 )
+REASON_UNKNOWN = Mutant(
+    "a holder is told that it was superseded before it is known why",
+    Edit(
+        "turns/revoking.py",
+        "    # Read before the lease is moved: from then on its holder may be told the reason.\n",
+        '    lease.move(State.REVOKING, reason="superseded")\n',
+    ),
+    caught_by="tests/turns/test_revoking.py::"
+    "test_a_holder_is_never_told_a_reason_before_it_is_known",
+)
