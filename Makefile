@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo record reference test api-check check format clean import-time failures bench model simulate torture fuzz sweeps mutants
+.PHONY: help setup run demo record reference test api-check check format clean import-time failures bench model simulate torture fuzz sweeps mutants frameworks
 
 help:
 	@echo "make run          the gateway with the practice model (no key needed)"
@@ -27,6 +27,8 @@ help:
 	@echo "make sweeps       kill, stop, cut, refuse at every file call, and chaos: PART=kill|stop|power|"
 	@echo "                  errno|chaos, SEED=n, QUICK=1 for a few of all points"
 	@echo "make mutants      plant faults in the code, and see which test catches each: ARGS=part"
+	@echo "make frameworks   what plugs into agent frameworks, against their oldest and newest versions:"
+	@echo "                  FRAMEWORK=name, AGE=oldest|newest"
 	@echo "make check        format, lint, strict types"
 	@echo "make format       rewrite the files in the project's format"
 	@echo "make import-time  CPU time of 'import turnlock'"
@@ -59,7 +61,10 @@ bench: .bench/.ready
 test: setup
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
-api-check: setup
+api-frameworks:
+	@scripts/frameworks "$(PYTHON)" $(FRAMEWORK) $(AGE) $(ARGS)
+
+check: setup
 	$(BIN)/python scripts/api_check.py $(ARGS)
 
 failures: setup
@@ -113,4 +118,4 @@ import-time: setup
 	$(BIN)/python scripts/import_time.py
 
 clean:
-	rm -rf $(VENV) .bench .fuzz build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .bench .frameworks .fuzz build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
