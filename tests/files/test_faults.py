@@ -287,6 +287,7 @@ def test_a_hung_turn_is_revoked_on_a_full_disk_too(state: Path) -> None:
         files.full = True
         assert store.revoke("main/a")
         turn.append(turnlock.user("late"))
+    assert store.statistics().markers_owed == 1
     files.full = False
     with store.turn("main/a", wait=0) as turn:
         turn.append(turnlock.user("2"))

@@ -115,6 +115,13 @@ class Lost(Exception):
     """The fence: the claim is not this lease's any more. Nothing was written."""
 
 
+class Freed(Exception):
+    """The holder is fenced, and its session free: no claim could be written that would take it.
+
+    So nothing says that a marker is owed. The storage's error is in ``__cause__``.
+    """
+
+
 class TailMoved(Exception):
     """The transcript is not what the lease knew; ``lease.tail`` is new. Nothing was written."""
 
@@ -207,7 +214,8 @@ class Backend(Protocol[L]):
         """Take the session from a live holder.
 
         From ``lease`` only, when given (None if its claim was gone already); else from whoever
-        holds it now (None if nobody does, or not as the turn ``turn_id``).
+        holds it now (None if nobody does, or not as the turn ``turn_id``). Raises `Freed`, of
+        ``lease`` only.
         """
         ...
 

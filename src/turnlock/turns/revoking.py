@@ -20,7 +20,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..backends import Lost, TakeRequest
+from ..backends import Freed, Lost, TakeRequest
 from ..clock import SystemClock
 from ..errors import LockPathError, StoreError, TranscriptError
 from ..events import LockReclaimed, RevocationFailed, TurnRevoked
@@ -117,8 +117,11 @@ def _stack(lease: Lease) -> tuple[str, ...]:
 def _fence(runtime: Runtime, lease: Lease, stack: tuple[str, ...], deadline: float | None) -> None:
     reason = lease.reason
     request = TakeRequest(None, REVOKER_MAX_HOLD, header=False)
+    ours: BackendLease | None = None
     try:
         ours = lease.backend.supersede(lease.session, request, lease=lease.held, reason=reason)
+    except Freed as freed:
+        runtime.marker_owed(lease.label, lease.turn_id, freed)
     except _STORAGE_ERRORS as error:
         text = runtime.redacted(str(error))
         runtime.events.emit(RevocationFailed(lease.label, lease.turn_id, reason, text))

@@ -627,3 +627,12 @@ REASON_UNKNOWN = Mutant(
     caught_by="tests/turns/test_revoking.py::"
     "test_a_holder_is_never_told_a_reason_before_it_is_known",
 )
+OWED_IN_SILENCE = Mutant(
+    "where there is no room for a claim, nobody hears that a marker is owed",
+    Edit(
+        "turns/revoking.py",
+        "        runtime.marker_owed(lease.label, lease.turn_id, freed)\n",
+        "        del freed\n",
+    ),
+    caught_by="tests/files/test_faults.py::test_a_hung_turn_is_revoked_on_a_full_disk_too",
+)

@@ -13,6 +13,7 @@ from ...transcript.jsonl import ReadAt
 from ...transcript.tail import Tail
 from .. import (
     STALE_AFTER,
+    Freed,
     Holder,
     LockRecord,
     Lost,
@@ -212,9 +213,8 @@ class FilesBackend(Listing):
             except OSError as error:
                 if lease is None or error.errno not in _NO_ROOM:
                     raise
-                # Fenced where there is no room for a claim: its lock path is freed.
                 self._claims.remove_guarded(lease)
-                return None
+                raise Freed(f"no claim can be written: {error.strerror}") from error
             # A lease that had its transcript open: one that is gone was deleted.
             had_one = lease is not None and lease.transcript is not None
             missing = Missing.LEFT if had_one else Missing.MADE
