@@ -61,10 +61,7 @@ bench: .bench/.ready
 test: setup
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
-api-frameworks:
-	@scripts/frameworks "$(PYTHON)" $(FRAMEWORK) $(AGE) $(ARGS)
-
-check: setup
+api-check: setup
 	$(BIN)/python scripts/api_check.py $(ARGS)
 
 failures: setup
@@ -101,6 +98,9 @@ sweeps: setup
 
 mutants: setup
 	@$(BIN)/python -m tests.mutants --jobs $(JOBS) $(ARGS)
+
+frameworks:
+	@scripts/frameworks "$(PYTHON)" $(FRAMEWORK) $(AGE) $(ARGS)
 
 check: setup
 	$(BIN)/ruff format --check src tests scripts bench

@@ -51,12 +51,10 @@ OBJECTS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("kind", OBJECTS)
-def test_what_is_no_claim_is_answered_within_a_second(store: Store, lock: Path, kind: str) -> None:
+def test_what_is_no_claim_is_an_error_and_left_alone(store: Store, lock: Path, kind: str) -> None:
     OBJECTS[kind](lock)
-    before = time.monotonic()
     with pytest.raises(turnlock.LockPathError) as caught, store.turn("main/a"):
         pass
-    assert time.monotonic() - before < 1.0
     assert caught.value.path == str(lock)
     assert lock.is_symlink() or lock.exists()
 

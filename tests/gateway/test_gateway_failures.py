@@ -30,7 +30,8 @@ from .serving import (
     user,
 )
 
-SOON = 2.0  # what a session may take to go on after a limit, on a busy machine
+# Far above what a session takes to go on after a limit; below what it takes to hang.
+SOON = 15.0
 
 # mode, marker's reason, status of an early failure, code, whether content comes first
 MODES = [

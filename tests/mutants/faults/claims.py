@@ -191,7 +191,7 @@ ANY_OBJECT = Mutant(
         "                    raise LockPathError(place",
         "                if False:\n                    raise LockPathError(place",
     ),
-    caught_by="tests/files/test_objects.py::test_what_is_no_claim_is_answered_within_a_second",
+    caught_by="tests/files/test_objects.py::test_what_is_no_claim_is_an_error_and_left_alone",
 )
 THROUGH_LINKS = Mutant(
     "symbolic links are followed",
@@ -200,7 +200,7 @@ THROUGH_LINKS = Mutant(
         "os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)",
         "os.O_RDONLY | os.O_NONBLOCK)",
     ),
-    caught_by="tests/files/test_objects.py::test_what_is_no_claim_is_answered_within_a_second",
+    caught_by="tests/files/test_objects.py::test_what_is_no_claim_is_an_error_and_left_alone",
 )
 ACCESS_TIMES = Mutant(
     "a look changes access times",
