@@ -71,12 +71,12 @@ def test_a_session_that_is_not_there_is_exit_2(
 
 
 @pytest.mark.parametrize("extra", [[], ["--json"]])
-def test_damaged_lines_are_skipped_and_counted(
+def test_damaged_lines_are_skipped_and_counted_and_blank_ones_are_none(
     state: Path, run_here: RunHere, extra: list[str]
 ) -> None:
     a_turn(state)
     with transcript(state).open("ab") as file:
-        file.write(b'{"cut sh\n{"type":"message","id":"after"}\nfragment')
+        file.write(b'{"cut sh\n\n{"type":"message","id":"after"}\n \nfragment')
     done = run_here("sessions", "read", "main/a", *extra)
     assert done.code == 0
     assert done.err == "turnlock: 1 damaged line skipped (turnlock doctor)\n"

@@ -24,6 +24,8 @@ class Reader:
 
     def lines(self, line: Line) -> list[str]:
         if line.entry is None:
+            if not line.is_damaged:
+                return []
             self.damaged += 1
             size = len(line.raw)
             return [paint(f"  ~~ damaged line at byte {line.offset}, {size} bytes ~~", "warning")]

@@ -151,7 +151,7 @@ def _show_json(lines: Iterable[Line]) -> int:
     damaged = 0
     for line in lines:
         if line.entry is None:
-            damaged += 1
+            damaged += line.is_damaged
         elif line.entry.get("type") != "session":
             say(to_json(entry_object(line.entry)))
     return damaged

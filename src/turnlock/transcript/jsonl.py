@@ -48,7 +48,7 @@ ReadAt = Callable[[int, int], bytes]
 
 
 class Line(NamedTuple):
-    """One line as it stands in the file. ``entry`` is None when the line is damaged.
+    """One line as it stands in the file. ``entry`` is None when the line is damaged, or blank.
 
     ``size`` in bytes without the newline; ``raw`` has fewer of a line that is too long to keep.
     ``end`` is the offset of the next line of the file: the same for all that share a line.
@@ -59,6 +59,10 @@ class Line(NamedTuple):
     entry: Entry | None
     size: int
     end: int
+
+    @property
+    def is_damaged(self) -> bool:
+        return self.entry is None and bool(self.raw.strip())
 
 
 def encode(entry: Mapping[str, Any]) -> bytes:
@@ -118,7 +122,7 @@ def entries_of(lines: Iterable[Line], session: str) -> Iterator[Entry]:
     damaged = 0
     for line in lines:
         if line.entry is None:
-            damaged += bool(line.raw.strip())
+            damaged += line.is_damaged
         elif line.entry.get("type") != "session":
             yield line.entry
     if damaged:

@@ -106,7 +106,7 @@ class Scan:
             self._feed_calls(entry, is_new)
 
     def _feed_damaged(self, line: Line) -> None:
-        if not line.raw.strip():
+        if not line.is_damaged:
             return
         self.damaged_count += 1
         self._damaged_bytes += len(line.raw)

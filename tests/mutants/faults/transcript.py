@@ -183,7 +183,7 @@ SKIPPED_IN_SILENCE = Mutant(
     "readers do not count what they skip",
     Edit(
         "transcript/jsonl.py",
-        "            damaged += bool(line.raw.strip())\n",
+        "            damaged += line.is_damaged\n",
         "            pass\n",
     ),
 )
@@ -378,7 +378,7 @@ DAMAGE_STOPS = Mutant(
     "reading stops at a damaged line",
     Edit(
         "transcript/jsonl.py",
-        "            damaged += bool(line.raw.strip())\n",
+        "            damaged += line.is_damaged\n",
         "            return\n",
     ),
     caught_by="tests/files/test_faults.py::test_a_torn_tail_is_left_and_stepped_over",
