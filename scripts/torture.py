@@ -48,7 +48,17 @@ PARTS = {
     ),
     "races": Part("planted races, found by the simulation", "python -m tests.simulation --mutants"),
     "model": Part("every state of the protocol, and its mutants", "python scripts/model.py"),
-    "mutants": Part("every one-line fault, and the test that sees it", "python -m tests.mutants"),
+    "mutants-files": Part(
+        "one-line faults of locks and transcripts, and the test that sees each",
+        "python -m tests.mutants claims cleaning lock storage transcript",
+    ),
+    "mutants-turns": Part(
+        "one-line faults of turns", "python -m tests.mutants tasks turns waiting watchdog writer"
+    ),
+    "mutants-outer": Part(
+        "one-line faults of what is built on turns",
+        "python -m tests.mutants cli doctor gateway inputs models",
+    ),
     "fuzz": Part("inputs that nobody meant", "make -s fuzz SECONDS=40"),
     "api": Part("the gateway against its description", "python scripts/api_check.py"),
     "tests": Part(

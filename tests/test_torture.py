@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.helpers import load
+from tests.mutants.catalogue import chosen
 from tests.mutants.mutant import ROOT
 
 Run = Callable[[str], bool]
@@ -77,3 +78,8 @@ def test_a_name_that_is_no_part_is_refused(
     monkeypatch.setattr("sys.argv", ["torture", "model", "nothing"])
     assert torture.main() == 2
     assert "no such part: nothing" in capsys.readouterr().err
+
+
+def test_its_parts_have_every_planted_fault(torture: Any) -> None:
+    words = [word for part in torture.PARTS.values() for word in part.command.split()]
+    assert {fault.part for fault in chosen([])} <= set(words)
