@@ -203,11 +203,12 @@ def test_a_holder_past_its_limit_is_superseded_after_the_grace(make_backend: Mak
     clock = ManualClock()
     backend = make_backend(clock)
     old: Any = backend.take(KEY, request("T1", max_hold=10.0))
-    clock.advance(11.9)
+    clock.advance(11.0)
     holder = backend.take(KEY, request("T2"))
     assert isinstance(holder, Holder)
     holder.close()
-    clock.advance(0.2)
+    # To the very end: a waiter that sleeps until then would find nothing, and wait for 0 seconds.
+    clock.advance(1.0)
     new = taken(backend, "T2")
     assert not backend.holds(old)
     assert [(turn.turn_id, turn.reason) for turn in new.owed] == [("T1", "hold-limit")]

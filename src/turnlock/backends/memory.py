@@ -90,7 +90,8 @@ class MemoryBackend:
                 return self._claim(session, request, ())
             age = self._clock.monotonic() - held.taken
             limit = held.request.max_hold
-            if limit is not None and age > limit + OVER_LIMIT_GRACE:
+            # From that very moment on: it is until then that a waiter sleeps.
+            if limit is not None and age >= limit + OVER_LIMIT_GRACE:
                 return self._take_from(held, request, "hold-limit")
             return Holder(self._pid, held.request.turn_id, age, limit, held)
 

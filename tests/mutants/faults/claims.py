@@ -101,8 +101,8 @@ NO_GRACE = Mutant(
     "a waiter gives a live holder's own watchdog no time",
     Edit(
         "backends/files/waiting.py",
-        "    return judged.age > judged.limit + OVER_LIMIT_GRACE\n",
-        "    return judged.age > judged.limit\n",
+        "    return judged.age >= judged.limit + OVER_LIMIT_GRACE\n",
+        "    return judged.age >= judged.limit\n",
     ),
     caught_by="tests/conformance/test_backend.py::test_a_holder_past_its_limit_is_superseded_after_the_grace",
 )

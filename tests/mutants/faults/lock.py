@@ -55,7 +55,7 @@ NEVER_PAST_GRACE = Mutant(
     "a waiter never takes from a holder past its limit",
     Edit(
         "backends/files/waiting.py",
-        "    return judged.age > judged.limit + OVER_LIMIT_GRACE\n",
+        "    return judged.age >= judged.limit + OVER_LIMIT_GRACE\n",
         "    return False\n",
     ),
 )

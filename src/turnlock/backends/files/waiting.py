@@ -130,4 +130,5 @@ def is_past_grace(judged: Judged) -> bool:
         return False
     assert judged.age is not None
     assert judged.limit is not None
-    return judged.age > judged.limit + OVER_LIMIT_GRACE
+    # From that very moment on: it is until then that a waiter sleeps.
+    return judged.age >= judged.limit + OVER_LIMIT_GRACE
