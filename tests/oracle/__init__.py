@@ -20,6 +20,7 @@ from .history import (
     Outcome,
     Read,
     Revoked,
+    Started,
     Stopped,
     Tampered,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "Read",
     "Record",
     "Revoked",
+    "Started",
     "Stopped",
     "Tampered",
     "Violation",

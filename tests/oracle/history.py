@@ -38,6 +38,13 @@ class Asked(NamedTuple):
     max_hold: float | None = None
 
 
+class Started(NamedTuple):
+    """A store reported that a turn has its session; its caller need not have heard of it."""
+
+    at: float
+    turn_id: str
+
+
 class Granted(NamedTuple):
     at: float
     turn_id: str
@@ -132,6 +139,7 @@ class Tampered(NamedTuple):
 
 Event = (
     Asked
+    | Started
     | Granted
     | EpochTold
     | Began

@@ -33,6 +33,7 @@ from .history import (
     Outcome,
     Read,
     Revoked,
+    Started,
     Stopped,
     Tampered,
 )
@@ -92,18 +93,22 @@ def unmarked(history: History, transcripts: Transcripts) -> Iterator[Violation]:
     """I6: whoever was granted a session and did not end well has its error marker.
 
     For tests that cut no power: only the claim of a turn that wrote nothing says that it was there,
-    and a claim is not durable. Who died after its block had ended may have ended well.
+    and a claim is not durable; nor is it there once somebody has removed it by hand. Who died, was
+    cancelled or revoked after its block had ended may have ended well.
     """
     owed = {event.turn_id for event in _all(history, MarkerOwed)}
     left = {event.turn_id: event.outcome for event in _all(history, Left)}
     leaving = {event.turn_id for event in _all(history, Leaving)}
+    tampered = {event.session for event in _all(history, Tampered)}
+    session = {event.turn_id: event.session for event in _all(history, Asked)}
     ended = {
         one.turn_id for transcript in transcripts.values() for one in transcript if one.is_terminal
     }
     for event in _all(history, Granted):
         turn = event.turn_id
-        well = left.get(turn) is Outcome.OK or (turn in leaving and turn not in left)
-        if not well and turn not in ended | owed:
+        outcome = left.get(turn, Outcome.CANCELLED)
+        well = outcome is Outcome.OK or (turn in leaving and outcome is not Outcome.FAILED)
+        if not well and turn not in ended | owed and session.get(turn) not in tampered:
             yield Violation("I6", f"turn {turn} did not end well and has no error marker")
 
 
@@ -196,6 +201,13 @@ def the_revoked_write(history: History, transcripts: Transcripts) -> Iterator[st
             )
 
 
+def revocations_have_no_reason(history: History, _: Transcripts) -> Iterator[str]:
+    """I3: whoever hears of a revocation hears why."""
+    for event in _all(history, Revoked):
+        if event.reason not in _REASONS:
+            yield f"turn {event.turn_id} was revoked for {event.reason!r}, which is no reason"
+
+
 def the_acknowledged_is_lost(history: History, transcripts: Transcripts) -> Iterator[str]:
     """I4: every acknowledged id is there, under the epoch of its turn."""
     opened = _openings(transcripts)
@@ -262,6 +274,12 @@ def somebody_jumps_the_queue(history: History, _: Transcripts) -> Iterator[str]:
             )
 
 
+def a_turn_starts_twice(history: History, _: Transcripts) -> Iterator[str]:
+    """I8: who asked for a session is given it once."""
+    started = Counter(event.turn_id for event in _all(history, Started))
+    yield from (f"turn {turn} started {n} times" for turn, n in started.items() if n > 1)
+
+
 def nobody_answers(history: History, _: Transcripts) -> Iterator[str]:
     """I8: every turn that was asked for has an outcome, unless its process died."""
     died = {event.process for event in _all(history, Died)}
@@ -309,16 +327,25 @@ def outcomes_are_wrong(history: History, transcripts: Transcripts) -> Iterator[s
 OF_A_HISTORY: list[tuple[str, Callable[[History, Transcripts], Iterator[str]]]] = [
     ("I2", epochs_told_are_wrong),
     ("I3", the_revoked_write),
+    ("I3", revocations_have_no_reason),
     ("I4", the_acknowledged_is_lost),
     ("I5", transcripts_shrink),
     ("I6", predecessors_are_unfinished),
     ("I6", outcomes_are_wrong),
     ("I8", somebody_jumps_the_queue),
+    ("I8", a_turn_starts_twice),
     ("I8", nobody_answers),
     ("I9", the_living_are_called_dead),
 ]
 
 _NEVER = float("inf")
+# What `LeaseRevoked.reason` is documented to be.
+_REASONS = frozenset(
+    (
+        *("error", "hold-limit", "stall-limit", "model-limit", "cancelled", "operator"),
+        *("interrupted", "superseded", "forked"),
+    )
+)
 
 
 def _name(one: Record) -> str:

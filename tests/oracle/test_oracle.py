@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.oracle import (
     Acked,
     Asked,
@@ -13,10 +15,13 @@ from tests.oracle import (
     History,
     Leaving,
     Left,
+    MarkerOwed,
     Outcome,
     Read,
     Record,
     Revoked,
+    Started,
+    Tampered,
     check,
     held_too_long,
     record,
@@ -97,6 +102,10 @@ class TestHistories:
         assert "I3" in found(revoked, Acked(3.0, "T1", ("a",), 2.0))
         assert found(Began(0.5, "T1", ("a",)), revoked, Began(2.0, "T1", ("a",))) == []
 
+    def test_a_revocation_for_no_reason(self) -> None:
+        assert found(Revoked(1.0, "T1", "released")) == ["I3"]
+        assert found(Revoked(1.0, "T1", "superseded"), Revoked(2.0, "T1", "hold-limit")) == []
+
     def test_what_was_acknowledged_and_is_not_there_or_is_anothers(self) -> None:
         assert found(Acked(2.0, "T1", ("lost",), 1.0)) == ["I4"]
         assert found(Acked(2.0, "T1", ("b",), 1.0), transcript=ONE + TWO) == ["I4"]
@@ -121,6 +130,10 @@ class TestHistories:
         left = (Left(9.0, "T1", Outcome.OK), Left(9.0, "T2", Outcome.OK))
         assert found(*asking, Granted(3.0, "T2"), Granted(4.0, "T1"), *left) == ["I8"]
         assert found(*asking, Granted(3.0, "T1"), Granted(4.0, "T2"), *left) == []
+
+    def test_who_is_given_a_session_twice(self) -> None:
+        assert found(Started(1.0, "T1"), Started(2.0, "T1")) == ["I8"]
+        assert found(Started(1.0, "T1"), Started(2.0, "T2")) == []
 
     def test_who_is_never_answered_unless_its_process_died(self) -> None:
         assert found(asked(1.0, "T1")) == ["I8"]
@@ -149,8 +162,30 @@ def test_who_did_not_end_well_and_has_no_marker() -> None:
     marked = (opening(1, "T1"), marker(1, "T1", "interrupted"))
     assert [v.invariant for v in unmarked(history, {"main/a": ()})] == ["I6"]
     assert list(unmarked(history, {"main/a": marked})) == []
-    history.note(Leaving(2.5, "T1"))
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        Leaving(2.5, "T1"),
+        MarkerOwed(2.5, "T1"),
+        Tampered(2.5, "main/a"),
+        Left(2.5, "T1", Outcome.OK),
+    ],
+)
+def test_who_needs_no_marker(known: Event) -> None:
+    history = History()
+    for event in (asked(1.0, "T1"), Granted(2.0, "T1"), known):
+        history.note(event)
     assert list(unmarked(history, {"main/a": ()})) == []
+
+
+def test_who_failed_after_its_block_had_ended_has_a_marker_all_the_same() -> None:
+    history = History()
+    failed = (Leaving(2.5, "T1"), Left(3.0, "T1", Outcome.FAILED))
+    for event in (asked(1.0, "T1"), Granted(2.0, "T1"), *failed):
+        history.note(event)
+    assert [v.invariant for v in unmarked(history, {"main/a": ()})] == ["I6"]
 
 
 def test_a_repetition_that_changes_something() -> None:
