@@ -13,12 +13,13 @@ from tests.oracle import (
     Began,
     EpochTold,
     Granted,
+    Leaving,
     Left,
     MarkerOwed,
     Outcome,
     Read,
     Revoked,
-    Tampered,
+    Started,
     records,
 )
 
@@ -85,6 +86,8 @@ class Host:
     def _seen(self, event: Any) -> None:
         if isinstance(event, self.events.TurnRevoked):
             self.world.note(Revoked(self.world.stamp(), event.turn_id, event.reason))
+        elif isinstance(event, self.events.TurnStarted):
+            self.world.note(Started(self.world.stamp(), event.turn_id))
         elif isinstance(event, self.events.MarkerOwed):
             self.world.note(MarkerOwed(self.world.stamp(), event.turn_id))
 
@@ -111,7 +114,6 @@ class Host:
             case "read":
                 self.read(act.session)
             case "remove":
-                self.world.note(Tampered(self.world.stamp(), act.session))
                 self.world.remove_lock(act.session)
 
 
@@ -144,6 +146,9 @@ class _Client:
     def _granted(self, turn_id: str) -> None:
         self._since = self.host.process.scheduler.now
         self.world.note(Granted(self.world.stamp(), turn_id))
+
+    def _leaving(self, turn_id: str) -> None:
+        self.world.note(Leaving(self.world.stamp(), turn_id))
 
     def _to_limit(self, plan: TurnPlan) -> float:
         """Seconds until the turn's hold limit: an append then meets its revocation."""
@@ -240,6 +245,7 @@ class TaskClient(_Client):
             async with block as turn:
                 self._granted(turn_id)
                 await self._steps(plan, turn_id, turn)
+                self._leaving(turn_id)
         except BaseException as error:  # noqa: BLE001 - sorted out by `_left`
             problem = error
         if self.host.process.dead:
@@ -329,6 +335,7 @@ class ThreadClient(_Client):
             with block as turn:
                 self._granted(turn_id)
                 self._steps(plan, turn_id, turn)
+                self._leaving(turn_id)
         except Exception as error:  # noqa: BLE001 - sorted out by `_left`
             problem = error
         self._left(turn_id, problem)

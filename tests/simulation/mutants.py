@@ -188,8 +188,15 @@ MUTANTS = (
 
 
 def find(mutant: Mutant, seeds: int) -> tuple[int, str] | None:
-    """The first seed that finds it, and what it finds; None when no seed does."""
+    """The first seed that finds it, and what it finds; None when no seed does.
+
+    A seed that fails without the fault as well has not found it.
+    """
     for result in run(range(seeds), mutant.edits):
-        if result.violations:
+        if result.violations and _passes(result.seed):
             return result.seed, str(result.violations[0])
     return None
+
+
+def _passes(seed: int) -> bool:
+    return not any(result.violations for result in run([seed]))

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import turnlock
 
+from .plan import PROCESSES_MAX
 from .system import System
 
 if TYPE_CHECKING:
@@ -128,16 +129,19 @@ class Copy:
 
 
 class Pool:
-    """The copies of one run, for as many processes as its schedules have at once."""
+    """The copies that the processes of a schedule are, one each, and those of the next again."""
 
     def __init__(self, edits: Sequence[Edit] = ()) -> None:
-        self._edits = edits
-        self._copies: list[Copy] = []
+        self._copies = [Copy(edits) for _ in range(PROCESSES_MAX + 1)]
 
     def copy(self, number: int) -> Copy:
-        while len(self._copies) <= number:
-            self._copies.append(Copy(self._edits))
         return self._copies[number]
+
+
+@cache
+def pool_of(edits: tuple[Edit, ...]) -> Pool:
+    """One for all schedules: to make it takes as long as a hundred of them."""
+    return Pool(edits)
 
 
 def _no_step() -> None:
@@ -195,7 +199,24 @@ class _Stepping(ast.NodeTransformer):
 
 
 def _stepped(statement: ast.stmt) -> list[ast.stmt]:
-    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+    if _is_private(statement):
         return [statement]
     call = ast.Expr(ast.Call(ast.Name("_step", ast.Load()), [], []))
     return [ast.copy_location(call, statement), statement]
+
+
+def _is_private(statement: ast.stmt) -> bool:
+    """Whether it only does what no other thread can see: a point before it would be one too many.
+
+    What stands inside of a ``try`` has its own.
+    """
+    match statement:
+        case ast.Try() | ast.Pass() | ast.Break() | ast.Continue() | ast.Nonlocal() | ast.Global():
+            return True
+        case ast.Expr(ast.Constant()) | ast.Return(None | ast.Constant() | ast.Name()):
+            return True
+        case ast.Assign([ast.Name()], ast.Constant() | ast.Name()):
+            return True
+        case ast.FunctionDef() | ast.AsyncFunctionDef():
+            return True
+    return False

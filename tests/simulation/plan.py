@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
 from random import Random
 from typing import NamedTuple, TypeVar
 
 from .process import Fault
-from .scheduler import GRID
+from .scheduler import GRID, Delay
 
 # What is cheap and what is dear, so that a minute buys most.
 _BACKENDS = ("memory",) * 8 + ("files",) * 5 + ("portable",)
 T = TypeVar("T")
+PROCESSES_MAX = 3
 _SESSIONS = ("main/a", "main/b")
+# Of others' moments, of their waits, of their limits.
+_DELAYS = (GRID, 0.01, 0.3, 2.5)
+_CALLS = (
+    *("open", "flock", "fcntl", "fstat", "lstat", "pread", "write", "fsync", "link", "rename"),
+    *("unlink", "inotify_add_watch", "poll"),
+)
 
 
 class Step(NamedTuple):
@@ -69,21 +77,34 @@ class Plan(NamedTuple):
     backend: str
     rarity: int
     stalls: int
+    delays: tuple[Delay, ...]
     disk: tuple[float, int]
+    sessions: tuple[str, ...]
     processes: tuple[ProcessPlan, ...]
     cuts_power: bool
 
     @property
     def stops(self) -> bool:
-        return any(fault.kind == "stop" for one in self.processes for fault in one.faults)
+        return self._has("stop")
 
     @property
     def fails(self) -> bool:
-        return any(fault.kind == "fail" for one in self.processes for fault in one.faults)
+        return self._has("fail")
 
     @property
-    def kills(self) -> bool:
-        return any(fault.kind == "kill" for one in self.processes for fault in one.faults)
+    def longest_delay(self) -> float:
+        """For so many seconds at most somebody stands still and keeps what it has."""
+        faults = (fault for one in self.processes for fault in one.faults)
+        in_calls = (fault.value for fault in faults if fault.kind in ("delay", "remove"))
+        return max((*(delay.seconds for delay in self.delays), *in_calls), default=0.0)
+
+    @property
+    def removes(self) -> bool:
+        by_hand = any(act.kind == "remove" for one in self.processes for act in one.acts)
+        return by_hand or self._has("remove")
+
+    def _has(self, kind: str) -> bool:
+        return any(fault.kind == kind for one in self.processes for fault in one.faults)
 
 
 def draw(seed: int) -> Plan:
@@ -98,14 +119,16 @@ class _Drawing:
 
     def plan(self) -> Plan:
         backend = self._one_of(*_BACKENDS)
-        count = 1 if backend == "memory" else self._one_of(1, 2, 2, 3)
+        count = 1 if backend == "memory" else self._one_of(1, 2, 2, PROCESSES_MAX)
         sessions = _SESSIONS[: self._one_of(1, 1, 2)]
         return Plan(
             self._seed,
             backend,
             self._one_of(0, 2, 5, 10, 20, 20, 50, 100, 200, 500, 1000, 3000),
             self._one_of(0, 0, 1, 10),
+            tuple(self._delay() for _ in range(self._one_of(0, 0, 0, 1, 2, 3))),
             self._one_of((0.0, 0), (0.0, 0), (0.05, 30), (1.5, 10), (4.0, 5)),
+            sessions,
             tuple(self._process(backend, count, sessions) for _ in range(count)),
             backend != "memory" and self._chance(0.15),
         )
@@ -114,22 +137,37 @@ class _Drawing:
         most = 4 if count == 1 else 2
         clients = tuple(self._client(sessions) for _ in range(1 + self._below(most)))
         acts = tuple(self._act(backend, sessions) for _ in range(self._one_of(0, 0, 0, 1, 2)))
-        faults = self._faults() if backend != "memory" else ()
+        # One fault alone meets all that it can meet; two, what the first left behind.
+        befalls = 0 if backend == "memory" else self._one_of(0, 0, 1, 1, 1, 2)
+        faults = tuple(fault for _ in range(befalls) for fault in self._faults())
         return ProcessPlan(clients, acts, faults)
 
-    def _faults(self) -> tuple[Fault, ...]:
-        call = 1 + self._below(self._one_of(40, 150, 400))
-        match self._one_of("none", "none", "none", "kill", "kill", "stop", "stop", "fail", "short"):
-            case "kill":
-                return (Fault(call, "kill"),)
+    def _faults(self) -> Iterator[Fault]:
+        kind = self._one_of("kill", "kill", "stop", "stop", "fail", "short", "delay", "remove")
+        # What ends nothing may come again and again.
+        times = self._one_of(1, 1, 5) if kind in ("delay", "remove") else 1
+        for _ in range(times):
+            call, of = self._place()
+            yield Fault(call, kind, self._value(kind), of)
+
+    def _place(self) -> tuple[int, str]:
+        """Any call, or one of the first of its name: there are few renames among many calls."""
+        if self._chance(0.5):
+            return 1 + self._below(self._one_of(40, 150, 400)), ""
+        return 1 + self._below(self._one_of(2, 6, 20)), self._one_of(*_CALLS)
+
+    def _value(self, kind: str) -> float:
+        match kind:
             case "stop":
-                return (Fault(call, "stop", self._one_of(0.2, 1.5, 4.0, 8.0)),)
+                return self._one_of(0.2, 1.5, 4.0, 8.0)
             case "fail":
-                number = self._one_of(errno.EIO, errno.EIO, errno.ENOSPC, errno.EMFILE)
-                return (Fault(call, "fail", number),)
-            case "short":
-                return (Fault(call, "short"),)
-        return ()
+                return self._one_of(errno.EIO, errno.EIO, errno.ENOSPC, errno.EMFILE)
+            case "delay" | "remove":
+                return self._one_of(*_DELAYS)
+        return 0.0
+
+    def _delay(self) -> Delay:
+        return Delay(self._below(self._one_of(250, 1000, 4000)), self._one_of(*_DELAYS))
 
     def _client(self, sessions: tuple[str, ...]) -> ClientPlan:
         is_thread = self._chance(0.25)

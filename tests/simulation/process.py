@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections import Counter
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,15 +28,17 @@ _FAILING = {
 
 
 class Fault(NamedTuple):
-    """What befalls a process at its call number ``call``.
+    """What befalls a process at its call number ``call``, or at that one of those named ``of``.
 
-    ``kind``: ``kill``; ``stop`` for ``value`` seconds; ``fail`` the next call that can, with errno
-    ``value``; ``short``: of the next write only a part is written.
+    ``kind``: ``kill``; ``stop`` for ``value`` seconds; ``delay``: the thread alone gets no CPU for
+    that long; ``remove``: the same, and somebody removes the lock files by hand; ``fail`` the next
+    call that can, with errno ``value``; ``short``: of the next write only a part is written.
     """
 
     call: int
     kind: str
     value: float = 0.0
+    of: str = ""
 
 
 class Process:
@@ -50,8 +53,8 @@ class Process:
         self.dead = False
         self.stopped = False
         self.parked: list[Actor] = []
-        self.calls = 0
-        self.faults: dict[int, Fault] = {}
+        self.faults: dict[tuple[str, int], Fault] = {}
+        self._calls: Counter[str] = Counter()
         self.descriptors: dict[int, OpenFile | Pollable | None] = {}
         self._first_descriptor = next(_generation) * _DESCRIPTORS_MAX
         self._errno = 0
@@ -65,10 +68,8 @@ class Process:
         actor = self.scheduler.running
         if actor is None:
             return
-        self.calls += 1
-        fault = self.faults.pop(self.calls, None)
-        if fault is not None:
-            self._befall(fault)
+        if self.faults:
+            self._count(call)
         self.scheduler.step()
         if self.world.trace is not None:
             self.world.say(f"{actor} {call} {what}")
@@ -160,6 +161,13 @@ class Process:
         for file in files:
             self.kernel.unlocked(file)
 
+    def _count(self, call: str) -> None:
+        for name in ("", call):
+            self._calls[name] += 1
+            fault = self.faults.pop((name, self._calls[name]), None)
+            if fault is not None:
+                self._befall(fault)
+
     def _befall(self, fault: Fault) -> None:
         if fault.kind == "kill":
             self.kill()
@@ -167,6 +175,11 @@ class Process:
         if fault.kind == "stop":
             self.stop(fault.value)
             self.scheduler.give_way()
+        elif fault.kind == "delay":
+            self.scheduler.block("a CPU", fault.value)
+        elif fault.kind == "remove":
+            self.world.remove_locks()
+            self.scheduler.block("a CPU", fault.value)
         elif fault.kind == "fail":
             self._errno = int(fault.value)
         elif fault.kind == "short":

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from .package import Edit, Pool
+from .package import Edit, pool_of
 from .plan import draw
 from .scheduler import ProcessDied
 from .world import Result, World
@@ -43,7 +43,8 @@ def _is_of_the_dead(found: sys.UnraisableHookArgs) -> bool:
 
 def worlds(seeds: Iterable[int], edits: Sequence[Edit] = ()) -> Iterator[tuple[World, Result]]:
     """Run the schedules of these seeds."""
-    pool = Pool(edits)
+    # Before, so that no collection walks through it.
+    pool = pool_of(tuple(edits))
     with _quiet():
         for count, seed in enumerate(seeds, 1):
             world = World(draw(seed), pool)
@@ -85,5 +86,6 @@ def run_all(seeds: Iterable[int]) -> Sum:
 def replay(seed: int, edits: Sequence[Edit] = ()) -> tuple[Result, list[str]]:
     """Run one schedule; what happened, step by step."""
     trace: list[str] = []
+    pool = pool_of(tuple(edits))
     with _quiet():
-        return World(draw(seed), Pool(edits), trace=trace).run(), trace
+        return World(draw(seed), pool, trace=trace).run(), trace

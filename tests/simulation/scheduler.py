@@ -16,10 +16,9 @@ from __future__ import annotations
 import asyncio
 import heapq
 import sys
-from bisect import insort
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from greenlet import greenlet
 
@@ -69,20 +68,27 @@ class Actor:
         self.done = False
         self.greenlet: greenlet | None = None
 
-    def __lt__(self, other: Actor) -> bool:
-        return self.number < other.number
-
     def __str__(self) -> str:
         return f"{self.process.name}/{self.name}"
+
+
+class Delay(NamedTuple):
+    """At the point number ``point`` of a schedule, whoever runs gets no CPU for some time."""
+
+    point: int
+    seconds: float
 
 
 class Scheduler:
     """``rarity``: about how many points an actor passes before it hands over.
 
     ``stalls``: how many in a hundred hand-overs leave the actor without a CPU for some time.
+    ``delays``: at which points whoever runs gets no CPU for how many seconds.
     """
 
-    def __init__(self, random: Random, *, rarity: int, stalls: int) -> None:
+    def __init__(
+        self, random: Random, *, rarity: int, stalls: int, delays: Iterable[Delay] = ()
+    ) -> None:
         self.now = 1000.0
         self.steps = 0
         self.actors: list[Actor] = []
@@ -93,7 +99,10 @@ class Scheduler:
         self._ready: list[Actor] = []
         self._timers: list[tuple[float, int, Actor | None, int, Callable[[], None] | None]] = []
         self._timer_count = 0
-        self._countdown = 0
+        self._countdown = self._gap = 0
+        self._passed = 0
+        # The next one last.
+        self.delays = sorted(delays, reverse=True)
         self._hub = greenlet.getcurrent()
         # Actors that have to come to an end.
         self._unfinished: set[Actor] = set()
@@ -126,17 +135,19 @@ class Scheduler:
         actor = self.running
         assert actor is not None
         ready = self._ready
-        if not actor.process.stopped and int(self._random() * (len(ready) + 1)) == len(ready):
-            return
+        if not actor.process.stopped:
+            others = len(ready)
+            if not others or int(self._random() * (others + 1)) == others:
+                return
         actor.wants = "a CPU"
-        insort(ready, actor)
+        ready.append(actor)
         self._hand_over(actor)
 
     def wake(self, actor: Actor) -> None:
         if actor.waiting and not actor.done:
             actor.waiting = False
             actor.woken = True
-            insort(self._ready, actor)
+            self._ready.append(actor)
 
     def due(self, timeout: float) -> float:
         """When a timer set now will ring: on the grid, and a little late."""
@@ -167,7 +178,7 @@ class Scheduler:
         actor.greenlet = greenlet(body, self._hub)
         if not daemon:
             self._unfinished.add(actor)
-        insort(self._ready, actor)
+        self._ready.append(actor)
         return actor
 
     def at(self, when: float, callback: Callable[[], None]) -> None:
@@ -177,7 +188,7 @@ class Scheduler:
     def release(self, actors: list[Actor]) -> None:
         """Let actors run that were set aside."""
         for actor in actors:
-            insort(self._ready, actor)
+            self._ready.append(actor)
 
     def bury(self, process: Process) -> None:
         """Nobody waits for the threads of a process that is dead."""
@@ -215,7 +226,7 @@ class Scheduler:
         """Who runs next, of those who can."""
         ready = self._ready
         while ready:
-            actor = ready.pop(int(self._random() * len(ready)))
+            actor = ready.pop(int(self._random() * len(ready)) if len(ready) > 1 else 0)
             process = actor.process
             if actor.done or process.dead:
                 continue
@@ -241,13 +252,29 @@ class Scheduler:
         self.steps += 1
         if self.steps > _STEPS_MAX:
             raise Stuck(f"it goes round and round: {self.who_waits()}")
-        self._countdown = int(self._random() * self._spread)
+        delay = self._next_gap()
+        if delay:
+            self.block("a CPU", delay)
+            return
         if not (self._ready or self._stalls or actor.process.stopped):
             return
         if self._stalls and self._random() < self._stalls:
             self.block("a CPU", GRID * int(self._random() * 8))
         else:
             self.give_way()
+
+    def _next_gap(self) -> float:
+        """Draw how many points pass before the next interruption; the delay of this one."""
+        gap = int(self._random() * self._spread)
+        delay = 0.0
+        if self.delays:
+            self._passed += self._gap + 1
+            if self._passed >= self.delays[-1].point:
+                delay = self.delays.pop().seconds
+            if self.delays:
+                gap = max(0, min(gap, self.delays[-1].point - self._passed - 1))
+        self._countdown = self._gap = gap
+        return delay
 
     def _hand_over(self, actor: Actor) -> None:
         if actor.loop is None:
@@ -302,7 +329,7 @@ class Scheduler:
                 callback()
             elif actor is not None:
                 actor.waiting = False
-                insort(self._ready, actor)
+                self._ready.append(actor)
 
     def _is_due(
         self, timer: tuple[float, int, Actor | None, int, Callable[[], None] | None]

@@ -228,11 +228,11 @@ class _Fcntl:
 class _Path:
     def __init__(self, system: System) -> None:
         self._system = system
+        for name in _PURE_PATH:
+            setattr(self, name, getattr(os.path, name))
 
     def __getattr__(self, name: str) -> Any:
-        if name not in _PURE_PATH:
-            raise AttributeError(f"os.path.{name} is not simulated")
-        return getattr(os.path, name)
+        raise AttributeError(f"os.path.{name} is not simulated")
 
     def realpath(self, path: str) -> str:
         return os.path.normpath(path)
@@ -259,11 +259,11 @@ class _Os:
     def __init__(self, system: System) -> None:
         self._system = system
         self.path = _Path(system)
+        for name in _PURE:
+            setattr(self, name, getattr(os, name))
 
     def __getattr__(self, name: str) -> Any:
-        if name not in _PURE:
-            raise AttributeError(f"os.{name} is not simulated")
-        return getattr(os, name)
+        raise AttributeError(f"os.{name} is not simulated")
 
     @property
     def _process(self) -> Process:

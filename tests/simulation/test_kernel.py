@@ -18,7 +18,7 @@ import pytest
 from turnlock.backends.files import waker
 
 from .kernel import Kernel
-from .package import Pool
+from .package import Pool, pool_of
 from .plan import draw
 from .world import World
 
@@ -179,7 +179,7 @@ _OPERATIONS = (
 
 @pytest.fixture(scope="module")
 def pool() -> Pool:
-    return Pool()
+    return pool_of(())
 
 
 @pytest.mark.parametrize("seed", range(30))

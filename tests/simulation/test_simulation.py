@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+
 import pytest
 
+from tests.oracle import Left, Outcome
+
 from .mutants import MUTANTS, Mutant, find
-from .package import Edit, Pool
+from .package import Copy, Edit, Pool, _Stepping, pool_of
 from .plan import ClientPlan, Plan, ProcessPlan, Step, TurnPlan, draw
+from .process import Fault
 from .runs import digests, replay, run
+from .scheduler import Delay
 from .world import World
 
 _SCHEDULES = 200
@@ -51,7 +57,8 @@ def test_schedules_are_of_every_kind() -> None:
     faults = {
         fault.kind for plan in plans for process in plan.processes for fault in process.faults
     }
-    assert faults == {"kill", "stop", "fail", "short"}
+    assert faults == {"kill", "stop", "fail", "short", "delay", "remove"}
+    assert any(plan.delays for plan in plans)
     clients = [client for plan in plans for process in plan.processes for client in process.clients]
     assert {client.is_thread for client in clients} == {True, False}
     assert any(client.cancel_at is not None for client in clients)
@@ -61,7 +68,64 @@ def _one_turn(*steps: Step) -> Plan:
     turn = TurnPlan("main/a", 1.0, 60.0, None, steps, 0)
     client = ClientPlan(True, 0.0, (turn,), None, 0.0, None)
     process = ProcessPlan((client,), (), ())
-    return Plan(1, "memory", 10, 0, (0.0, 0), (process,), False)
+    return Plan(1, "memory", 10, 0, (), (0.0, 0), ("main/a",), (process,), False)
+
+
+def test_a_delay_leaves_whoever_runs_at_its_point_without_a_cpu() -> None:
+    worlds = [
+        World(_one_turn(Step("append", 1))._replace(delays=delays), pool_of(()))
+        for delays in ((), (Delay(40, 2.5),))
+    ]
+    assert [world.run().violations for world in worlds] == [(), ()]
+    at_once, delayed = ([event.at for event in world.history] for world in worlds)
+    assert delayed[-1] - at_once[-1] > 2.0
+
+
+def test_a_fault_strikes_at_the_call_that_it_names() -> None:
+    plan = _one_turn(Step("append", 1))
+    # The only one is that of the claim, at the turn's release.
+    process = plan.processes[0]._replace(faults=(Fault(1, "kill", of="unlink"),))
+    world = World(plan._replace(backend="files", processes=(process,)), pool_of(()))
+    assert world.run().violations == ()
+    first = [type(event).__name__ for event in world.history if "audit" not in str(event)]
+    assert first == ["Asked", "Started", "Granted", "Began", "Acked", "Leaving", "Died"]
+
+
+def test_a_third_party_may_remove_a_lock_in_the_middle_of_a_call() -> None:
+    plan = _one_turn(Step("append", 1), Step("append", 1))
+    # The first write is the claim's, the second the header's, the third the first entry's.
+    process = plan.processes[0]._replace(faults=(Fault(3, "remove", 0.0, of="write"),))
+    world = World(plan._replace(backend="files", processes=(process,)), pool_of(()))
+    assert world.run().violations == ()
+    (left,) = (event for event in world.history if isinstance(event, Left))
+    assert left.outcome is Outcome.REVOKED
+
+
+def test_there_is_a_point_before_every_statement_that_others_can_see() -> None:
+    source = """
+def f(self):
+    "Text."
+    found = None
+    try:
+        self.x = 1
+        found = self.y
+    finally:
+        self.z()
+    return found
+"""
+    stepped = ast.unparse(_Stepping().visit(ast.parse(source)))
+    assert [line.strip() for line in stepped.splitlines() if "_step" not in line] == [
+        "def f(self):",
+        '"""Text."""',
+        "found = None",
+        "try:",
+        "self.x = 1",
+        "found = self.y",
+        "finally:",
+        "self.z()",
+        "return found",
+    ]
+    assert stepped.count("_step()") == 3
 
 
 def test_who_waits_for_what_is_said_at_once_when_nobody_can_go_on() -> None:
@@ -99,4 +163,4 @@ def test_a_planted_race_is_found(mutant: Mutant) -> None:
 def test_every_mutant_still_fits_the_code() -> None:
     assert {mutant.name for mutant in MUTANTS} >= set(_QUICKLY_FOUND)
     for mutant in MUTANTS:
-        Pool(mutant.edits).copy(0)
+        Copy(mutant.edits)

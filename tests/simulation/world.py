@@ -13,11 +13,13 @@ from tests.oracle import (
     History,
     Record,
     Stopped,
+    Tampered,
     Violation,
     check,
     held_too_long,
     records,
     unchanged,
+    unmarked,
 )
 
 from .clients import Host
@@ -52,7 +54,10 @@ class World:
         self.history = History()
         self.violations: list[Violation] = []
         self.scheduler = Scheduler(
-            Random(plan.seed * 7 + 2), rarity=plan.rarity, stalls=plan.stalls
+            Random(plan.seed * 7 + 2),
+            rarity=plan.rarity,
+            stalls=plan.stalls,
+            delays=plan.delays,
         )
         self.kernel = Kernel(lambda: 1_800_000_000.0 + self.scheduler.now)
         self.processes: list[Process] = []
@@ -67,7 +72,9 @@ class World:
             self._play()
             self._audit()
             self.violations += filter(self._counts, check(self.history, self.transcripts))
-            if not self.plan.disk[0]:
+            if not (self.plan.cuts_power or self.plan.fails):
+                self.violations += unmarked(self.history, self.transcripts)
+            if not (self.plan.disk[0] or self.plan.longest_delay):
                 self.violations += held_too_long(self.history, slack=_WATCHDOG_SLACK)
         except Stuck as stuck:
             self.violations.append(Violation("I8", str(stuck)))
@@ -80,9 +87,10 @@ class World:
     def _play(self) -> None:
         hosts = [Host(self, self._new_process(), plan) for plan in self.plan.processes]
         for host, plan in zip(hosts, self.plan.processes, strict=True):
-            host.process.faults = {fault.call: fault for fault in plan.faults}
+            host.process.faults = {(one.of, one.call): one for one in plan.faults}
             host.start()
         self._run_all()
+        self.scheduler.delays.clear()
         if self.plan.cuts_power:
             self._cut_power()
         for host in hosts:
@@ -100,8 +108,8 @@ class World:
         self._run_all()
 
     def _audited(self, host: Host) -> None:
-        # The kernel drops the locks of who died last.
-        host.time.sleep(1.0)
+        # The kernel drops the locks of who died last, and who stood still goes on.
+        host.time.sleep(1.0 + self.plan.longest_delay)
         host.store.clean_stale()
         sessions = [record.session for record in host.store.sessions()]
         for number, session in enumerate(sessions):
@@ -214,7 +222,8 @@ class World:
 
     def note(self, event: Event) -> None:
         self.history.note(event)
-        self.say(str(event))
+        if self.trace is not None:
+            self.say(str(event))
 
     def say(self, what: str) -> None:
         if self.trace is not None:
@@ -242,13 +251,12 @@ class World:
         """Pass an error of ours that this plan's faults account for; raise any other."""
         self.say(f"error: {error}")
         plan = self.plan
-        slow = plan.stops or plan.disk[0] > 0
-        removed = any(act.kind == "remove" for one in plan.processes for act in one.acts)
+        slow = plan.stops or plan.longest_delay > 0 or plan.disk[0] > 0
         if isinstance(error, errors.GuardTimeout) and slow:
             return
         if plan.fails and isinstance(error, errors.StoreError | errors.TranscriptError):
             return
-        if removed and isinstance(error, errors.LockPathError):
+        if plan.removes and isinstance(error, errors.LockPathError):
             return
         raise error
 
@@ -258,7 +266,12 @@ class World:
     def stopped(self, process: Process, seconds: float) -> None:
         self.note(Stopped(self.stamp(), process.name, self.scheduler.now + seconds))
 
+    def remove_locks(self) -> None:
+        for session in self.plan.sessions:
+            self.remove_lock(session)
+
     def remove_lock(self, session: str) -> None:
+        self.note(Tampered(self.stamp(), session))
         agent, _, name = session.partition("/")
         path = f"/state/agents/{agent}/sessions/{name}.jsonl.lock"
         if path in self.kernel.names:
