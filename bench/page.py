@@ -16,7 +16,8 @@ _HEAD = """\
 
 Written by `make bench`, numbers and all; the same numbers are in
 [results.json](benchmarks/results.json). `make bench QUICK=1` is a rehearsal of a minute or two that
-writes to `.bench/quick` instead. It needs Linux; and node, for the peer that runs on it.
+writes to `.bench/quick` instead. It needs Linux; node, for the peer that runs on
+it; and PostgreSQL's server, for what is said of that.
 
 What is compared was measured in the same run, in turns: a round of each, there and back again. A
 lock is taken and released by processes of their own, which note the times themselves. A figure is
@@ -92,6 +93,9 @@ def _verdict(run: Run, measures: Mapping[str, Measure]) -> Iterator[str]:
 def _section(result: Result, measure: Measure) -> Iterator[str]:
     yield f"## {measure.title}\n"
     yield f"{measure.what}\n"
+    if not result.rows:
+        yield _unmeasured(result)
+        return
     yield f"![{measure.title}](benchmarks/{measure.name}.svg)\n"
     titles = [f"{column.title}, {column.unit}" for column in result.columns]
     first = result.columns[0]
@@ -107,7 +111,11 @@ def _section(result: Result, measure: Measure) -> Iterator[str]:
     for column in result.columns:
         yield from _better_than_us(result, column)
     if result.notes:
-        yield f"Not measured: {'; '.join(result.notes)}.\n"
+        yield _unmeasured(result)
+
+
+def _unmeasured(result: Result) -> str:
+    return f"Not measured: {'; '.join(result.notes)}.\n"
 
 
 def _better_than_us(result: Result, column: Column) -> Iterator[str]:

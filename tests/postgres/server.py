@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from glob import glob
 from pathlib import Path
 
@@ -46,16 +46,19 @@ def programs() -> Path | None:
 class Server:
     """A server that runs. ``port``: also on loopback."""
 
-    def __init__(self, programs: Path, directory: Path) -> None:
+    def __init__(
+        self, programs: Path, directory: Path, settings: Mapping[str, str] | None = None
+    ) -> None:
         self.directory = directory
         self.port = free_port()
         self._programs = programs
+        self._settings = _SETTINGS | dict(settings or {})
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Run it, and wait until it serves."""
         given = {
-            **_SETTINGS,
+            **self._settings,
             "port": str(self.port),
             "unix_socket_directories": str(self.directory),
         }
@@ -128,12 +131,19 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(programs: Path) -> Iterator[Server]:
-    """Make a server and run it for as long as the block runs."""
-    with tempfile.TemporaryDirectory(prefix="turnlock-pg-", ignore_cleanup_errors=True) as made:
+def running(
+    programs: Path, *, inside: str | None = None, settings: Mapping[str, str] | None = None
+) -> Iterator[Server]:
+    """Make a server and run it for as long as the block runs.
+
+    ``inside``: a directory that everybody may pass through; ``settings`` in place of those here.
+    """
+    with tempfile.TemporaryDirectory(
+        prefix="turnlock-pg-", dir=inside, ignore_cleanup_errors=True
+    ) as made:
         if os.getuid() == 0:
             shutil.chown(made, _UNPRIVILEGED)
-        server = Server(programs, Path(made))
+        server = Server(programs, Path(made), settings)
         server.make()
         try:
             server.start()

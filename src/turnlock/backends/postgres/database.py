@@ -101,18 +101,22 @@ class Database:
         reason to give up. ``bulk``: how many bytes it may be about. Raises `StoreError`, and
         `OutcomeUnknown` when the answer did not come.
         """
-        bounds = settings(
-            lock=_LOCK_TIMEOUT,
-            statement=_STATEMENT_TIMEOUT + bulk / _BYTES_PER_SECOND,
-            durable=self._durable,
-        )
-        text = bounds + ";\n".join(map(statement, names))
+        text = self.message(*names, bulk=bulk)
         try:
             return self._run(operation, text, values, bulk)
         except OutcomeUnknown:
             if not again:
                 raise
         return self._run(operation, text, values, bulk)
+
+    def message(self, *names: str, bulk: int = 0) -> str:
+        """The text of one transaction: its bounds, and the statements."""
+        bounds = settings(
+            lock=_LOCK_TIMEOUT,
+            statement=_STATEMENT_TIMEOUT + bulk / _BYTES_PER_SECOND,
+            durable=self._durable,
+        )
+        return bounds + ";\n".join(map(statement, names))
 
     def _run(self, operation: str, text: str, values: dict[str, Any], bulk: int) -> list[list[Row]]:
         sent = False
