@@ -71,7 +71,7 @@ class _Held:
 
     def keep(self) -> None:
         """Ask for the lease, which may run out. Raises `Lost` when it was taken."""
-        if not self._backend.renew(self.lease):
+        if self._backend.renew([self.lease]):
             raise Lost
 
     def __enter__(self) -> _Held:

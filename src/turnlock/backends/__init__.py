@@ -223,11 +223,12 @@ class Backend(Protocol[L]):
         """Whether the lease still has the session."""
         ...
 
-    def renew(self, lease: L) -> bool:
-        """As `holds`, and extends a lease that would run out; may answer by what is known here.
+    def renew(self, leases: Sequence[L]) -> list[L]:
+        """Extend those that would run out; the leases that have their sessions no more.
 
-        Asked about once a second by the watchdog, for a turn that is within its limits and for no
-        other: that is the progress which a lease is renewed on.
+        May answer by what is known here. Asked about once a second by the watchdog, for turns that
+        are within their limits and for no other: that is the progress which a lease is renewed on.
+        Raises `StoreError` when some could not be asked for.
         """
         ...
 

@@ -146,8 +146,8 @@ class MemoryBackend:
         with self._lock:
             return self._claims.get(lease.session) is lease
 
-    def renew(self, lease: MemoryLease) -> bool:
-        return self.holds(lease)
+    def renew(self, leases: Sequence[MemoryLease]) -> list[MemoryLease]:
+        return [lease for lease in leases if not self.holds(lease)]
 
     def append(self, lease: MemoryLease, lines: Sequence[bytes], after: Tail) -> None:
         with self._lock:

@@ -264,8 +264,8 @@ class FilesBackend(Listing):
         with Storage("look", lease.place.lock):
             return not lease.released and self._claims.is_held(lease)
 
-    def renew(self, lease: FileLease) -> bool:
-        return self.holds(lease)
+    def renew(self, leases: Sequence[FileLease]) -> list[FileLease]:
+        return [lease for lease in leases if not self.holds(lease)]
 
     def append(self, lease: FileLease, lines: Sequence[bytes], after: Tail) -> None:
         place = lease.place
