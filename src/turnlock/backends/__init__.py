@@ -249,6 +249,18 @@ class Backend(Protocol[L]):
         """The ``id`` in the transcript's header, if it can be read."""
         ...
 
+    def remove(self, lease: L, size: int) -> None:
+        """Take the transcript of a session away, in one step, if it still has ``size`` bytes.
+
+        After it the lease can only be released; the session's next taker begins a new transcript.
+        Raises `Lost`, and `TranscriptError` when another program changed it: then it is as it was.
+        """
+        ...
+
+    def now(self) -> float:
+        """The time, in seconds since the epoch, of the clock that says when sessions changed."""
+        ...
+
     def release(self, lease: L) -> bool:
         """Give the session back. Does nothing for a lease that has it no more.
 

@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 
 from ..clock import Clock, SystemClock, iso
+from ..errors import TranscriptError
 from ..session import SessionKey
 from ..transcript.entries import header
 from ..transcript.jsonl import Line, ReadAt, encode, find_entry, read_lines
@@ -145,6 +146,17 @@ class MemoryBackend:
     def holds(self, lease: MemoryLease) -> bool:
         with self._lock:
             return self._claims.get(lease.session) is lease
+
+    def remove(self, lease: MemoryLease, size: int) -> None:
+        with self._lock:
+            if self._claims.get(lease.session) is not lease:
+                raise Lost
+            if len(self._transcripts[lease.session]) != size:
+                raise TranscriptError(str(lease.session), "another program changed it meanwhile")
+            del self._transcripts[lease.session], self._modified[lease.session]
+
+    def now(self) -> float:
+        return self._clock.wall()
 
     def renew(self, leases: Sequence[MemoryLease]) -> list[MemoryLease]:
         return [lease for lease in leases if not self.holds(lease)]

@@ -8,7 +8,7 @@ from collections.abc import Collection, Hashable, Iterable, Sequence
 from typing import Any
 
 from ...clock import Clock, SystemClock
-from ...errors import StoreError
+from ...errors import StoreError, TranscriptError
 from ...session import SessionKey, parse_key
 from ...transcript.entries import header
 from ...transcript.jsonl import decode, encode
@@ -339,6 +339,25 @@ class PostgresBackend(Looking):
     def header_id(self, lease: PostgresLease) -> str | None:
         rows = self._database.run("read", "header_id", again=True, session_id=lease.session_id)
         return rows[0].id if rows else None
+
+    def remove(self, lease: PostgresLease, size: int) -> None:
+        with lease.mutex:
+            if lease.released:
+                raise Lost
+            gone = self._database.run(
+                "remove",
+                "remove",
+                bulk=size,
+                session_id=lease.session_id,
+                epoch=lease.epoch,
+                size=size,
+            )
+            if gone:
+                return
+            found = self._standing(lease)
+            if found and found[0].has_it:
+                raise TranscriptError(f"{PREFIX}{lease.session}", "it was changed meanwhile")
+            raise Lost
 
     # The end of a lease
 
