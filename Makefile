@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo record reference test api-check check format clean import-time failures bench model simulate torture fuzz sweeps mutants frameworks
+.PHONY: help setup run demo record reference test api-check check format clean import-time failures bench scale model simulate torture fuzz sweeps mutants frameworks
 
 help:
 	@echo "make run          the gateway with the practice model (no key needed)"
@@ -15,6 +15,7 @@ help:
 	@echo "make record       record the demo into docs/demo.svg"
 	@echo "make reference    write the reference in docs from the code"
 	@echo "make bench        measure beside peers and floors, write docs/benchmarks.md; QUICK=1: rehearse"
+	@echo "make scale        what a turn costs PostgreSQL, and a plan from it: docs/design/scale.md"
 	@echo "make test         the tests"
 	@echo "make api-check    the gateway against its description: thousands of requests, minutes"
 	@echo "make failures     the failure suite with its faults; writes docs/failures.md"
@@ -53,6 +54,9 @@ reference: setup
 
 bench: .bench/.ready
 	.bench/venv/bin/python -m bench $(if $(QUICK),--quick) $(ARGS)
+
+scale: .bench/.ready
+	.bench/venv/bin/python -m bench.scale $(if $(QUICK),--quick)
 
 .bench/.ready: pyproject.toml requirements/bench.txt scripts/make-bench
 	@scripts/make-bench "$(PYTHON)"

@@ -102,7 +102,7 @@ class BareTurns:
 
     def __init__(self, url: str, messages: TurnMessages) -> None:
         self._messages = messages
-        self._connection = psycopg.connect(
+        self.connection = psycopg.connect(
             url,
             autocommit=True,
             prepare_threshold=None,
@@ -122,10 +122,16 @@ class BareTurns:
     def append(self) -> None:
         self._write(self._messages.append)
 
+    def end(self) -> None:
+        self._write(self._messages.end)
+
+    def give_back(self) -> None:
+        assert self._send(self._messages.release, **self._fence)
+
     def release(self) -> None:
         """With the terminal entry before it."""
-        self._write(self._messages.end)
-        assert self._send(self._messages.release, **self._fence)
+        self.end()
+        self.give_back()
 
     def once(self) -> None:
         self.take()
@@ -133,7 +139,7 @@ class BareTurns:
         self.release()
 
     def close(self) -> None:
-        self._connection.close()
+        self.connection.close()
 
     def _write(self, message: Message) -> None:
         moved = self._size - message.values["size"]
@@ -142,7 +148,7 @@ class BareTurns:
         self._size += message.values["bytes"]
 
     def _send(self, message: Message, **values: Any) -> list[Any]:
-        cursor = self._connection.execute(message.text, message.values | values)
+        cursor = self.connection.execute(message.text, message.values | values)
         # The settings in front give nothing.
         for _ in range(SETTINGS.count(";")):
             cursor.nextset()

@@ -57,7 +57,7 @@ def page(run: Run, measures: Iterable[Measure]) -> str:
 def _machine(run: Run) -> Iterator[str]:
     if run.warning:
         yield f"> **Loaded:** {run.warning}. Ratios within a table hold better than the numbers.\n"
-    yield _table(("measured on", ""), run.machine.items())
+    yield table(("measured on", ""), run.machine.items())
 
 
 def _verdict(run: Run, measures: Mapping[str, Measure]) -> Iterator[str]:
@@ -74,8 +74,8 @@ def _verdict(run: Run, measures: Mapping[str, Measure]) -> Iterator[str]:
             rows.append(
                 (
                     f"{measures[result.measure].title}: {column.title}, {column.unit}",
-                    _number(mine),
-                    f"{_number(theirs)} ({best.label})",
+                    number(mine),
+                    f"{number(theirs)} ({best.label})",
                     _times(mine, theirs, column),
                 )
             )
@@ -87,7 +87,7 @@ def _verdict(run: Run, measures: Mapping[str, Measure]) -> Iterator[str]:
             f" each figure stands beside *{_OURS}*, which also\nhas a watchdog, a fence and a"
             " transcript.\n"
         )
-        yield _table(("figure", _OURS, "best such peer", ""), rows)
+        yield table(("figure", _OURS, "best such peer", ""), rows)
 
 
 def _section(result: Result, measure: Measure) -> Iterator[str]:
@@ -101,7 +101,7 @@ def _section(result: Result, measure: Measure) -> Iterator[str]:
     first = result.columns[0]
     rows = [*_ranked(result, first)]
     rows += [row for row in result.rows if row not in rows]
-    yield _table(
+    yield table(
         ("", *titles),
         ((_label(row), *(_cell(row, column) for column in result.columns)) for row in rows),
     )
@@ -171,12 +171,12 @@ def _cell(row: Row, column: Column) -> str:
 
 def _shown(spread: Spread) -> str:
     if spread.samples == 1:
-        return _number(spread.median)
-    quartiles = f"{_number(spread.quarter)} to {_number(spread.three_quarters)}"
-    return f"{_number(spread.median)} ({quartiles}), {_number(spread.p99)}"
+        return number(spread.median)
+    quartiles = f"{number(spread.quarter)} to {number(spread.three_quarters)}"
+    return f"{number(spread.median)} ({quartiles}), {number(spread.p99)}"
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """Three digits; more says nothing here."""
     if value == 0 or abs(value) >= 100:
         return f"{value:,.0f}"
@@ -189,6 +189,6 @@ def _number(value: float) -> str:
     )
 
 
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     lines = [head, ("---", *("--:" for _ in head[1:])), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
