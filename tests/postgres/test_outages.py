@@ -56,9 +56,15 @@ def test_a_server_without_a_free_connection_is_named_as_the_reason(
     postgres.execute("CREATE ROLE crowded LOGIN CONNECTION LIMIT 0")
     try:
         url = postgres.server.url(DATABASE, user="crowded")
-        with turnlock.open_store(url) as store, pytest.raises(turnlock.StoreError) as caught:
-            store.turn("main/a").__enter__()
-        assert "too many connections" in caught.value.why
+        with turnlock.open_store(url) as store:
+            with pytest.raises(turnlock.StoreError) as caught:
+                store.turn("main/a").__enter__()
+            assert "too many connections" in caught.value.why
+            # It goes on by itself as soon as there is room.
+            postgres.execute("ALTER ROLE crowded CONNECTION LIMIT -1 SUPERUSER")
+            with store.turn("main/a") as turn:
+                turn.append(turnlock.user("x"))
+            assert kinds(store) == ["turn", "user:x", "end"]
     finally:
         postgres.execute("DROP ROLE crowded")
 
