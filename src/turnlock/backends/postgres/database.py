@@ -199,7 +199,8 @@ class Database:
 
     def _fail(self, operation: str, error: Exception, *, sent: bool, limit: float) -> NoReturn:
         if not sent and self._failure is not None:
-            error, self._failure = self._failure, None
+            # Whoever comes before the next attempt is told the same.
+            error = self._failure
         why, hint = _explained(error, limit)
         lost = sent and isinstance(error, psycopg.OperationalError) and error.sqlstate is None
         lost = lost or isinstance(error, (pg.AdminShutdown, pg.CrashShutdown))
