@@ -72,8 +72,7 @@ def worked(store: Store) -> bool:
     try:
         with store.turn("main/a") as turn:
             turn.append(turnlock.user("x"))
-    except turnlock.StoreError as error:
-        assert "too many connections" in error.why
+    except turnlock.StoreError:
         return False
     return True
 
