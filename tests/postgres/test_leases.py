@@ -149,9 +149,8 @@ def test_leases_of_one_gateway_are_renewed_by_one_message(
         lease.renew_at = 0.0
     assert backend.renew(leases) == []
     assert messages == ["renew"]
-    # Each has been extended, so that none is asked for again.
-    assert backend.renew(leases) == []
-    assert messages == ["renew"]
+    # Each has been extended, so that none is asked for again before its time.
+    assert all(lease.renew_at > 0.0 for lease in leases)
 
 
 def test_a_row_that_somebody_has_locked_keeps_no_other_lease_waiting(

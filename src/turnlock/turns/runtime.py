@@ -231,13 +231,18 @@ class Runtime:
             return
         try:
             lost = asked[0].backend.renew([lease.held for lease in asked])
-            for lease in asked:
-                if lease.held in lost:
-                    retire_lost(self, lease)
         except TurnlockError as error:
-            labels = ", ".join(lease.label for lease in asked[:_NAMED_MAX])
-            labels += f" and {len(asked) - _NAMED_MAX} more" if len(asked) > _NAMED_MAX else ""
-            logger.warning("session %s: its lease cannot be verified: %s", labels, error)
+            _say_unverified(asked, error)
+            return
+        for lease in asked:
+            if lease.held in lost:
+                self._retire(lease)
+
+    def _retire(self, lease: Lease) -> None:
+        try:
+            retire_lost(self, lease)
+        except TurnlockError as error:
+            _say_unverified([lease], error)
 
     def _is_over(self, lease: Lease) -> bool:
         """Whether it need not be asked for: it ends, or nobody is left who could end it."""
@@ -276,6 +281,12 @@ class Runtime:
             # Not `move`: its lock may have been held by a thread that does not exist here.
             lease.state = State.FORKED
             lease.backend.abandon(lease.held)
+
+
+def _say_unverified(leases: list[Lease], error: TurnlockError) -> None:
+    labels = ", ".join(lease.label for lease in leases[:_NAMED_MAX])
+    labels += f" and {len(leases) - _NAMED_MAX} more" if len(leases) > _NAMED_MAX else ""
+    logger.warning("session %s: its lease cannot be verified: %s", labels, error)
 
 
 def _asked_together(leases: list[Lease]) -> list[list[Lease]]:

@@ -270,8 +270,8 @@ STILL_HELD_WHEN_LOST = Mutant(
     "a lease that lost its claim counts as held until its block ends",
     Edit(
         "turns/runtime.py",
-        "                if lease.held in lost:\n",
-        "                if False:\n",
+        "            if lease.held in lost:\n",
+        "            if False:\n",
     ),
     caught_by="tests/cli/test_cli_exec.py::test_a_lock_file_removed_by_hand_ends_the_command",
 )

@@ -263,6 +263,8 @@ class PostgresBackend(Looking):
                 self._lease_time.extend(lease, started)
             elif not row.has_it:
                 lease.over()
+                # Until its turn is over it is asked for again by every look.
+                lease.doubted = True
                 lost.append(lease)
         return lost
 
