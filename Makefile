@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo record reference test api-check check format clean import-time failures bench model simulate torture fuzz sweeps mutants frameworks
+.PHONY: help setup run demo record reference test api-check check format clean import-time failures bench scale postgres-versions model simulate torture fuzz sweeps mutants frameworks
 
 help:
 	@echo "make run          the gateway with the practice model (no key needed)"
@@ -15,6 +15,8 @@ help:
 	@echo "make record       record the demo into docs/demo.svg"
 	@echo "make reference    write the reference in docs from the code"
 	@echo "make bench        measure beside peers and floors, write docs/benchmarks.md; QUICK=1: rehearse"
+	@echo "make scale        what a turn costs PostgreSQL, and a plan from it: docs/design/scale.md"
+	@echo "make postgres-versions  the tests on a database with other versions of the server"
 	@echo "make test         the tests"
 	@echo "make api-check    the gateway against its description: thousands of requests, minutes"
 	@echo "make failures     the failure suite with its faults; writes docs/failures.md"
@@ -54,9 +56,15 @@ reference: setup
 bench: .bench/.ready
 	.bench/venv/bin/python -m bench $(if $(QUICK),--quick) $(ARGS)
 
+scale: .bench/.ready
+	.bench/venv/bin/python -m bench.scale $(if $(QUICK),--quick)
+
 .bench/.ready: pyproject.toml requirements/bench.txt scripts/make-bench
 	@scripts/make-bench "$(PYTHON)"
 	@touch $@
+
+postgres-versions: setup
+	@scripts/postgres-versions $(BIN)/python $(ARGS)
 
 test: setup
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
@@ -118,4 +126,4 @@ import-time: setup
 	$(BIN)/python scripts/import_time.py
 
 clean:
-	rm -rf $(VENV) .bench .frameworks .fuzz build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .bench .frameworks .fuzz .postgres build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

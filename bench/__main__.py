@@ -6,14 +6,13 @@ import argparse
 import json
 import logging
 import sys
-import tempfile
 import time
 import traceback
 from pathlib import Path
 
 from .contenders import ROOT
 from .machine import Others, describe
-from .measure import FULL, QUICK, Bench, Measure
+from .measure import FULL, QUICK, Bench, Measure, a_directory
 from .measures import MEASURES
 from .page import Run, page
 from .results import Result
@@ -52,7 +51,7 @@ def measured(chosen: list[Measure], *, quick: bool, directory: str | None) -> Ru
     # Revocations and take-overs are what is measured here, and no news.
     logging.disable()
     others = Others()
-    with tempfile.TemporaryDirectory(prefix="turnlock-bench-", dir=directory) as place:
+    with a_directory(directory) as place:
         machine = describe(place)
         bench = Bench(QUICK if quick else FULL, place)
         results = [_result(bench, measure) for measure in chosen]
@@ -86,7 +85,7 @@ def write(directory: Path, run: Run) -> None:
     run = kept(directory)
     (directory / "benchmarks.md").write_text(page(run, MEASURES))
     titles = {measure.name: measure.title for measure in MEASURES}
-    for result in run.results:
+    for result in filter(lambda one: one.rows, run.results):
         draw(result, titles[result.measure], pictures / f"{result.measure}.svg")
     print(directory / "benchmarks.md")
 

@@ -11,7 +11,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -39,30 +39,45 @@ _STOP_SECONDS = 30
 
 
 class Served(NamedTuple):
-    """Where they listen: ``model`` and ``gateway`` are base urls."""
+    """Where they listen: ``model`` and ``gateway`` are base urls; ``state``: a directory."""
 
     model: str
     gateway: str
     token: str
+    state: str
 
 
 @contextmanager
 def serving(directory: str) -> Iterator[Served]:
     """Both, until the block ends. Files of the gateway are in the directory."""
+    with several(directory, 1) as (served,):
+        yield served
+
+
+@contextmanager
+def several(directory: str, number: int, *store: str) -> Iterator[list[Served]]:
+    """So many gateways in front of one model. ``store``: a database, for one store of them all."""
     _allow_many_files()
-    state = os.path.join(directory, "state")
     config = os.path.join(directory, "turnlock.toml")
     os.makedirs(directory, exist_ok=True)
     with ExitStack() as stack:
         model = stack.enter_context(_server("bench.practice_model"))
         with open(config, "w", encoding="utf-8") as file:
             file.write(_CONFIG.format(url=model))
-        gateway = stack.enter_context(
-            _server("turnlock", "gateway", "--config", config, "--state-dir", state)
-        )
-        with open(os.path.join(state, "token"), encoding="utf-8") as file:
-            token = file.read().strip()
-        yield Served(model, f"{gateway}/v1", token)
+        more = [argument for url in store for argument in ("--store", url)]
+        yield [
+            _served(stack, model, config, os.path.join(directory, f"state-{one}"), more)
+            for one in range(number)
+        ]
+
+
+def _served(stack: ExitStack, model: str, config: str, state: str, more: Sequence[str]) -> Served:
+    gateway = stack.enter_context(
+        _server("turnlock", "gateway", "--config", config, "--state-dir", state, *more)
+    )
+    with open(os.path.join(state, "token"), encoding="utf-8") as file:
+        token = file.read().strip()
+    return Served(model, f"{gateway}/v1", token, state)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from importlib import metadata
 from typing import Any, NamedTuple
 
 import psutil
+from tests.postgres.server import programs
 
 from .contenders import NODE_MODULES, ROOT
 from .subjects.all import SUBJECTS
@@ -32,6 +33,7 @@ def describe(directory: str) -> dict[str, str]:
         "file system": _file_system(directory),
         "Python": platform.python_version(),
         "SQLite": sqlite3.sqlite_version,
+        **_postgres(),
         **_packages(),
         "commit": _commit(),
         "measured": datetime.now(UTC).date().isoformat(),
@@ -95,6 +97,13 @@ def _file_system(directory: str) -> str:
     ]
     found: Any = max(mounted, key=lambda part: len(part.mountpoint), default=None)
     return "unknown" if found is None else str(found.fstype)
+
+
+def _postgres() -> dict[str, str]:
+    found = programs()
+    if found is None:
+        return {}
+    return {"PostgreSQL": _output(str(found / "postgres"), "--version").rpartition(") ")[2]}
 
 
 def _packages() -> dict[str, str]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
 from .contenders import missing
@@ -68,6 +71,15 @@ class Bench(NamedTuple):
                 notes.append(why)
                 self.say(f"left out: {why}")
         return here, notes
+
+
+@contextmanager
+def a_directory(inside: str | None = None) -> Iterator[str]:
+    """A directory for one run."""
+    with tempfile.TemporaryDirectory(prefix="turnlock-bench-", dir=inside) as made:
+        # A database's server may run as another user, and has its files in there.
+        os.chmod(made, 0o711)
+        yield made
 
 
 class Measure(Protocol):

@@ -16,7 +16,8 @@ _HEAD = """\
 
 Written by `make bench`, numbers and all; the same numbers are in
 [results.json](benchmarks/results.json). `make bench QUICK=1` is a rehearsal of a minute or two that
-writes to `.bench/quick` instead. It needs Linux; and node, for the peer that runs on it.
+writes to `.bench/quick` instead. It needs Linux; node, for the peer that runs on
+it; and PostgreSQL's server, for what is said of that.
 
 What is compared was measured in the same run, in turns: a round of each, there and back again. A
 lock is taken and released by processes of their own, which note the times themselves. A figure is
@@ -56,7 +57,7 @@ def page(run: Run, measures: Iterable[Measure]) -> str:
 def _machine(run: Run) -> Iterator[str]:
     if run.warning:
         yield f"> **Loaded:** {run.warning}. Ratios within a table hold better than the numbers.\n"
-    yield _table(("measured on", ""), run.machine.items())
+    yield table(("measured on", ""), run.machine.items())
 
 
 def _verdict(run: Run, measures: Mapping[str, Measure]) -> Iterator[str]:
@@ -73,8 +74,8 @@ def _verdict(run: Run, measures: Mapping[str, Measure]) -> Iterator[str]:
             rows.append(
                 (
                     f"{measures[result.measure].title}: {column.title}, {column.unit}",
-                    _number(mine),
-                    f"{_number(theirs)} ({best.label})",
+                    number(mine),
+                    f"{number(theirs)} ({best.label})",
                     _times(mine, theirs, column),
                 )
             )
@@ -86,18 +87,21 @@ def _verdict(run: Run, measures: Mapping[str, Measure]) -> Iterator[str]:
             f" each figure stands beside *{_OURS}*, which also\nhas a watchdog, a fence and a"
             " transcript.\n"
         )
-        yield _table(("figure", _OURS, "best such peer", ""), rows)
+        yield table(("figure", _OURS, "best such peer", ""), rows)
 
 
 def _section(result: Result, measure: Measure) -> Iterator[str]:
     yield f"## {measure.title}\n"
     yield f"{measure.what}\n"
+    if not result.rows:
+        yield _unmeasured(result)
+        return
     yield f"![{measure.title}](benchmarks/{measure.name}.svg)\n"
     titles = [f"{column.title}, {column.unit}" for column in result.columns]
     first = result.columns[0]
     rows = [*_ranked(result, first)]
     rows += [row for row in result.rows if row not in rows]
-    yield _table(
+    yield table(
         ("", *titles),
         ((_label(row), *(_cell(row, column) for column in result.columns)) for row in rows),
     )
@@ -107,7 +111,11 @@ def _section(result: Result, measure: Measure) -> Iterator[str]:
     for column in result.columns:
         yield from _better_than_us(result, column)
     if result.notes:
-        yield f"Not measured: {'; '.join(result.notes)}.\n"
+        yield _unmeasured(result)
+
+
+def _unmeasured(result: Result) -> str:
+    return f"Not measured: {'; '.join(result.notes)}.\n"
 
 
 def _better_than_us(result: Result, column: Column) -> Iterator[str]:
@@ -163,12 +171,12 @@ def _cell(row: Row, column: Column) -> str:
 
 def _shown(spread: Spread) -> str:
     if spread.samples == 1:
-        return _number(spread.median)
-    quartiles = f"{_number(spread.quarter)} to {_number(spread.three_quarters)}"
-    return f"{_number(spread.median)} ({quartiles}), {_number(spread.p99)}"
+        return number(spread.median)
+    quartiles = f"{number(spread.quarter)} to {number(spread.three_quarters)}"
+    return f"{number(spread.median)} ({quartiles}), {number(spread.p99)}"
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """Three digits; more says nothing here."""
     if value == 0 or abs(value) >= 100:
         return f"{value:,.0f}"
@@ -181,6 +189,6 @@ def _number(value: float) -> str:
     )
 
 
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     lines = [head, ("---", *("--:" for _ in head[1:])), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"

@@ -94,7 +94,7 @@ class Result(NamedTuple):
 
 def _row_as_json(row: Row) -> dict[str, Any]:
     cells = {
-        title: {name: _short(value) for name, value in spread._asdict().items()}
+        title: {name: short(value) for name, value in spread._asdict().items()}
         for title, spread in row.cells.items()
     }
     return row._asdict() | {"kind": row.kind.value, "cells": cells}
@@ -111,6 +111,6 @@ def _row_from_json(found: Mapping[str, Any]) -> Row:
     )
 
 
-def _short(value: float) -> float:
+def short(value: float) -> float:
     """Four digits: more is noise, and makes two runs hard to compare."""
     return float(f"{value:.4g}") if isinstance(value, float) else value

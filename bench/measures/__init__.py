@@ -8,6 +8,9 @@ from .cycle import Cycle
 from .fairness import Fairness
 from .hand_off import HandOff
 from .hung_calls import HungCallsAtOnce
+from .postgres_gateways import PostgresGateways
+from .postgres_hand_off import PostgresHandOff
+from .postgres_turn import PostgresTurn
 from .recovery import Recovery
 from .revocation import Revocation
 from .sweep import Sweep
@@ -25,4 +28,7 @@ MEASURES: tuple[Measure, ...] = (
     Sweep(),
     ThroughGateway(),
     HungCallsAtOnce(),
+    PostgresTurn(),
+    PostgresHandOff(),
+    PostgresGateways(),
 )

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from typing import Protocol
 
 import turnlock
 
+from ..at_once import Worker, rate_at_once
 from ..contenders import a_path
 from ..measure import Bench, in_rounds, result_of
 from ..results import Column, Kind, Result, Row, Spread
@@ -24,19 +23,14 @@ _SESSIONS = 16
 _LINE = b"x" * 299 + b"\n"
 
 
-class Sink(Protocol):
-    """Where one session's lines go. Used by one thread, which also opens it."""
-
-    def append(self) -> None: ...
-    def close(self) -> None: ...
-
-
 class BareFile:
+    """Where one session's lines go, as all that follow."""
+
     def __init__(self, path: str, number: int) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         self._fd = os.open(f"{path}-{number}.lines", flags, 0o600)
 
-    def append(self) -> None:
+    def once(self) -> None:
         os.write(self._fd, _LINE)
         os.fdatasync(self._fd)
 
@@ -54,7 +48,7 @@ class Sqlite:
         self._connection.execute("PRAGMA synchronous=FULL")
         self._connection.execute("CREATE TABLE IF NOT EXISTS entry (session INTEGER, line BLOB)")
 
-    def append(self) -> None:
+    def once(self) -> None:
         self._connection.execute("INSERT INTO entry VALUES (?, ?)", (self._session, _LINE))
 
     def close(self) -> None:
@@ -68,14 +62,14 @@ class Transcript:
         self._block = turnlock.open_store(f"{path}.state").turn(f"main/{number}")
         self._turn = self._block.__enter__()
 
-    def append(self) -> None:
+    def once(self) -> None:
         self._turn.append(turnlock.user(TEXT))
 
     def close(self) -> None:
         self._block.__exit__(None, None, None)
 
 
-_SINKS: dict[str, tuple[Kind, Callable[[str, int], Sink]]] = {
+_SINKS: dict[str, tuple[Kind, Callable[[str, int], Worker]]] = {
     "write and fdatasync": (Kind.FLOOR, BareFile),
     "SQLite, WAL, synchronous=FULL": (Kind.PEER, Sqlite),
     "turnlock append": (Kind.OURS, Transcript),
@@ -116,35 +110,16 @@ class Append:
         return result_of(self, [Column(_ALONE, "µs"), Column(_AT_ONCE, "a second", False)], rows)
 
 
-def _alone(make: Callable[[str, int], Sink], path: str, number: int) -> list[float]:
+def _alone(make: Callable[[str, int], Worker], path: str, number: int) -> list[float]:
     with ExitStack() as stack:
         sink = make(path, 0)
         stack.callback(sink.close)
-        sink.append()
-        return [1e6 * _seconds(sink.append) for _ in range(number)]
+        sink.once()
+        return [1e6 * _seconds(sink.once) for _ in range(number)]
 
 
-def _at_once(make: Callable[[str, int], Sink], path: str, number: int) -> list[float]:
-    began = threading.Barrier(_SESSIONS + 1)
-    ended = threading.Barrier(_SESSIONS + 1)
-
-    def write(session: int) -> None:
-        sink = make(path, session)
-        sink.append()
-        began.wait()
-        for _ in range(number):
-            sink.append()
-        ended.wait()
-        sink.close()
-
-    threads = [threading.Thread(target=write, args=(one,)) for one in range(_SESSIONS)]
-    for thread in threads:
-        thread.start()
-    began.wait()
-    took = _seconds(ended.wait)
-    for thread in threads:
-        thread.join()
-    return [_SESSIONS * number / took]
+def _at_once(make: Callable[[str, int], Worker], path: str, number: int) -> list[float]:
+    return [rate_at_once([partial(make, path, one) for one in range(_SESSIONS)], number)]
 
 
 def _seconds(call: Callable[[], object]) -> float:

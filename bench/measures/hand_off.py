@@ -97,21 +97,24 @@ class HandOff:
 
 
 class Pair:
-    """Two contenders for one lock that change roles."""
+    """Two contenders for one lock that change roles. ``is_lock``: for less, nobody holds it."""
 
-    def __init__(self, holder: Contender, waiter: Contender) -> None:
+    def __init__(self, holder: Contender, waiter: Contender, *, is_lock: bool = True) -> None:
         self._holder = holder
         self._waiter = waiter
+        self._is_lock = is_lock
 
     def hand_over(self) -> list[float]:
         """How late the waiter had the lock, in ms."""
         holder, waiter = self._holder, self._waiter
-        holder.ask("take")
+        if self._is_lock:
+            holder.ask("take")
         waiter.order("take")
         time.sleep(random.uniform(*_REST))
         holder.order("release")
         taken = waiter.answer()
         released = holder.answer()
-        waiter.ask("release")
+        if self._is_lock:
+            waiter.ask("release")
         self._holder, self._waiter = waiter, holder
         return [1e3 * (taken - released)]

@@ -34,10 +34,9 @@ class HungCallsAtOnce:
     )
 
     def run(self, bench: Bench) -> Result:
-        directory = a_path(bench.directory, TURN, name="hung")
         number = bench.scale.hung
-        with serving(directory) as served:
-            took = asyncio.run(_measure(served, f"{directory}/state", number, bench.scale.turns))
+        with serving(a_path(bench.directory, TURN, name="hung")) as served:
+            took = asyncio.run(_measure(served, served.state, number, bench.scale.turns))
         label = f"turnlock, {number:,} calls hang"
         rows = [
             Row(_WITHOUT, Kind.FLOOR, {_TITLE: Spread.of(took[False])}),

@@ -6,8 +6,9 @@ from . import Subject
 from .floors import FLOORS
 from .ours import OURS
 from .peers import ASYNC_PEERS, PEERS
+from .postgres import POSTGRES
 
-SUBJECTS = (*FLOORS, *OURS, *PEERS, *ASYNC_PEERS)
+SUBJECTS = (*FLOORS, *OURS, *PEERS, *ASYNC_PEERS, *POSTGRES)
 
 
 def by_name(name: str) -> Subject:

@@ -25,12 +25,19 @@ class OurLock:
         self._lock.__exit__(None, None, None)
 
 
+def _place(path: str) -> tuple[str, str]:
+    """The store and the session of a path; of a database's URL, which is a store, one session."""
+    if path.startswith("postgresql://"):
+        return path, "main/lock"
+    return f"{path}.state", f"main/{os.path.basename(path)}"
+
+
 class OurTurn:
     """``appends``: how many messages the turn appends, each durably."""
 
     def __init__(self, path: str, *, appends: int = 0) -> None:
-        self._store = turnlock.open_store(f"{path}.state")
-        self._key = f"main/{os.path.basename(path)}"
+        place, self._key = _place(path)
+        self._store = turnlock.open_store(place)
         self._appends = appends
 
     def take(self) -> None:
@@ -49,8 +56,8 @@ class OurAsyncTurn:
     """As `OurTurn`."""
 
     def __init__(self, path: str, *, appends: int = 0) -> None:
-        self._store = turnlock.open_store(f"{path}.state")
-        self._key = f"main/{os.path.basename(path)}"
+        place, self._key = _place(path)
+        self._store = turnlock.open_store(place)
         self._appends = appends
 
     async def take(self) -> None:

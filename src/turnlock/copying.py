@@ -51,16 +51,16 @@ class Copied(NamedTuple):
 def copy_session(source: Backend[Any], target: Backend[Any], session: SessionKey) -> Copied:
     """Copy one session. Raises `StoreError` and the like; then what was added so far stays."""
     try:
-        with _Held(source, session) as held:
-            if held.lease.owed or held.lease.tail.owes:
+        with HeldSession(source, session) as held:
+            if held.owes:
                 return Copied(str(session), Result.UNFINISHED)
-            with _Held(target, session) as theirs:
-                return _copy(source, target, session, held, theirs)
+            with HeldSession(target, session) as theirs:
+                return copy_held(source, target, session, held, theirs)
     except (SessionBusy, Lost):
         return Copied(str(session), Result.BUSY)
 
 
-class _Held:
+class HeldSession:
     """A session that nobody else holds meanwhile. Raises `SessionBusy` at once."""
 
     lease: BackendLease
@@ -69,12 +69,17 @@ class _Held:
         self._backend = backend
         self._session = session
 
+    @property
+    def owes(self) -> bool:
+        """Whether a turn of it has no terminal entry yet."""
+        return bool(self.lease.owed or self.lease.tail.owes)
+
     def keep(self) -> None:
         """Ask for the lease, which may run out. Raises `Lost` when it was taken."""
-        if not self._backend.renew(self.lease):
+        if self._backend.renew([self.lease]):
             raise Lost
 
-    def __enter__(self) -> _Held:
+    def __enter__(self) -> HeldSession:
         request = TakeRequest(None, _MAX_HOLD, header=False)
         found = self._backend.take(self._session, request)
         if isinstance(found, Holder):
@@ -89,9 +94,15 @@ class _Held:
         give_back(self._backend, self.lease)
 
 
-def _copy(
-    source: Backend[Any], target: Backend[Any], session: SessionKey, ours: _Held, theirs: _Held
+def copy_held(
+    source: Backend[Any],
+    target: Backend[Any],
+    session: SessionKey,
+    ours: HeldSession,
+    theirs: HeldSession,
 ) -> Copied:
+    """Of one that is held in both places."""
+
     def keep() -> None:
         ours.keep()
         theirs.keep()

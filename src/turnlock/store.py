@@ -36,6 +36,7 @@ from .turns.watching import Budget
 if TYPE_CHECKING:
     from .backends.postgres import PostgresBackend
     from .copying import Copied
+    from .pruning import Pruned
     from .turns.aio import AsyncTurn, OpenAsyncTurn
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -293,6 +294,28 @@ class Store:
         from .copying import copy_session
 
         return copy_session(other._backend, self._backend, parse_key(key))
+
+    def idle(self, seconds: float) -> Iterator[SessionRecord]:
+        """Sessions that were last written so many seconds ago or earlier, by the storage's clock.
+
+        Whether somebody holds one of them, or waits for it, is another matter.
+        """
+        from .pruning import idle_sessions
+
+        return idle_sessions(self._backend, seconds)
+
+    def prune(self, key: str, *, idle: float, archive: Store | None) -> Pruned:
+        """Take a session away that was not written for ``idle`` seconds; see `pruning`.
+
+        ``archive``: a store that gets a copy before that; None for none. Nothing is done to a
+        session that somebody holds, that was used meanwhile, whose last turn has no terminal
+        entry yet, or that the archive cannot take whole. Raises `StoreError` and
+        `TranscriptError`; then the session is still there.
+        """
+        from .pruning import prune_session
+
+        into = None if archive is None else archive._backend
+        return prune_session(self._backend, parse_key(key), idle=idle, archive=into)
 
     def close(self) -> None:
         """End the turns that are still open, with a marker each. Idempotent."""

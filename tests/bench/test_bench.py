@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bench.contenders import missing
-from bench.measure import TINY, Bench, Measure
+from bench.database import ABSENT, unmeasured
+from bench.measure import TINY, Bench, Measure, a_directory
 from bench.measures import MEASURES
 from bench.page import Run, page
 from bench.results import Column, Kind, Result, Row, Spread
@@ -16,11 +18,19 @@ from bench.subjects.peers import PEERS
 DOCS = Path(__file__).parent.parent.parent / "docs"
 
 
+def needing_postgres(measure: Measure) -> Any:
+    needs = measure.name.startswith("postgres")
+    return pytest.param(measure, marks=[pytest.mark.postgres] if needs else [], id=measure.name)
+
+
 @pytest.mark.processes
-@pytest.mark.parametrize("measure", MEASURES, ids=lambda measure: measure.name)
-def test_every_measure_runs(measure: Measure, tmp_path: Path) -> None:
+@pytest.mark.parametrize("measure", [needing_postgres(one) for one in MEASURES])
+def test_every_measure_runs(measure: Measure) -> None:
     """Every column has a figure of ours, and the result is the same after a time as JSON."""
-    result = measure.run(Bench(TINY, str(tmp_path), peers=False))
+    with a_directory() as directory:
+        result = measure.run(Bench(TINY, directory, peers=False))
+    if ABSENT in result.notes:
+        pytest.skip(ABSENT)
     for column in result.columns:
         assert any(row.kind is Kind.OURS and column.title in row.cells for row in result.rows)
     kept = Result.from_json(json.loads(json.dumps(result.as_json())))
@@ -34,6 +44,12 @@ def test_a_peer_that_is_not_there_is_left_out_with_a_reason(tmp_path: Path) -> N
     assert why is not None
     assert "no-such-package is not installed" in why
     assert Bench(TINY, str(tmp_path)).those_here([absent]) == ([], [why])
+
+
+def test_a_measure_that_cannot_be_made_here_says_so_and_shows_nothing() -> None:
+    text = page(Run({}, "", (unmeasured("postgres-turn"),)), MEASURES)
+    assert f"Not measured: {ABSENT}." in text
+    assert "postgres-turn.svg" not in text
 
 
 def spread(value: float) -> Spread:

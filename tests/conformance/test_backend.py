@@ -89,6 +89,23 @@ def test_a_transcript_begins_with_its_header(backend: Backend[Any]) -> None:
     assert first["id"] == backend.header_id(lease)
 
 
+def test_a_renewal_names_the_leases_that_are_lost_and_no_other(backend: Backend[Any]) -> None:
+    old = taken(backend, "T1")
+    new = backend.supersede(KEY, request("T2"), lease=old, reason="hold-limit")
+    other = backend.take(SessionKey("main", "b"), request())
+    given_back = backend.take(SessionKey("main", "c"), request())
+    assert not isinstance(given_back, Holder)
+    backend.release(given_back)
+    asked: list[Any] = [old, new, other, given_back]
+    for lease in asked:
+        if hasattr(lease, "renew_at"):
+            # A database is not asked before the time.
+            lease.renew_at = 0.0
+    lost = backend.renew(asked)
+    assert {id(lease) for lease in lost} == {id(old), id(given_back)}
+    assert backend.renew([]) == []
+
+
 def test_a_superseded_lease_writes_nothing(backend: Backend[Any]) -> None:
     old = taken(backend, "T1")
     append(backend, old, line("1"))

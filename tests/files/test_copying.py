@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,8 +42,8 @@ def test_a_copy_whose_session_is_taken_meanwhile_ends_and_says_so(
     taken = {"source": source, "target": target}[which]
     renew = FilesBackend.renew
 
-    def lost(backend: FilesBackend, lease: object) -> bool:
-        return backend is not taken._backend and renew(backend, lease)  # type: ignore[arg-type]
+    def lost(backend: FilesBackend, leases: Any) -> Any:
+        return leases if backend is taken._backend else renew(backend, leases)
 
     with monkeypatch.context() as during:
         during.setattr(FilesBackend, "renew", lost)

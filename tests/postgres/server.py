@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from glob import glob
 from pathlib import Path
 
@@ -30,7 +30,7 @@ _SETTINGS = {
     "autovacuum": "off",
 }
 _INITDB = ("-U", "postgres", "-A", "trust", "-N", "-E", "UTF8", "--locale=C")
-_UNPRIVILEGED = "nobody"
+UNPRIVILEGED = "nobody"
 
 
 def programs() -> Path | None:
@@ -46,16 +46,19 @@ def programs() -> Path | None:
 class Server:
     """A server that runs. ``port``: also on loopback."""
 
-    def __init__(self, programs: Path, directory: Path) -> None:
+    def __init__(
+        self, programs: Path, directory: Path, settings: Mapping[str, str] | None = None
+    ) -> None:
         self.directory = directory
         self.port = free_port()
         self._programs = programs
+        self._settings = _SETTINGS | dict(settings or {})
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Run it, and wait until it serves."""
         given = {
-            **_SETTINGS,
+            **self._settings,
             "port": str(self.port),
             "unix_socket_directories": str(self.directory),
         }
@@ -69,9 +72,24 @@ class Server:
         )
         eventually(self._serves, patience=60)
 
-    def make(self) -> None:
+    def make(self, log: Path | None = None) -> None:
+        """Make its files; ``log``: an empty directory for the write-ahead log."""
+        more = [] if log is None else ["-X", str(log)]
+        self._program("initdb", "-D", str(self._data), *_INITDB, *more)
+
+    def follow(self, primary: Server) -> None:
+        """Make its files those of another server, whose standby it is when it runs."""
+        where = ("-h", str(primary.directory), "-p", str(primary.port), "-U", "postgres")
+        self._program("pg_basebackup", "-D", str(self._data), *where, "-R", "-X", "stream", "-c",
+                      "fast", "--no-sync")  # fmt: skip
+
+    def promote(self) -> None:
+        """From a standby to a primary; returns when it is one."""
+        self._program("pg_ctl", "promote", "-w", "-D", str(self._data))
+
+    def _program(self, name: str, *arguments: str) -> None:
         subprocess.run(
-            [*unprivileged(), str(self._programs / "initdb"), "-D", str(self._data), *_INITDB],
+            [*unprivileged(), str(self._programs / name), *arguments],
             check=True,
             capture_output=True,
             cwd="/",
@@ -122,19 +140,35 @@ class Server:
         drop = sql.SQL("DROP DATABASE {} WITH (FORCE)")
         self.admin(drop.format(sql.Identifier(database)))
 
-    def admin(self, statement: sql.Composed, database: str = "postgres") -> None:
+    def admin(self, statement: sql.Composed | sql.SQL, database: str = "postgres") -> None:
         with psycopg.connect(self.url(database), autocommit=True) as connection:
             connection.execute(statement)
 
 
 @contextlib.contextmanager
-def running(programs: Path) -> Iterator[Server]:
-    """Make a server and run it for as long as the block runs."""
-    with tempfile.TemporaryDirectory(prefix="turnlock-pg-", ignore_cleanup_errors=True) as made:
+def running(
+    programs: Path,
+    *,
+    inside: str | None = None,
+    settings: Mapping[str, str] | None = None,
+    log: Path | None = None,
+    primary: Server | None = None,
+) -> Iterator[Server]:
+    """Make a server and run it for as long as the block runs.
+
+    ``inside``: a directory that everybody may pass through; ``settings`` in place of those here;
+    ``log``: where it writes ahead; ``primary``: the server that it is a standby of.
+    """
+    with tempfile.TemporaryDirectory(
+        prefix="turnlock-pg-", dir=inside, ignore_cleanup_errors=True
+    ) as made:
         if os.getuid() == 0:
-            shutil.chown(made, _UNPRIVILEGED)
-        server = Server(programs, Path(made))
-        server.make()
+            shutil.chown(made, UNPRIVILEGED)
+        server = Server(programs, Path(made), settings)
+        if primary is None:
+            server.make(log)
+        else:
+            server.follow(primary)
         try:
             server.start()
             yield server
@@ -144,7 +178,7 @@ def running(programs: Path) -> Iterator[Server]:
 
 def unprivileged() -> list[str]:
     """A command that runs another as somebody else: these servers refuse to run as root."""
-    return [] if os.getuid() else ["setpriv", f"--reuid={_UNPRIVILEGED}", "--clear-groups"]
+    return [] if os.getuid() else ["setpriv", f"--reuid={UNPRIVILEGED}", "--clear-groups"]
 
 
 def free_port() -> int:

@@ -55,8 +55,8 @@ UNFENCED = Mutant(
     ),
     Edit(
         "turns/runtime.py",
-        "lease.state is State.HELD and not lease.backend.renew(lease.held)",
-        "False",
+        "lost = asked[0].backend.renew([lease.held for lease in asked])",
+        "lost: list[object] = []",
     ),
 )
 

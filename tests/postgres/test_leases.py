@@ -6,6 +6,7 @@ import threading
 import time
 from typing import Any
 
+import psycopg
 import pytest
 
 import turnlock
@@ -16,8 +17,10 @@ from tests.postgres.proxy import Net, proxy
 from tests.postgres.test_fence import HOLD
 from turnlock.backends import Holder, LockRecord
 from turnlock.backends.postgres import PostgresBackend
+from turnlock.backends.postgres.database import Database
 from turnlock.backends.postgres.lease import LeaseTime, PostgresLease
 from turnlock.clock import SystemClock
+from turnlock.session import SessionKey
 from turnlock.store import Store
 from turnlock.testing import ManualClock
 from turnlock.turns.lease import Lease, State
@@ -118,12 +121,54 @@ def test_a_lease_is_not_renewed_before_its_time(postgres: TestDatabase) -> None:
     backend = PostgresBackend(postgres.url, clock=clock, lease_time=9.0)
     lease = taken(backend)
     first = lease_end(postgres)
-    assert backend.renew(lease)
+    assert backend.renew([lease]) == []
     assert lease_end(postgres) == first
     clock.advance(3.1)
-    assert backend.renew(lease)
+    assert backend.renew([lease]) == []
     assert lease_end(postgres) > first
     backend.close()
+
+
+def test_leases_of_one_gateway_are_renewed_by_one_message(
+    postgres: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand turns of seconds each would else be a thousand commits, one after the other."""
+    backend = postgres.backend()
+    leases: list[Any] = [
+        backend.take(SessionKey("main", f"s{number}"), request()) for number in range(5)
+    ]
+    messages: list[str] = []
+    run = Database.run_each
+
+    def noted(self: Database, operation: str, *names: str, **values: Any) -> Any:
+        messages.append(operation)
+        return run(self, operation, *names, **values)
+
+    monkeypatch.setattr(Database, "run_each", noted)
+    for lease in leases:
+        lease.renew_at = 0.0
+    assert backend.renew(leases) == []
+    assert messages == ["renew"]
+    # Each has been extended, so that none is asked for again before its time.
+    assert all(lease.renew_at > 0.0 for lease in leases)
+
+
+def test_a_row_that_somebody_has_locked_keeps_no_other_lease_waiting(
+    postgres: TestDatabase,
+) -> None:
+    """It is not lost either: it is asked for again by the next look."""
+    backend = postgres.backend()
+    locked, free = (backend.take(SessionKey("main", name), request()) for name in "ab")
+    assert isinstance(locked, PostgresLease)
+    assert isinstance(free, PostgresLease)
+    locked.renew_at = free.renew_at = 0.0
+    with psycopg.connect(postgres.url) as other:
+        other.execute("SELECT FROM turnlock.session WHERE name = 'a' FOR UPDATE")
+        assert backend.renew([locked, free]) == []
+        assert locked.renew_at == 0.0
+        assert free.renew_at > 0.0
+    assert backend.renew([locked, free]) == []
+    assert locked.renew_at > 0.0
 
 
 def test_a_turn_that_is_being_revoked_is_renewed_no_more(
@@ -132,9 +177,9 @@ def test_a_turn_that_is_being_revoked_is_renewed_no_more(
     asked: list[object] = []
     backend = postgres.backend()
 
-    def renew(lease: object) -> bool:
-        asked.append(lease)
-        return True
+    def renew(leases: list[object]) -> list[object]:
+        asked.extend(leases)
+        return []
 
     monkeypatch.setattr(backend, "renew", renew)
     with Store(backend, location="test") as store, store.turn("main/a"):
@@ -234,7 +279,7 @@ def test_a_live_lease_is_not_reclaimed(postgres: TestDatabase) -> None:
         ("lease-expired",),
     )
     lease.doubted = True
-    assert backend.renew(lease)
+    assert backend.renew([lease]) == []
     # It was stale when it was looked at, and is not any more.
     assert backend.reclaim(record, request("T2")) is None
     assert backend.holds(lease)
@@ -293,7 +338,7 @@ def test_a_database_clock_that_jumps_back_takes_nothing_from_its_holder(
     postgres.move_clock(-DAY)
     assert isinstance(backend.take(KEY, request("T2")), Holder)
     lease.doubted = True
-    assert backend.renew(lease)
+    assert backend.renew([lease]) == []
     # From the renewal on the lease is as long as ever.
     assert left(postgres) < 60
     backend.release(lease)

@@ -9,7 +9,7 @@ import pytest
 
 import turnlock
 from tests.conformance.test_backend import KEY, request, taken
-from tests.helpers import kinds
+from tests.helpers import LONG_PATIENCE, eventually, kinds
 from tests.postgres.fixtures import DATABASE, NO_SERVER, TestDatabase
 from tests.postgres.server import Server, programs, running
 from turnlock.backends import Holder
@@ -56,11 +56,25 @@ def test_a_server_without_a_free_connection_is_named_as_the_reason(
     postgres.execute("CREATE ROLE crowded LOGIN CONNECTION LIMIT 0")
     try:
         url = postgres.server.url(DATABASE, user="crowded")
-        with turnlock.open_store(url) as store, pytest.raises(turnlock.StoreError) as caught:
-            store.turn("main/a").__enter__()
-        assert "too many connections" in caught.value.why
+        with turnlock.open_store(url) as store:
+            with pytest.raises(turnlock.StoreError) as caught:
+                store.turn("main/a").__enter__()
+            assert "too many connections" in caught.value.why
+            # It goes on by itself when there is room, though not by the very next attempt.
+            postgres.execute("ALTER ROLE crowded CONNECTION LIMIT -1 SUPERUSER")
+            eventually(lambda: worked(store), patience=LONG_PATIENCE)
+            assert kinds(store) == ["turn", "user:x", "end"]
     finally:
         postgres.execute("DROP ROLE crowded")
+
+
+def worked(store: Store) -> bool:
+    try:
+        with store.turn("main/a") as turn:
+            turn.append(turnlock.user("x"))
+    except turnlock.StoreError:
+        return False
+    return True
 
 
 def test_a_session_of_a_standby_is_no_place_to_write(postgres: TestDatabase) -> None:

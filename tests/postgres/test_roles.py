@@ -15,6 +15,7 @@ from tests.helpers import kinds
 from tests.postgres.server import Server
 from turnlock.backends import Holder, Wake
 from turnlock.backends.postgres import INDEXES, PostgresBackend, migrate
+from turnlock.pruning import Fate
 from turnlock.store import Store
 
 pytestmark = pytest.mark.postgres
@@ -81,3 +82,20 @@ def test_a_role_that_may_too_little_is_told_where_to_read(
     with turnlock.open_store(url) as store, pytest.raises(turnlock.StoreError) as caught:
         store.turn("main/a").__enter__()
     assert "docs/howto/postgresql.md" in caught.value.hint
+
+
+def test_only_the_owner_of_the_tables_takes_sessions_away(
+    postgres_server: Server, url: str
+) -> None:
+    with turnlock.open_store(url) as store:
+        with store.turn("main/a") as turn:
+            turn.append(turnlock.user("x"))
+        with pytest.raises(turnlock.StoreError) as caught:
+            store.prune("main/a", idle=0.0, archive=None)
+        assert "docs/howto/postgresql.md" in caught.value.hint
+        assert kinds(store) == ["turn", "user:x", "end"]
+        assert store.locks() == []
+        owner = postgres_server.url("roles", user="turnlock_owner")
+        with turnlock.open_store(owner) as owned:
+            assert owned.prune("main/a", idle=0.0, archive=None).fate is Fate.GONE
+        assert list(store.sessions()) == []

@@ -223,11 +223,12 @@ class Backend(Protocol[L]):
         """Whether the lease still has the session."""
         ...
 
-    def renew(self, lease: L) -> bool:
-        """As `holds`, and extends a lease that would run out; may answer by what is known here.
+    def renew(self, leases: Sequence[L]) -> list[L]:
+        """Extend those that would run out; the leases that have their sessions no more.
 
-        Asked about once a second by the watchdog, for a turn that is within its limits and for no
-        other: that is the progress which a lease is renewed on.
+        May answer by what is known here. Asked about once a second by the watchdog, for turns that
+        are within their limits and for no other: that is the progress which a lease is renewed on.
+        Raises `StoreError` when some could not be asked for.
         """
         ...
 
@@ -246,6 +247,18 @@ class Backend(Protocol[L]):
 
     def header_id(self, lease: L) -> str | None:
         """The ``id`` in the transcript's header, if it can be read."""
+        ...
+
+    def remove(self, lease: L, size: int) -> None:
+        """Take the transcript of a session away, in one step, if it still has ``size`` bytes.
+
+        After it the lease can only be released; the session's next taker begins a new transcript.
+        Raises `Lost`, and `TranscriptError` when another program changed it: then it is as it was.
+        """
+        ...
+
+    def now(self) -> float:
+        """The time, in seconds since the epoch, of the clock that says when sessions changed."""
         ...
 
     def release(self, lease: L) -> bool:

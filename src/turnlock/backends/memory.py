@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 
 from ..clock import Clock, SystemClock, iso
+from ..errors import TranscriptError
 from ..session import SessionKey
 from ..transcript.entries import header
 from ..transcript.jsonl import Line, ReadAt, encode, find_entry, read_lines
@@ -147,8 +148,19 @@ class MemoryBackend:
         with self._lock:
             return self._claims.get(lease.session) is lease
 
-    def renew(self, lease: MemoryLease) -> bool:
-        return self.holds(lease)
+    def remove(self, lease: MemoryLease, size: int) -> None:
+        with self._lock:
+            if self._claims.get(lease.session) is not lease:
+                raise Lost
+            if len(self._transcripts[lease.session]) != size:
+                raise TranscriptError(str(lease.session), "another program changed it meanwhile")
+            del self._transcripts[lease.session], self._modified[lease.session]
+
+    def now(self) -> float:
+        return self._clock.wall()
+
+    def renew(self, leases: Sequence[MemoryLease]) -> list[MemoryLease]:
+        return [lease for lease in leases if not self.holds(lease)]
 
     def append(self, lease: MemoryLease, lines: Sequence[bytes], after: Tail) -> None:
         with self._lock:

@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "import": ("importing", "Copy sessions from the state directory into a database."),
     "locks": ("locks", "List every lock with its holder."),
     "practice-model": ("practice_model", "Serve a model that answers without a key, or hangs."),
+    "prune": ("prune", "Take away sessions that nobody has used for many days."),
     "release": ("release", "Take a session from whoever holds it."),
     "sessions": ("sessions", "List the sessions, read one, or heal its transcript."),
 }

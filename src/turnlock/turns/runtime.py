@@ -34,6 +34,8 @@ from .workers import submit_or_run
 logger = logging.getLogger("turnlock")
 
 _runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
+# Sessions that one warning names.
+_NAMED_MAX = 3
 
 
 class Zombie(NamedTuple):
@@ -217,22 +219,38 @@ class Runtime:
 
     def _verify_job(self, leases: list[Lease]) -> None:
         try:
-            for lease in leases:
-                self._verify(lease)
+            for together in _asked_together(leases):
+                self._verify(*together)
         finally:
             self._verifying.release()
 
-    def _verify(self, lease: Lease) -> None:
+    def _verify(self, *leases: Lease) -> None:
+        """Of one backend, in one question."""
+        asked = [lease for lease in leases if not self._is_over(lease)]
+        if not asked:
+            return
+        try:
+            lost = asked[0].backend.renew([lease.held for lease in asked])
+        except TurnlockError as error:
+            _say_unverified(asked, error)
+            return
+        for lease in asked:
+            if lease.held in lost:
+                self._retire(lease)
+
+    def _retire(self, lease: Lease) -> None:
+        try:
+            retire_lost(self, lease)
+        except TurnlockError as error:
+            _say_unverified([lease], error)
+
+    def _is_over(self, lease: Lease) -> bool:
+        """Whether it need not be asked for: it ends, or nobody is left who could end it."""
         if lease.is_orphan():
             revoke(self, lease, "cancelled")
             self.left(lease)
-            return
-        try:
-            lost = lease.state is State.HELD and not lease.backend.renew(lease.held)
-            if lost:
-                retire_lost(self, lease)
-        except TurnlockError as error:
-            logger.warning("session %s: its lease cannot be verified: %s", lease.label, error)
+            return True
+        return lease.state is not State.HELD
 
     def _on_gap(self, gap: float) -> None:
         self.events.emit(ClockGap(gap))
@@ -263,6 +281,21 @@ class Runtime:
             # Not `move`: its lock may have been held by a thread that does not exist here.
             lease.state = State.FORKED
             lease.backend.abandon(lease.held)
+
+
+def _say_unverified(leases: list[Lease], error: TurnlockError) -> None:
+    labels = ", ".join(lease.label for lease in leases[:_NAMED_MAX])
+    labels += f" and {len(leases) - _NAMED_MAX} more" if len(leases) > _NAMED_MAX else ""
+    logger.warning("session %s: its lease cannot be verified: %s", labels, error)
+
+
+def _asked_together(leases: list[Lease]) -> list[list[Lease]]:
+    """One question for all leases that run out; for others one each, as one may hang on a disk."""
+    together: dict[object, list[Lease]] = {}
+    for lease in leases:
+        key = lease.backend if lease.backend.leases_expire else lease
+        together.setdefault(key, []).append(lease)
+    return list(together.values())
 
 
 def _forget_in_child() -> None:

@@ -399,3 +399,40 @@ ORIGINAL_DROPPED = Mutant(
     ),
     caught_by="tests/files/test_healing.py::test_every_entry_stays_and_the_original_is_kept",
 )
+REMOVED_UNFENCED = Mutant(
+    "a holder that was superseded takes a transcript away",
+    Edit("backends/files/removing.py", "        claims.check(lease)\n", ""),
+    caught_by="tests/conformance/test_removing.py::test_a_holder_that_was_superseded_takes_nothing_away[files]",
+)
+REMOVED_WHAT_HAS_GROWN = Mutant(
+    "a transcript that has grown is taken away",
+    Edit(
+        "backends/files/removing.py",
+        " or size_of(found) != size:",
+        " or size_of(found) < 0:",
+    ),
+    caught_by="tests/conformance/test_removing.py::test_what_is_not_as_its_holder_knows_it_stays[files]",
+)
+PRUNED_WHILE_USED = Mutant(
+    "how old a session is is not asked again under its lease",
+    Edit(
+        "pruning.py",
+        "if now is None or not _is_idle(backend, now, idle):",
+        "if now is None:",
+    ),
+    caught_by="tests/conformance/test_pruning.py::test_it_is_asked_again_under_the_lease_how_old_it_is[files]",
+)
+PRUNED_UNARCHIVED = Mutant(
+    "a session goes though the archive has another of its name",
+    Edit(
+        "pruning.py",
+        "    if copied.result is Result.DIFFERS:\n        return Fate.DIFFERS\n",
+        "",
+    ),
+    caught_by="tests/conformance/test_pruning.py::test_what_the_archive_has_under_its_name_is_not_written_over[files]",
+)
+PRUNED_OWING = Mutant(
+    "a session goes whose last turn owes its terminal entry",
+    Edit("pruning.py", "            if held.owes:\n", "            if False:\n"),
+    caught_by="tests/conformance/test_pruning.py::test_a_turn_that_owes_its_terminal_entry_keeps_its_session[files]",
+)

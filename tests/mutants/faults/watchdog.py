@@ -268,7 +268,11 @@ LOST_UNEXPLAINED = Mutant(
 )
 STILL_HELD_WHEN_LOST = Mutant(
     "a lease that lost its claim counts as held until its block ends",
-    Edit("turns/runtime.py", "            if lost:\n", "            if False:\n"),
+    Edit(
+        "turns/runtime.py",
+        "            if lease.held in lost:\n",
+        "            if False:\n",
+    ),
     caught_by="tests/cli/test_cli_exec.py::test_a_lock_file_removed_by_hand_ends_the_command",
 )
 ZOMBIES_FORGOTTEN = Mutant(

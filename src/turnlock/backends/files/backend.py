@@ -36,6 +36,7 @@ from .lease import FileLease
 from .line import Line, Standing
 from .listing import Listing
 from .platform import Platform, native
+from .removing import remove
 from .replacing import Replacement
 from .storage import Storage, storage_error
 from .transcripts import Idle, Transcripts, file_of, size_of
@@ -264,8 +265,8 @@ class FilesBackend(Listing):
         with Storage("look", lease.place.lock):
             return not lease.released and self._claims.is_held(lease)
 
-    def renew(self, lease: FileLease) -> bool:
-        return self.holds(lease)
+    def renew(self, leases: Sequence[FileLease]) -> list[FileLease]:
+        return [lease for lease in leases if not self.holds(lease)]
 
     def append(self, lease: FileLease, lines: Sequence[bytes], after: Tail) -> None:
         place = lease.place
@@ -348,6 +349,15 @@ class FilesBackend(Listing):
             lease,
             durable=self._durable,
         )
+
+    def remove(self, lease: FileLease, size: int) -> None:
+        with lease.mutex, Storage("remove", lease.place.transcript):
+            if lease.released or lease.transcript is None:
+                raise Lost
+            remove(self._files, self._transcripts, self._claims, lease, size)
+
+    def now(self) -> float:
+        return self._clock.wall()
 
     def release(self, lease: FileLease) -> bool:
         with lease.mutex:

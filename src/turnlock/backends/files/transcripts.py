@@ -234,6 +234,11 @@ class Transcripts:
         # Not before all of them are: another thread would acknowledge too early.
         self._durable_directories.add(place.directory)
 
+    def forget_name(self, place: Place) -> None:
+        """Make it durable that a transcript has no name any more."""
+        if self._durable:
+            self._sync_directory(place.directory)
+
     def _sync_directory(self, path: str) -> None:
         try:
             directory = self._files.open(path, _DIRECTORY)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Hashable, Iterable, Sequence
 from typing import Any
 
 from ...clock import Clock, SystemClock
-from ...errors import StoreError
+from ...errors import StoreError, TranscriptError
 from ...session import SessionKey, parse_key
 from ...transcript.entries import header
 from ...transcript.jsonl import decode, encode
@@ -41,6 +41,8 @@ _ENDS_MAX = 1024
 # Only a session that is made and removed again and again asks for more.
 _TAKE_ATTEMPTS_MAX = 10
 _ID_MAX = 200
+# Leases that one message asks for.
+_RENEWED_MAX = 500
 
 
 class PostgresBackend(Looking):
@@ -225,30 +227,46 @@ class PostgresBackend(Looking):
         found = self._standing(lease)
         return bool(found and found[0].has_it)
 
-    def renew(self, lease: PostgresLease) -> bool:
-        """Extend the lease if it is time to; whether it still has the session."""
-        if lease.released:
-            return False
+    def renew(self, leases: Sequence[PostgresLease]) -> list[PostgresLease]:
+        """Ask for those whose time it is, many in one message, and hear of all."""
+        started = self._clock.monotonic()
+        lost = [lease for lease in leases if lease.released]
+        due = [lease for lease in leases if not lease.released and self._is_due(lease, started)]
+        for begin in range(0, len(due), _RENEWED_MAX):
+            lost += self._renew(due[begin : begin + _RENEWED_MAX])
+        return lost
+
+    def _is_due(self, lease: PostgresLease, now: float) -> bool:
         if lease.unwatch is None:
             # For a lease that lasts: it is asked for the first time after a second or so.
             lease.watched(self._line.listener.watch(lease.session_id, lease.doubt))
+        return lease.doubted or now >= lease.renew_at
+
+    def _renew(self, leases: list[PostgresLease]) -> list[PostgresLease]:
         started = self._clock.monotonic()
-        if started < lease.renew_at and not lease.doubted:
-            return True
-        lease.doubted = False
-        renewed = self._database.run(
+        for lease in leases:
+            lease.doubted = False
+        rows = self._database.run(
             "renew",
             "renew",
             again=True,
-            session_id=lease.session_id,
-            epoch=lease.epoch,
+            session_ids=[lease.session_id for lease in leases],
+            epochs=[lease.epoch for lease in leases],
             lease_time=self._lease_time.seconds,
         )
-        if not renewed:
-            lease.over()
-            return False
-        self._lease_time.extend(lease, started)
-        return True
+        # Of one session two leases may be asked for: one that was superseded, and its successor.
+        standing = {(row.id, row.epoch): row for row in rows}
+        lost = []
+        for lease in leases:
+            row = standing[lease.session_id, lease.epoch]
+            if row.renewed:
+                self._lease_time.extend(lease, started)
+            elif not row.has_it:
+                lease.over()
+                # Until its turn is over it is asked for again by every look.
+                lease.doubted = True
+                lost.append(lease)
+        return lost
 
     def append(self, lease: PostgresLease, lines: Sequence[bytes], after: Tail) -> None:
         with lease.mutex:
@@ -323,6 +341,25 @@ class PostgresBackend(Looking):
     def header_id(self, lease: PostgresLease) -> str | None:
         rows = self._database.run("read", "header_id", again=True, session_id=lease.session_id)
         return rows[0].id if rows else None
+
+    def remove(self, lease: PostgresLease, size: int) -> None:
+        with lease.mutex:
+            if lease.released:
+                raise Lost
+            gone = self._database.run(
+                "remove",
+                "remove",
+                bulk=size,
+                session_id=lease.session_id,
+                epoch=lease.epoch,
+                size=size,
+            )
+            if gone:
+                return
+            found = self._standing(lease)
+            if found and found[0].has_it:
+                raise TranscriptError(f"{PREFIX}{lease.session}", "it was changed meanwhile")
+            raise Lost
 
     # The end of a lease
 

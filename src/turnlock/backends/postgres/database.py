@@ -101,18 +101,22 @@ class Database:
         reason to give up. ``bulk``: how many bytes it may be about. Raises `StoreError`, and
         `OutcomeUnknown` when the answer did not come.
         """
-        bounds = settings(
-            lock=_LOCK_TIMEOUT,
-            statement=_STATEMENT_TIMEOUT + bulk / _BYTES_PER_SECOND,
-            durable=self._durable,
-        )
-        text = bounds + ";\n".join(map(statement, names))
+        text = self.message(*names, bulk=bulk)
         try:
             return self._run(operation, text, values, bulk)
         except OutcomeUnknown:
             if not again:
                 raise
         return self._run(operation, text, values, bulk)
+
+    def message(self, *names: str, bulk: int = 0) -> str:
+        """The text of one transaction: its bounds, and the statements."""
+        bounds = settings(
+            lock=_LOCK_TIMEOUT,
+            statement=_limit(bulk),
+            durable=self._durable,
+        )
+        return bounds + ";\n".join(map(statement, names))
 
     def _run(self, operation: str, text: str, values: dict[str, Any], bulk: int) -> list[list[Row]]:
         sent = False
@@ -127,7 +131,7 @@ class Database:
                     connection.close()
                     raise
         except (psycopg.Error, UnicodeError) as error:
-            self._fail(operation, error, sent=sent)
+            self._fail(operation, error, sent=sent, limit=_limit(bulk))
 
     def connect(self) -> psycopg.Connection[Row]:
         """A connection of one's own, for what needs the server's session. Raises psycopg's."""
@@ -193,10 +197,11 @@ class Database:
 
         return Connection
 
-    def _fail(self, operation: str, error: Exception, *, sent: bool) -> NoReturn:
+    def _fail(self, operation: str, error: Exception, *, sent: bool, limit: float) -> NoReturn:
         if not sent and self._failure is not None:
-            error, self._failure = self._failure, None
-        why, hint = _explained(error)
+            # Whoever comes before the next attempt is told the same.
+            error = self._failure
+        why, hint = _explained(error, limit)
         lost = sent and isinstance(error, psycopg.OperationalError) and error.sqlstate is None
         lost = lost or isinstance(error, (pg.AdminShutdown, pg.CrashShutdown))
         kind = OutcomeUnknown if lost else StoreError
@@ -211,6 +216,11 @@ def as_store_error(location: str, operation: str) -> Iterator[None]:
     except psycopg.Error as error:
         why, hint = _explained(error)
         raise StoreError(location, operation, why, hint) from error
+
+
+def _limit(bulk: int) -> float:
+    """Seconds that the server has for a statement about so many bytes."""
+    return _STATEMENT_TIMEOUT + bulk / _BYTES_PER_SECOND
 
 
 def _rows(cursor: Any) -> list[list[Row]]:
@@ -233,35 +243,41 @@ def _check_quiet(connection: psycopg.Connection[Row]) -> None:
         raise psycopg.OperationalError("the server closed the connection while it was idle")
 
 
-_EXPLAINED: tuple[tuple[tuple[type[Exception], ...], Callable[[str], tuple[str, str]]], ...] = (
+# What the server said, and the seconds that it had, to why and hint.
+_Explain = Callable[[str, float], tuple[str, str]]
+_EXPLAINED: tuple[tuple[tuple[type[Exception], ...], _Explain], ...] = (
     (
         (pg.UndefinedTable, pg.InvalidSchemaName, pg.UndefinedColumn, pg.UndefinedFunction),
-        lambda text: (f"its tables are missing or of another version: {text}", MIGRATE),
+        lambda text, limit: (f"its tables are missing or of another version: {text}", MIGRATE),
     ),
     (
         (pg.LockNotAvailable,),
-        lambda text: (
+        lambda text, limit: (
             f"another connection has kept the row locked for {_LOCK_TIMEOUT:g} s",
             "look for it in pg_stat_activity",
         ),
     ),
     (
         (pg.QueryCanceled,),
-        lambda text: (f"the server did not get it done in {_STATEMENT_TIMEOUT:g} s", ""),
+        lambda text, limit: (f"the server did not get it done in {limit:g} s", ""),
     ),
     (
         (pg.InsufficientPrivilege,),
-        lambda text: (text, "docs/howto/postgresql.md has what the role of a gateway needs"),
+        lambda text, limit: (text, "docs/howto/postgresql.md has what each role needs"),
+    ),
+    (
+        (pg.DiskFull,),
+        lambda text, limit: (text, "make room on the server's disk: then it goes on by itself"),
     ),
 )
 
 
-def _explained(error: Exception) -> tuple[str, str]:
+def _explained(error: Exception, limit: float = _STATEMENT_TIMEOUT) -> tuple[str, str]:
     """What went wrong, on one line, and what to do about it."""
     text = " ".join(str(error).split("\n")[0].split()) or type(error).__name__
     for kinds, explain in _EXPLAINED:
         if isinstance(error, kinds):
-            return explain(text)
+            return explain(text, limit)
     return text, ""
 
 

@@ -93,6 +93,10 @@ class Looking:
         )
         return map(_lock_record, rows)
 
+    def now(self) -> float:
+        (row,) = self._database.run("look", "now", again=True)
+        return float(row.now)
+
     def health(self) -> Health:
         """What an operator should know of the database."""
         self._check()

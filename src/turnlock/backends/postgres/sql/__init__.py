@@ -24,7 +24,8 @@ SETTINGS = (
 @cache
 def statement(name: str) -> str:
     """The statement of ``sql/NAME.sql``, without the lines that are comments."""
-    return without_comments((_HERE / f"{name}.sql").read_text("utf-8"))
+    text = without_comments((_HERE / f"{name}.sql").read_text("utf-8"))
+    return text.replace("{claim}", statement("claim")) if "{claim}" in text else text
 
 
 def without_comments(text: str) -> str:

@@ -1,16 +1,7 @@
 -- Put a claim in place of another's: of the one with this epoch, or of whoever holds as this turn,
 -- or only of one whose lease is over.
 UPDATE turnlock.session AS s
-SET epoch = s.epoch + 1,
-    held = true,
-    turn_id = %(turn_id)s,
-    gateway = %(gateway)s,
-    host = %(host)s,
-    pid = %(pid)s,
-    taken_at = turnlock.clock(),
-    max_hold = %(max_hold)s,
-    lease_until = turnlock.clock() + make_interval(secs => %(lease_time)s),
-    free_since = NULL,
+SET {claim},
     owed = s.owed || jsonb_build_array(jsonb_build_object(
         'turnId', s.turn_id,
         'pid', s.pid,

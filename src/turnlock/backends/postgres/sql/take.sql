@@ -2,16 +2,7 @@
 -- limit; and if nobody stands in front in the line, or they let it lie.
 WITH claimed AS (
     UPDATE turnlock.session AS s
-    SET epoch = s.epoch + 1,
-        held = true,
-        turn_id = %(turn_id)s,
-        gateway = %(gateway)s,
-        host = %(host)s,
-        pid = %(pid)s,
-        taken_at = turnlock.clock(),
-        max_hold = %(max_hold)s,
-        lease_until = turnlock.clock() + make_interval(secs => %(lease_time)s),
-        free_since = NULL,
+    SET {claim},
         owed = CASE WHEN s.held THEN s.owed || jsonb_build_array(jsonb_build_object(
             'turnId', s.turn_id,
             'pid', s.pid,

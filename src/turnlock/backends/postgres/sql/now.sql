@@ -1,0 +1,1 @@
+SELECT extract(epoch FROM turnlock.clock())::float8 AS now

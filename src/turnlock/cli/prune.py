@@ -1,0 +1,135 @@
+"""``turnlock prune``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+
+import click
+
+from ..backends import SessionRecord
+from ..pruning import Fate, Pruned
+from ..store import Store
+from .exits import ExitCode
+from .jsonout import say_json
+from .looking import looking
+from .options import common_options, existing_store, json_option, store_option
+from .terminal import columns, counted, printable, say
+
+_DAY = 86400.0
+_MEANINGS = {
+    Fate.GONE: "taken away",
+    Fate.USED: "left alone: it was used meanwhile",
+    Fate.BUSY: "left alone: somebody holds it",
+    Fate.UNFINISHED: "left alone: its last turn has no terminal entry; turnlock doctor --fix",
+    Fate.DIFFERS: "left alone: another session of that name is in the archive",
+    Fate.LEFT_OUT: "left alone: the archive cannot store all of its lines",
+}
+
+
+@click.command()
+@click.option(
+    "--idle-days",
+    metavar="DAYS",
+    type=click.FloatRange(min=0, min_open=True),
+    required=True,
+    help="Sessions that were last written so many days ago or earlier.",
+)
+@click.option("--archive", metavar="DIRECTORY", help="A state directory that gets a copy first.")
+@click.option("--no-archive", is_flag=True, help="Keep no copy.")
+@click.option("--delete", is_flag=True, help="Do it. Without this it is only said what would go.")
+@json_option
+@store_option
+@common_options
+@click.pass_context
+def command(
+    ctx: click.Context,
+    idle_days: float,
+    archive: str | None,
+    no_archive: bool,
+    delete: bool,
+    as_json: bool,
+) -> int:
+    """Take away sessions that nobody has used for many days.
+
+    Only lists them, unless --delete is given; that needs --archive DIRECTORY, or --no-archive. What
+    is in the archive are sessions as everywhere: 'turnlock sessions --state-dir DIRECTORY' lists
+    them, and they can be imported again.
+
+    A session that somebody holds, that was used meanwhile, or whose last turn has no terminal
+    entry yet is left alone. In a database it needs the role that owns the tables: a gateway's may
+    take nothing away.
+
+    Exit code 1 when a session was left alone.
+    With --json one object: {"sessions": [{"session", "modified", "size", "fate"}]}; without
+    --delete "fate" is "idle".
+    """
+    _check(ctx, archive, no_archive, delete)
+    idle = idle_days * _DAY
+    with looking(ctx), existing_store(ctx) as store:
+        if not delete:
+            return _show(list(store.idle(idle)), as_json)
+        with _archive(archive) as into:
+            return _report(list(_pruned(store, idle, into)), as_json)
+
+
+def _check(ctx: click.Context, archive: str | None, no_archive: bool, delete: bool) -> None:
+    if archive is not None and no_archive:
+        raise click.UsageError("--archive and --no-archive exclude each other", ctx)
+    if delete and archive is None and not no_archive:
+        text = "say where a copy is kept, --archive DIRECTORY, or that none is: --no-archive"
+        raise click.UsageError(text, ctx)
+    if archive == "":
+        raise click.BadParameter("it is empty", ctx, param_hint="--archive")
+
+
+@contextlib.contextmanager
+def _archive(directory: str | None) -> Iterator[Store | None]:
+    if directory is None:
+        yield None
+        return
+    from ..store import open_files
+
+    path = os.path.realpath(directory)
+    with Store(open_files(path), location=path) as archive:
+        yield archive
+
+
+def _pruned(store: Store, idle: float, archive: Store | None) -> Iterator[Pruned]:
+    # Not while the list is still read: it would be of what is left by then.
+    for one in list(store.idle(idle)):
+        yield store.prune(one.session, idle=idle, archive=archive)
+
+
+def _show(found: Sequence[SessionRecord], as_json: bool) -> int:
+    if as_json:
+        sessions = [
+            {"session": one.session, "modified": one.modified, "size": one.size, "fate": "idle"}
+            for one in found
+        ]
+        say_json({"sessions": sessions}, indent=2)
+        return ExitCode.OK
+    for line in columns([_row(one.session, one.modified, one.size, "idle") for one in found]):
+        say(line)
+    say(
+        f"{counted(len(found), 'session')}, nothing was done: --delete takes them away"
+        if found
+        else "no session is idle for so long"
+    )
+    return ExitCode.OK
+
+
+def _report(done: Sequence[Pruned], as_json: bool) -> int:
+    if as_json:
+        say_json({"sessions": [one._asdict() | {"fate": one.fate.value} for one in done]}, indent=2)
+    else:
+        rows = [_row(one.session, one.modified, one.size, _MEANINGS[one.fate]) for one in done]
+        for line in columns(rows) or ["no session is idle for so long"]:
+            say(line)
+    whole = all(one.fate is Fate.GONE for one in done)
+    return ExitCode.OK if whole else ExitCode.FAILED
+
+
+def _row(session: str, modified: str, size: int, fate: str) -> tuple[str, str, str, str]:
+    return printable(session), counted(size, "byte"), f"changed {modified}", fate

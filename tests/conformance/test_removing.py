@@ -1,0 +1,72 @@
+"""Taking a transcript away: by its holder, as it was, or not at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.conformance.test_backend import KEY, append, ids, line, request, taken
+from turnlock.backends import Backend, Lost
+from turnlock.errors import TranscriptError
+
+
+def size_of(backend: Backend[Any]) -> int:
+    record = backend.record(KEY)
+    assert record is not None
+    return record.size
+
+
+def test_what_was_taken_away_is_as_what_never_was(backend: Backend[Any]) -> None:
+    lease = taken(backend)
+    append(backend, lease, line("1"))
+    backend.remove(lease, size_of(backend))
+    backend.release(lease)
+    assert backend.record(KEY) is None
+    assert list(backend.sessions()) == []
+    assert list(backend.read(KEY)) == []
+    assert list(backend.locks()) == []
+    again = taken(backend)
+    assert (again.owed, again.tail.epoch) == ((), 0)
+    append(backend, again, line("2"))
+    assert ids(backend) == ["2"]
+
+
+def test_a_holder_that_was_superseded_takes_nothing_away(backend: Backend[Any]) -> None:
+    old = taken(backend, "T1")
+    append(backend, old, line("1"))
+    new = backend.supersede(KEY, request("T2"), lease=old, reason="operator")
+    assert new is not None
+    with pytest.raises(Lost):
+        backend.remove(old, size_of(backend))
+    assert ids(backend) == ["1"]
+    backend.release(new)
+    # Nor does one that has given its session back.
+    with pytest.raises(Lost):
+        backend.remove(new, size_of(backend))
+    assert ids(backend) == ["1"]
+
+
+def test_what_is_not_as_its_holder_knows_it_stays(backend: Backend[Any]) -> None:
+    lease = taken(backend)
+    append(backend, lease, line("1"))
+    size = size_of(backend)
+    append(backend, lease, line("2"))
+    with pytest.raises(TranscriptError):
+        backend.remove(lease, size)
+    assert ids(backend) == ["1", "2"]
+    assert backend.holds(lease)
+
+
+def test_a_zombie_writes_nothing_to_what_was_taken_away(backend: Backend[Any]) -> None:
+    zombie = taken(backend, "T1")
+    append(backend, zombie, line("1"))
+    lease = backend.supersede(KEY, request("T2"), lease=zombie, reason="operator")
+    assert lease is not None
+    backend.remove(lease, size_of(backend))
+    with pytest.raises(Lost):
+        append(backend, zombie, line("late"))
+    backend.release(lease)
+    with pytest.raises(Lost):
+        append(backend, zombie, line("later"))
+    assert backend.record(KEY) is None
