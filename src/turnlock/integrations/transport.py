@@ -12,6 +12,7 @@ that it is to serve.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import math
@@ -21,9 +22,10 @@ from typing import Any, NamedTuple
 
 from ..errors import LeaseRevoked
 from ..limits import check_limit
+from ..turns.aio import call_on_loop
 from ..turns.scope import current_turn
 from .content import pieces_of
-from .sockets import instrument, sending
+from .sockets import connections_over, drop_closed, instrument, sending
 
 
 class CallLimits(NamedTuple):
@@ -47,7 +49,9 @@ class GuardedCall:
     def __init__(self, turn: Any, limits: CallLimits) -> None:
         self._lock = threading.Lock()
         self._streams: set[Any] = set()
-        self._is_over = False
+        self._used: set[Any] = set()
+        self._is_over = self._failed = False
+        self._on_end: Callable[[], object] | None = None
         first, idle, whole = limits
         self._call = turn.begin_call(self._end, first=first, idle=idle, whole=whole)
 
@@ -56,9 +60,18 @@ class GuardedCall:
             return
         with self._lock:
             self._streams.add(stream)
-            is_over = self._is_over
-        if is_over:
-            stream.end()
+            if self._is_over:
+                stream.end(self)
+
+    def on_end(self, callback: Callable[[], object]) -> None:
+        """Call it, from any thread, when the call is ended from outside; at once if it was."""
+        with self._lock:
+            self._on_end = callback
+            if self._is_over:
+                callback()
+
+    def is_using(self, stream: Any) -> bool:
+        return stream in self._streams
 
     def check(self) -> None:
         self._call.check()
@@ -70,7 +83,23 @@ class GuardedCall:
         self._call.close()
         with self._lock:
             # From here on they are somebody else's.
+            self._used |= self._streams
             self._streams.clear()
+
+    def left_behind(self, transport: Any) -> list[Any]:
+        """Connections in the pool that nobody can use after this call, once it is closed."""
+        is_over = self._is_turn_over()
+        if not (is_over or self._failed):
+            return []
+        used = connections_over(transport, self._used)
+        return [one for one in used if is_over or not one.is_available()]
+
+    def _is_turn_over(self) -> bool:
+        try:
+            self._call.check()
+        except LeaseRevoked:
+            return True
+        return False
 
     @contextlib.contextmanager
     def answering(self) -> Iterator[None]:
@@ -79,6 +108,7 @@ class GuardedCall:
             with sending(self):
                 yield
         except BaseException as error:
+            self._failed = True
             self.close()
             if isinstance(error, Exception) and not isinstance(error, LeaseRevoked):
                 self._raise_if_over(error)
@@ -105,9 +135,10 @@ class GuardedCall:
     def _end(self) -> None:
         with self._lock:
             self._is_over = True
-            streams = list(self._streams)
-        for stream in streams:
-            stream.end()
+            for stream in self._streams:
+                stream.end(self)
+            if self._on_end is not None:
+                self._on_end()
 
 
 class _Guarding:
@@ -139,15 +170,36 @@ class _Guarding:
 class _Body:
     """A response's body, as far as it is the same for threads and tasks."""
 
-    def __init__(self, response: Any, call: GuardedCall) -> None:
+    def __init__(self, response: Any, call: GuardedCall, transport: Any) -> None:
         self._stream = response.stream
         self._call = call
+        self._transport = transport
         self._pieces = pieces_of(response.headers)
 
     def _came(self, chunk: bytes) -> bytes:
         if self._pieces.counts(chunk):
             self._call.progressed()
         return chunk
+
+
+def _drop(call: GuardedCall, transport: Any) -> None:
+    """Close what a call left behind: the layers below would give it to the next one, or keep it.
+
+    A connection of HTTP/2, that is, and one whose call was cancelled before it had begun to send.
+    """
+    left = call.left_behind(transport)
+    for connection in left:
+        connection.close()
+    for connection in drop_closed(transport) if left else ():
+        connection.close()
+
+
+async def _drop_async(call: GuardedCall, transport: Any) -> None:
+    left = call.left_behind(transport)
+    for connection in left:
+        await connection.aclose()
+    for connection in drop_closed(transport) if left else ():
+        await connection.aclose()
 
 
 @functools.cache
@@ -167,6 +219,7 @@ def sync_transport(http: Any) -> Any:
 
         def close(self) -> None:
             self._call.close()
+            _drop(self._call, self._transport)
             self._stream.close()
 
     class GuardedTransport(_Guarding, http.BaseTransport):  # type: ignore[misc]
@@ -182,10 +235,14 @@ def sync_transport(http: Any) -> Any:
             call = self._call()
             if call is None:
                 return self._inner.handle_request(request)
-            with call.answering():
-                call.prepare(request)
-                response = self._inner.handle_request(request)
-            response.stream = Body(response, call)
+            try:
+                with call.answering():
+                    call.prepare(request)
+                    response = self._inner.handle_request(request)
+            except BaseException:
+                _drop(call, self._inner)
+                raise
+            response.stream = Body(response, call, self._inner)
             return response
 
         def close(self) -> None:
@@ -199,6 +256,16 @@ def async_transport(http: Any) -> Any:
     """`AsyncGuardedTransport` for httpx or httpx2."""
 
     class Body(_Body, http.AsyncByteStream):  # type: ignore[misc]
+        def __init__(self, response: Any, call: GuardedCall, transport: Any) -> None:
+            super().__init__(response, call, transport)
+            self._loop = asyncio.get_running_loop()
+            self._closing: asyncio.Task[None] | None = None
+            call.on_end(lambda: call_on_loop(self._loop, self._close_soon))
+
+        def _close_soon(self) -> None:
+            # A task that is cancelled before it reads will not close it.
+            self._closing = self._loop.create_task(self.aclose())
+
         async def __aiter__(self) -> AsyncIterator[bytes]:
             chunks = aiter(self._stream)
             while True:
@@ -211,6 +278,7 @@ def async_transport(http: Any) -> Any:
 
         async def aclose(self) -> None:
             self._call.close()
+            await _drop_async(self._call, self._transport)
             await self._stream.aclose()
 
     class AsyncGuardedTransport(_Guarding, http.AsyncBaseTransport):  # type: ignore[misc]
@@ -222,10 +290,14 @@ def async_transport(http: Any) -> Any:
             call = self._call()
             if call is None:
                 return await self._inner.handle_async_request(request)
-            with call.answering():
-                call.prepare(request)
-                response = await self._inner.handle_async_request(request)
-            response.stream = Body(response, call)
+            try:
+                with call.answering():
+                    call.prepare(request)
+                    response = await self._inner.handle_async_request(request)
+            except BaseException:
+                await _drop_async(call, self._inner)
+                raise
+            response.stream = Body(response, call, self._inner)
             return response
 
         async def aclose(self) -> None:
