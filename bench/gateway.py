@@ -54,7 +54,7 @@ def serving(directory: str) -> Iterator[Served]:
     config = os.path.join(directory, "turnlock.toml")
     os.makedirs(directory, exist_ok=True)
     with ExitStack() as stack:
-        model = stack.enter_context(_server("bench.practice_model"))
+        model = stack.enter_context(practice_model())
         with open(config, "w", encoding="utf-8") as file:
             file.write(_CONFIG.format(url=model))
         gateway = stack.enter_context(
@@ -63,6 +63,13 @@ def serving(directory: str) -> Iterator[Served]:
         with open(os.path.join(state, "token"), encoding="utf-8") as file:
             token = file.read().strip()
         yield Served(model, f"{gateway}/v1", token)
+
+
+@contextmanager
+def practice_model() -> Iterator[str]:
+    """The practice model alone; its base url."""
+    with _server("bench.practice_model") as url:
+        yield url
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from ..measure import Measure
 from .append import Append
 from .cycle import Cycle
 from .fairness import Fairness
+from .guarded import Guarded
 from .hand_off import HandOff
 from .hung_calls import HungCallsAtOnce
 from .recovery import Recovery
@@ -25,4 +26,5 @@ MEASURES: tuple[Measure, ...] = (
     Sweep(),
     ThroughGateway(),
     HungCallsAtOnce(),
+    Guarded(),
 )

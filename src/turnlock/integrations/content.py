@@ -59,7 +59,10 @@ class Lines(Pieces):
         self._rest = b""
 
     def counts(self, chunk: bytes) -> bool:
-        lines = (self._rest + chunk).replace(b"\r", b"\n").split(b"\n")
+        data = self._rest + chunk if self._rest else chunk
+        if b"\r" in data:
+            data = data.replace(b"\r", b"\n")
+        lines = data.split(b"\n")
         self._rest = lines.pop()
         if len(self._rest) > _LINE_MAX:
             self._rest = b""

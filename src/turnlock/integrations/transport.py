@@ -13,7 +13,6 @@ that it is to serve.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import math
 import threading
@@ -23,6 +22,7 @@ from typing import Any, NamedTuple
 from ..errors import LeaseRevoked
 from ..limits import check_limit
 from ..turns.aio import call_on_loop
+from ..turns.calling import OpenCall
 from ..turns.scope import current_turn
 from .content import pieces_of
 from .sockets import connections_over, drop_closed, instrument, sending
@@ -53,7 +53,7 @@ class GuardedCall:
         self._is_over = self._failed = False
         self._on_end: Callable[[], object] | None = None
         first, idle, whole = limits
-        self._call = turn.begin_call(self._end, first=first, idle=idle, whole=whole)
+        self.of_turn: OpenCall = turn.begin_call(self._end, first=first, idle=idle, whole=whole)
 
     def uses(self, stream: Any) -> None:
         if stream in self._streams:
@@ -74,13 +74,11 @@ class GuardedCall:
         return stream in self._streams
 
     def check(self) -> None:
-        self._call.check()
-
-    def progressed(self) -> None:
-        self._call.progressed()
+        if self._is_over:
+            self.of_turn.check()
 
     def close(self) -> None:
-        self._call.close()
+        self.of_turn.close()
         with self._lock:
             # From here on they are somebody else's.
             self._used |= self._streams
@@ -96,29 +94,22 @@ class GuardedCall:
 
     def _is_turn_over(self) -> bool:
         try:
-            self._call.check()
+            self.of_turn.check()
         except LeaseRevoked:
             return True
         return False
 
-    @contextlib.contextmanager
-    def answering(self) -> Iterator[None]:
-        """What fails in this block, fails because of the turn's end if the turn is over."""
-        try:
-            with sending(self):
-                yield
-        except BaseException as error:
-            self._failed = True
-            self.close()
-            if isinstance(error, Exception) and not isinstance(error, LeaseRevoked):
-                self._raise_if_over(error)
-            raise
+    def fail(self) -> None:
+        self._failed = True
+        self.close()
 
-    def _raise_if_over(self, error: Exception) -> None:
-        try:
-            self._call.check()
-        except LeaseRevoked as revoked:
-            raise revoked from error
+    def raise_if_over(self, error: BaseException) -> None:
+        """Raises `LeaseRevoked` if what failed did so because of the turn's end."""
+        if isinstance(error, Exception) and not isinstance(error, LeaseRevoked):
+            try:
+                self.of_turn.check()
+            except LeaseRevoked as revoked:
+                raise revoked from error
 
     def prepare(self, request: Any) -> None:
         """No limit of the client's own outlasts ours where no socket can be ended yet.
@@ -127,7 +118,7 @@ class GuardedCall:
         """
         timeouts = dict(request.extensions.get("timeout") or {})
         for phase in ("connect", "pool"):
-            timeouts[phase] = min(timeouts.get(phase) or math.inf, self._call.first)
+            timeouts[phase] = min(timeouts.get(phase) or math.inf, self.of_turn.first)
         timeouts = {phase: None if one == math.inf else one for phase, one in timeouts.items()}
         request.extensions = {**request.extensions, "timeout": timeouts}
         request.headers["accept-encoding"] = "identity"
@@ -173,12 +164,18 @@ class _Body:
     def __init__(self, response: Any, call: GuardedCall, transport: Any) -> None:
         self._stream = response.stream
         self._call = call
+        self._of_turn = call.of_turn
         self._transport = transport
         self._pieces = pieces_of(response.headers)
+        self._unseen: list[bytes] = []
 
     def _came(self, chunk: bytes) -> bytes:
-        if self._pieces.counts(chunk):
-            self._call.progressed()
+        # Chunks that come at once are looked at once: what is made of each costs far more already.
+        self._unseen.append(chunk)
+        if not self._of_turn.is_fresh:
+            if self._pieces.counts(b"".join(self._unseen)):
+                self._of_turn.progressed()
+            self._unseen.clear()
         return chunk
 
 
@@ -210,9 +207,13 @@ def sync_transport(http: Any) -> Any:
         def __iter__(self) -> Iterator[bytes]:
             chunks = iter(self._stream)
             while True:
-                with self._call.answering():
+                try:
                     chunk = next(chunks, None)
                     self._call.check()
+                except BaseException as error:
+                    self._call.fail()
+                    self._call.raise_if_over(error)
+                    raise
                 if chunk is None:
                     return
                 yield self._came(chunk)
@@ -236,11 +237,13 @@ def sync_transport(http: Any) -> Any:
             if call is None:
                 return self._inner.handle_request(request)
             try:
-                with call.answering():
+                with sending(call):
                     call.prepare(request)
                     response = self._inner.handle_request(request)
-            except BaseException:
+            except BaseException as error:
+                call.fail()
                 _drop(call, self._inner)
+                call.raise_if_over(error)
                 raise
             response.stream = Body(response, call, self._inner)
             return response
@@ -269,9 +272,13 @@ def async_transport(http: Any) -> Any:
         async def __aiter__(self) -> AsyncIterator[bytes]:
             chunks = aiter(self._stream)
             while True:
-                with self._call.answering():
+                try:
                     chunk = await anext(chunks, None)
                     self._call.check()
+                except BaseException as error:
+                    self._call.fail()
+                    self._call.raise_if_over(error)
+                    raise
                 if chunk is None:
                     return
                 yield self._came(chunk)
@@ -291,11 +298,13 @@ def async_transport(http: Any) -> Any:
             if call is None:
                 return await self._inner.handle_async_request(request)
             try:
-                with call.answering():
+                with sending(call):
                     call.prepare(request)
                     response = await self._inner.handle_async_request(request)
-            except BaseException:
+            except BaseException as error:
+                call.fail()
                 await _drop_async(call, self._inner)
+                call.raise_if_over(error)
                 raise
             response.stream = Body(response, call, self._inner)
             return response
