@@ -65,8 +65,12 @@ def all_left(server: Upstream) -> None:
 
 
 def revoke_once_asked(store: turnlock.Store, server: Upstream) -> threading.Thread:
+    return revoke_once(store, server.asked)
+
+
+def revoke_once(store: turnlock.Store, moment: threading.Semaphore) -> threading.Thread:
     def revoke() -> None:
-        assert server.asked.acquire(timeout=PATIENCE)
+        assert moment.acquire(timeout=PATIENCE)
         assert store.revoke("main/a")
 
     thread = threading.Thread(target=revoke)

@@ -15,7 +15,7 @@ import pytest
 import trustme
 
 import turnlock
-from tests.helpers import PATIENCE
+from tests.helpers import PATIENCE, eventually
 
 from .calls import (
     NEVER,
@@ -24,6 +24,7 @@ from .calls import (
     never,
     read_all,
     read_all_async,
+    revoke_once,
     revoke_once_asked,
 )
 from .upstream import Upstream, serving, upstream
@@ -87,8 +88,10 @@ def test_a_thread_in_the_middle_of_the_handshake_comes_back(
     """Wrapping takes the descriptor out of the socket that one would shut down."""
     with silent_at_the_handshake() as server, http.Client(verify=tls.client) as client:
         turnlock.guard(client, first=NEVER)
-        with pytest.raises(turnlock.LeaseRevoked), store.turn("main/a", max_hold=0.5):
+        with pytest.raises(turnlock.LeaseRevoked), store.turn("main/a"):
+            revoking = revoke_once(store, server.came)
             client.get(server.url, timeout=None)
+        revoking.join()
         assert client._transport._inner._pool.connections == []
         all_left(server)
 
@@ -101,6 +104,7 @@ def test_without_the_guard_it_stays_in_the_handshake(store: turnlock.Store, tls:
     with silent_at_the_handshake() as server, httpx.Client(verify=tls.client) as client:
         thread = threading.Thread(target=hang)
         thread.start()
+        eventually(lambda: server.met)
         with store.turn("main/a", wait=PATIENCE):
             assert thread.is_alive()
             assert not server.left.acquire(blocking=False)
@@ -153,10 +157,12 @@ def test_a_task_in_the_middle_of_the_handshake_leaves_no_connection(
     async def test() -> None:
         async with turnlock.guard(http.AsyncClient(verify=tls.client), first=NEVER) as client:
             with pytest.raises(turnlock.LeaseRevoked):
-                async with store.turn("main/a", max_hold=0.5):
+                async with store.turn("main/a"):
+                    revoking = revoke_once(store, server.came)
                     asking = asyncio.create_task(client.get(server.url, timeout=None))
                     await (asyncio.shield(asking) if apart else asking)
             await asyncio.to_thread(all_left, server)
+            revoking.join()
             with suppress(asyncio.CancelledError, turnlock.LeaseRevoked):
                 await asking
             assert client._transport._inner._pool.connections == []

@@ -101,7 +101,10 @@ def test_a_connection_of_the_pool_is_ended_as_well(store: turnlock.Store, http: 
     with upstream(script) as server:
         client = turnlock.guard(http.Client())
         client.get(server.url)
-        revoked_while(store, client, server, max_hold=0.3)
+        assert server.asked.acquire(timeout=PATIENCE)
+        revoking = revoke_once_asked(store, server)
+        revoked_while(store, client, server)
+        revoking.join()
         assert server.met == 1
 
 

@@ -51,13 +51,15 @@ Script = Callable[[Peer, int], object]
 
 
 class Upstream:
-    """``heard``: the requests, in order; ``met``: how many connections there were, ``left``:
-    released for each that is over."""
+    """``heard``: the requests, in order; ``met``: how many connections there were. ``came``,
+    ``asked`` and ``left`` are released for each connection, request, and connection that is over.
+    """
 
     def __init__(self, script: Script, tls: ssl.SSLContext | None = None) -> None:
         self.heard: list[bytes] = []
         self.met = 0
         self.left = threading.Semaphore(0)
+        self.came = threading.Semaphore(0)
         self.asked = threading.Semaphore(0)
         self._script = script
         self._server = socket.create_server(("127.0.0.1", 0), backlog=128)
@@ -71,8 +73,9 @@ class Upstream:
                 connection, _ = self._server.accept()
             except OSError:
                 return
-            self.met += 1
             self._latest = connection
+            self.met += 1
+            self.came.release()
             threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
 
     def _talk(self, connection: socket.socket) -> None:

@@ -38,6 +38,9 @@ class Pieces:
     def counts(self, chunk: bytes) -> bool:
         raise NotImplementedError
 
+    def passes(self, chunk: bytes) -> None:
+        """A chunk of which nobody wants to know: no more than where it ends is looked at."""
+
 
 class WholeBody(Pieces):
     """One answer: it is there, or it is not; parts of it are no progress."""
@@ -68,6 +71,10 @@ class Lines(Pieces):
             self._rest = b""
             return True
         return any(map(self._is_content, lines))
+
+    def passes(self, chunk: bytes) -> None:
+        end = max(chunk.rfind(b"\n"), chunk.rfind(b"\r")) + 1
+        self._rest = chunk[end:] if end else (self._rest + chunk)[-_LINE_MAX:]
 
     def _is_content(self, line: bytes) -> bool:
         if not line.startswith(self._prefix):

@@ -167,15 +167,13 @@ class _Body:
         self._of_turn = call.of_turn
         self._transport = transport
         self._pieces = pieces_of(response.headers)
-        self._unseen: list[bytes] = []
 
     def _came(self, chunk: bytes) -> bytes:
-        # Chunks that come at once are looked at once: what is made of each costs far more already.
-        self._unseen.append(chunk)
-        if not self._of_turn.is_fresh:
-            if self._pieces.counts(b"".join(self._unseen)):
-                self._of_turn.progressed()
-            self._unseen.clear()
+        # Of chunks that come at once the first says it all, and the limit allows for that.
+        if self._of_turn.is_fresh:
+            self._pieces.passes(chunk)
+        elif self._pieces.counts(chunk):
+            self._of_turn.progressed()
         return chunk
 
 

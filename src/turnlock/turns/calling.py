@@ -54,7 +54,7 @@ class OpenCall:
         return self._core.runtime.clock.monotonic() < self._fresh_until
 
     def progressed(self) -> None:
-        """Content came: the next has to come within ``idle``, and the moment of `is_fresh`."""
+        """Content came: the next has to come within ``idle`` and the moment of `is_fresh`."""
         idle = self._budget.idle
         self._fresh_until = self._core.runtime.clock.monotonic() + self._pause
         self._core.call_progressed(self._parts[0], None if idle is None else idle + self._pause)
