@@ -18,10 +18,8 @@ PAGE = hole_page.PAGE.read_text()
 
 def lost(text: str) -> list[str]:
     """Of what was said, what the printed transcript does not have."""
-    said = ("write the report", "book a table", "hang up on me")
-    return [
-        one for one in said if f"user: {one}" not in text.replace("/slow 4 ", "").replace("/", "")
-    ]
+    said = ("/slow 4 write the report", "book a table", "/hang up on me")
+    return [one for one in said if f"user: {one}" not in text]
 
 
 @pytest.mark.processes

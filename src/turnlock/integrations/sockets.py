@@ -68,8 +68,10 @@ def connections_over(transport: Any, streams: Collection[Any]) -> list[Any]:
 def drop_closed(transport: Any) -> list[Any]:
     """Give the slots of closed connections to those that wait; what else is to be closed for it."""
     pool = transport._pool
-    with pool._optional_thread_lock:
-        closing: list[Any] = pool._assign_requests_to_connections()
+    closing: list[Any] = []
+    # Older versions of httpcore do this by other names, and with the next request at the latest.
+    with contextlib.suppress(AttributeError), pool._optional_thread_lock:
+        closing = pool._assign_requests_to_connections()
     return closing
 
 
@@ -126,8 +128,7 @@ class _Stream:
     ) -> _Stream:
         # Wrapping takes the descriptor out of the socket: a second one stands for the connection,
         # or else nothing could end a handshake.
-        plain = self._socket
-        with socket.fromfd(plain.fileno(), plain.family, plain.type) as twin:
+        with _twin_of(self._socket) as twin:
             self._now_is(twin)
             try:
                 stream = _Stream(self._stream.start_tls(ssl_context, server_hostname, timeout))
@@ -151,6 +152,13 @@ class _Stream:
     def _now_is(self, sock: Any) -> None:
         with self._lock:
             self._socket = sock
+
+
+def _twin_of(sock: Any) -> contextlib.AbstractContextManager[Any]:
+    if sock is None:
+        # Not every stream has one.
+        return contextlib.nullcontext()
+    return socket.fromfd(sock.fileno(), sock.family, sock.type)
 
 
 class _AsyncStream:

@@ -261,6 +261,7 @@ def async_transport(http: Any) -> Any:
             super().__init__(response, call, transport)
             self._loop = asyncio.get_running_loop()
             self._closing: asyncio.Task[None] | None = None
+            self._is_closed = False
             call.on_end(lambda: call_on_loop(self._loop, self._close_soon))
 
         def _close_soon(self) -> None:
@@ -282,9 +283,13 @@ def async_transport(http: Any) -> Any:
                 yield self._came(chunk)
 
         async def aclose(self) -> None:
+            if self._is_closed:
+                # What it used may be another call's by now.
+                return
             self._call.close()
             await _drop_async(self._call, self._transport)
             await self._stream.aclose()
+            self._is_closed = True
 
     class AsyncGuardedTransport(_Guarding, http.AsyncBaseTransport):  # type: ignore[misc]
         """Guards the calls that tasks make in a turn. Arguments as `GuardedTransport` has them."""
