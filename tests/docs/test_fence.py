@@ -65,14 +65,3 @@ def test_the_sql_in_the_python_of_the_page_is_that_of_the_page() -> None:
     (python,) = (block.text for block in blocks("python", PAGE) if "FENCE = " in block.text)
     assert " ".join(FENCE.split()) in " ".join(python.split())
     assert TABLE.strip() in python
-
-
-def test_the_key_of_a_call_is_the_same_in_its_turn_and_no_other(state: Path) -> None:
-    with turnlock.open_store(state) as store:
-        with store.turn("main/a", turn_id="T") as turn:
-            key = turn.idempotency_key("call_1")
-            assert key == turn.idempotency_key("call_1") != turn.idempotency_key("call_2")
-        with store.turn("main/a", turn_id="T") as again:
-            assert again.idempotency_key("call_1") == key
-        with store.turn("main/a") as other, store.turn("main/b", turn_id="T") as elsewhere:
-            assert key not in (other.idempotency_key("call_1"), elsewhere.idempotency_key("call_1"))

@@ -13,13 +13,12 @@ from .upstream import HEAD, WHOLE, Peer, Upstream
 
 TEXT = '{"choices": [{"delta": {"content": "Hi"}}]}'
 EMPTY = '{"choices": [{"delta": {"role": "assistant", "content": ""}}]}'
-LONG = 3 * PATIENCE
 # No test waits for it, so that what only it would end fails by its time-out.
 NEVER = 3600.0
 
 
 def never(peer: Peer, number: int) -> None:
-    peer.wait_until_left(LONG)
+    peer.wait_until_left(NEVER)
 
 
 def answering(peer: Peer, number: int) -> None:
@@ -29,7 +28,7 @@ def answering(peer: Peer, number: int) -> None:
 def in_the_middle(peer: Peer, number: int) -> None:
     peer.send(HEAD)
     peer.event(TEXT)
-    peer.wait_until_left(LONG)
+    peer.wait_until_left(NEVER)
 
 
 def dribbling(*events: bytes) -> Callable[[Peer, int], None]:
@@ -49,12 +48,12 @@ CONTENT = dribbling(f"data: {TEXT}\n\n".encode())
 
 def read_all(client: Any, url: str) -> bytes:
     """What a thread does that asks a model."""
-    with client.stream("POST", url, json={}, timeout=LONG) as response:
+    with client.stream("POST", url, json={}, timeout=NEVER) as response:
         return b"".join(response.iter_bytes())
 
 
 async def read_all_async(client: Any, url: str) -> bytes:
-    async with client.stream("POST", url, json={}, timeout=LONG) as response:
+    async with client.stream("POST", url, json={}, timeout=NEVER) as response:
         return b"".join([chunk async for chunk in response.aiter_bytes()])
 
 

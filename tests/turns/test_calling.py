@@ -58,3 +58,16 @@ def test_the_limit_is_longer_by_what_was_not_looked_at(store: Store, clock: Manu
         assert reason == "model-limit"
         assert deadline - clock.monotonic() == pytest.approx(IDLE + 0.05)
         call.close()
+
+
+# What a call does to the world
+
+
+def test_the_key_of_a_call_is_the_same_in_its_turn_and_no_other(store: Store) -> None:
+    with store.turn("main/a", turn_id="T") as turn:
+        key = turn.idempotency_key("call_1")
+        assert key == turn.idempotency_key("call_1") != turn.idempotency_key("call_2")
+    with store.turn("main/a", turn_id="T") as again:
+        assert again.idempotency_key("call_1") == key
+    with store.turn("main/a") as other, store.turn("main/b", turn_id="T") as elsewhere:
+        assert key not in (other.idempotency_key("call_1"), elsewhere.idempotency_key("call_1"))
