@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo record reference test api-check check format clean import-time failures bench scale postgres-versions model simulate torture fuzz sweeps mutants frameworks
+.PHONY: help setup run demo record reference test api-check check format clean import-time failures bench scale postgres-versions model simulate torture fuzz sweeps mutants frameworks hole
 
 help:
 	@echo "make run          the gateway with the practice model (no key needed)"
@@ -31,6 +31,7 @@ help:
 	@echo "make mutants      plant faults in the code, and see which test catches each: ARGS=part"
 	@echo "make frameworks   what plugs into agent frameworks, against their oldest and newest versions:"
 	@echo "                  FRAMEWORK=name, AGE=oldest|newest"
+	@echo "make hole         run the examples without and with Turnlock, write docs/frameworks.md: ARGS=name"
 	@echo "make check        format, lint, strict types"
 	@echo "make format       rewrite the files in the project's format"
 	@echo "make import-time  CPU time of 'import turnlock'"
@@ -68,6 +69,9 @@ postgres-versions: setup
 
 test: setup
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+hole: setup
+	$(BIN)/python scripts/hole_page.py $(ARGS)
 
 api-check: setup
 	$(BIN)/python scripts/api_check.py $(ARGS)
@@ -111,13 +115,13 @@ frameworks:
 	@scripts/frameworks "$(PYTHON)" $(FRAMEWORK) $(AGE) $(ARGS)
 
 check: setup
-	$(BIN)/ruff format --check src tests scripts bench
-	$(BIN)/ruff check src tests scripts bench
+	$(BIN)/ruff format --check src tests scripts bench examples
+	$(BIN)/ruff check src tests scripts bench examples
 	$(BIN)/mypy
 
 format: setup
-	$(BIN)/ruff format src tests scripts bench
-	$(BIN)/ruff check --fix src tests scripts bench
+	$(BIN)/ruff format src tests scripts bench examples
+	$(BIN)/ruff check --fix src tests scripts bench examples
 
 model: setup
 	$(BIN)/python scripts/model.py $(ARGS)

@@ -61,7 +61,7 @@ def several(directory: str, number: int, *store: str) -> Iterator[list[Served]]:
     config = os.path.join(directory, "turnlock.toml")
     os.makedirs(directory, exist_ok=True)
     with ExitStack() as stack:
-        model = stack.enter_context(_server("bench.practice_model"))
+        model = stack.enter_context(practice_model())
         with open(config, "w", encoding="utf-8") as file:
             file.write(_CONFIG.format(url=model))
         more = [argument for url in store for argument in ("--store", url)]
@@ -78,6 +78,13 @@ def _served(stack: ExitStack, model: str, config: str, state: str, more: Sequenc
     with open(os.path.join(state, "token"), encoding="utf-8") as file:
         token = file.read().strip()
     return Served(model, f"{gateway}/v1", token, state)
+
+
+@contextmanager
+def practice_model() -> Iterator[str]:
+    """The practice model alone; its base url."""
+    with _server("bench.practice_model") as url:
+        yield url
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from ..measure import Measure
 from .append import Append
 from .cycle import Cycle
 from .fairness import Fairness
+from .guarded import Guarded
 from .hand_off import HandOff
 from .hung_calls import HungCallsAtOnce
 from .postgres_gateways import PostgresGateways
@@ -31,4 +32,5 @@ MEASURES: tuple[Measure, ...] = (
     PostgresTurn(),
     PostgresHandOff(),
     PostgresGateways(),
+    Guarded(),
 )

@@ -107,6 +107,22 @@ def test_what_nobody_can_look_into_counts_as_it_comes(headers: dict[str, str]) -
     assert pieces_of(headers).counts(b"\x01")
 
 
+def test_a_chunk_that_passed_unseen_is_counted_by_no_later_one() -> None:
+    """Or else a ping, much later, would be the progress that this one was."""
+    pieces = pieces_of(SSE)
+    pieces.passes(b'data: {"content": "Hi"}\n\n')
+    assert not pieces.counts(b": ping\n\n")
+
+
+@pytest.mark.parametrize("cut", [1, 6, 12, 22])
+def test_an_event_of_which_the_beginning_passed_unseen_counts_once_it_is_whole(cut: int) -> None:
+    pieces = pieces_of(SSE)
+    event = b'data: {"content": "Hi"}\n\n'
+    pieces.passes(b": ping\n\n" + event[:cut])
+    pieces.passes(event[cut : cut + 1])
+    assert pieces.counts(event[cut + 1 :])
+
+
 def test_a_line_without_an_end_is_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("turnlock.integrations.content._LINE_MAX", 10)
     pieces = Lines(b"data:")

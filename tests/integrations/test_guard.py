@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,62 +21,25 @@ from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
 
 import turnlock
-from tests.helpers import PATIENCE, eventually
+from tests.helpers import PATIENCE
 from turnlock.integrations.guarding import NothingToGuard
-from turnlock.turns.scope import current_turn
 
+from .calls import (
+    COMMENTS,
+    CONTENT,
+    PINGS,
+    TEXT,
+    all_left,
+    answering,
+    in_the_middle,
+    never,
+    read_all,
+    read_all_async,
+    revoke_once_asked,
+)
 from .upstream import HEAD, WHOLE, Peer, Upstream, upstream
 
 HTTP = pytest.mark.parametrize("http", [httpx, httpx2], ids=["httpx", "httpx2"])
-TEXT = '{"choices": [{"delta": {"content": "Hi"}}]}'
-EMPTY = '{"choices": [{"delta": {"role": "assistant", "content": ""}}]}'
-LONG = 3 * PATIENCE
-
-
-@pytest.fixture
-def store(state: Path) -> Iterator[turnlock.Store]:
-    with turnlock.open_store(state) as store:
-        yield store
-
-
-def never(peer: Peer, number: int) -> None:
-    peer.wait_until_left(LONG)
-
-
-def answering(peer: Peer, number: int) -> None:
-    peer.send(WHOLE)
-
-
-def in_the_middle(peer: Peer, number: int) -> None:
-    peer.send(HEAD)
-    peer.event(TEXT)
-    peer.wait_until_left(LONG)
-
-
-def dribbling(*events: bytes) -> Callable[[Peer, int], None]:
-    def script(peer: Peer, number: int) -> None:
-        peer.send(HEAD)
-        while peer.send(b"".join(events)):
-            if peer.wait_until_left(0.02):
-                return
-
-    return script
-
-
-COMMENTS = dribbling(b": ping\n\n")
-PINGS = dribbling(b'event: ping\ndata: {"type": "ping"}\n\n', f"data: {EMPTY}\n\n".encode())
-CONTENT = dribbling(f"data: {TEXT}\n\n".encode())
-
-
-def read_all(client: Any, url: str) -> bytes:
-    """What a thread does that asks a model."""
-    with client.stream("POST", url, json={}, timeout=LONG) as response:
-        return b"".join(response.iter_bytes())
-
-
-async def read_all_async(client: Any, url: str) -> bytes:
-    async with client.stream("POST", url, json={}, timeout=LONG) as response:
-        return b"".join([chunk async for chunk in response.aiter_bytes()])
 
 
 def revoked_while(
@@ -95,22 +55,6 @@ def revoked_while(
     all_left(server)
     client.close()
     return raised.value
-
-
-def all_left(server: Upstream) -> None:
-    """No client is there any more of those that came: a short limit may end one before it does."""
-    for _ in range(server.met):
-        assert server.left.acquire(timeout=PATIENCE), "a connection is still open"
-
-
-def revoke_once_asked(store: turnlock.Store, server: Upstream) -> threading.Thread:
-    def revoke() -> None:
-        assert server.asked.acquire(timeout=PATIENCE)
-        assert store.revoke("main/a")
-
-    thread = threading.Thread(target=revoke)
-    thread.start()
-    return thread
 
 
 # A thread that waits for a model comes back
@@ -157,7 +101,10 @@ def test_a_connection_of_the_pool_is_ended_as_well(store: turnlock.Store, http: 
     with upstream(script) as server:
         client = turnlock.guard(http.Client())
         client.get(server.url)
-        revoked_while(store, client, server, max_hold=0.3)
+        assert server.asked.acquire(timeout=PATIENCE)
+        revoking = revoke_once_asked(store, server)
+        revoked_while(store, client, server)
+        revoking.join()
         assert server.met == 1
 
 
@@ -417,30 +364,3 @@ def test_the_client_below_a_framework_is_found() -> None:
 def test_what_has_no_http_client_is_refused_by_its_type(client: object) -> None:
     with pytest.raises(NothingToGuard, match=type(client).__name__):
         turnlock.guard(client)
-
-
-# What is left behind
-
-
-@HTTP
-def test_after_many_kills_nothing_is_left(store: turnlock.Store, http: Any) -> None:
-    kills = 60
-    with upstream(in_the_middle) as server, turnlock.guard(http.Client()) as client:
-        for number in range(kills):
-            if number == 5:
-                before = (open_descriptors(), threading.active_count())
-            with pytest.raises(turnlock.LeaseRevoked), store.turn("main/a", wait=PATIENCE):
-                killer = revoke_once_asked(store, server)
-                read_all(client, server.url)
-            killer.join()
-        all_left(server)
-        # What a traceback kept goes with it. A few come and go; one a kill would be many.
-        gc.collect()
-        eventually(lambda: open_descriptors() < before[0] + 10)
-        eventually(lambda: threading.active_count() < before[1] + 10)
-        assert client._transport._inner._pool.connections == []
-        assert not current_turn()
-
-
-def open_descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))

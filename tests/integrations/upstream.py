@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from tests.helpers import PATIENCE
 
@@ -44,21 +46,26 @@ class Peer:
             return True
 
 
+U = TypeVar("U", bound="Upstream")
 Script = Callable[[Peer, int], object]
 
 
 class Upstream:
-    """``heard``: the requests, in order; ``met``: how many connections there were, ``left``:
-    released for each that is over."""
+    """``heard``: the requests, in order; ``met``: how many connections there were. ``came``,
+    ``asked`` and ``left`` are released for each connection, request, and connection that is over.
+    """
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: Script, tls: ssl.SSLContext | None = None) -> None:
         self.heard: list[bytes] = []
         self.met = 0
         self.left = threading.Semaphore(0)
+        self.came = threading.Semaphore(0)
         self.asked = threading.Semaphore(0)
         self._script = script
         self._server = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.url = f"http://127.0.0.1:{self._server.getsockname()[1]}"
+        self._tls = tls
+        scheme = "http" if tls is None else "https"
+        self.url = f"{scheme}://127.0.0.1:{self._server.getsockname()[1]}"
 
     def serve(self) -> None:
         while True:
@@ -66,16 +73,34 @@ class Upstream:
                 connection, _ = self._server.accept()
             except OSError:
                 return
+            self._latest = connection
             self.met += 1
+            self.came.release()
             threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
 
     def _talk(self, connection: socket.socket) -> None:
-        with connection:
-            while (request := _request(connection)) is not None:
-                self.heard.append(request)
-                self.asked.release()
-                self._script(Peer(connection), len(self.heard))
-            self.left.release()
+        try:
+            with self._greeted(connection) as greeted:
+                self._converse(greeted)
+        except OSError:
+            # It left in the middle of something.
+            connection.close()
+        self.left.release()
+
+    def _greeted(self, connection: socket.socket) -> socket.socket:
+        if self._tls is None:
+            return connection
+        return self._tls.wrap_socket(connection, server_side=True)
+
+    def _converse(self, connection: socket.socket) -> None:
+        while (request := _request(connection)) is not None:
+            self.heard.append(request)
+            self.asked.release()
+            self._script(Peer(connection), len(self.heard))
+
+    def drop(self) -> None:
+        """End the latest connection, which has to be one without TLS."""
+        self._latest.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         self._server.shutdown(socket.SHUT_RDWR)
@@ -83,9 +108,14 @@ class Upstream:
 
 
 @contextmanager
-def upstream(script: Script) -> Iterator[Upstream]:
+def upstream(script: Script, tls: ssl.SSLContext | None = None) -> Iterator[Upstream]:
     """``script`` answers each request; its number counts from one."""
-    server = Upstream(script)
+    with serving(Upstream(script, tls)) as server:
+        yield server
+
+
+@contextmanager
+def serving(server: U) -> Iterator[U]:
     thread = threading.Thread(target=server.serve, daemon=True)
     thread.start()
     try:

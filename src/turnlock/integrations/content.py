@@ -38,6 +38,9 @@ class Pieces:
     def counts(self, chunk: bytes) -> bool:
         raise NotImplementedError
 
+    def passes(self, chunk: bytes) -> None:
+        """A chunk of which nobody wants to know: no more than where it ends is looked at."""
+
 
 class WholeBody(Pieces):
     """One answer: it is there, or it is not; parts of it are no progress."""
@@ -59,12 +62,19 @@ class Lines(Pieces):
         self._rest = b""
 
     def counts(self, chunk: bytes) -> bool:
-        lines = (self._rest + chunk).replace(b"\r", b"\n").split(b"\n")
+        data = self._rest + chunk if self._rest else chunk
+        if b"\r" in data:
+            data = data.replace(b"\r", b"\n")
+        lines = data.split(b"\n")
         self._rest = lines.pop()
         if len(self._rest) > _LINE_MAX:
             self._rest = b""
             return True
         return any(map(self._is_content, lines))
+
+    def passes(self, chunk: bytes) -> None:
+        end = max(chunk.rfind(b"\n"), chunk.rfind(b"\r")) + 1
+        self._rest = chunk[end:] if end else (self._rest + chunk)[-_LINE_MAX:]
 
     def _is_content(self, line: bytes) -> bool:
         if not line.startswith(self._prefix):

@@ -15,9 +15,10 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Iterator
+import threading
+from collections.abc import Collection, Iterator
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from ..models.transport import socket_options
 from ..turns.aio import call_on_loop
@@ -28,6 +29,10 @@ class User(Protocol):
 
     def uses(self, stream: Any) -> None: ...
 
+    def is_using(self, stream: Any) -> bool: ...
+
+
+S = TypeVar("S")
 
 _sending: ContextVar[User | None] = ContextVar("turnlock_sending", default=None)
 
@@ -54,6 +59,29 @@ def instrument(transport: Any) -> None:
     pool._network_backend = _AsyncBackend(backend) if is_async else _Backend(backend)
 
 
+def connections_over(transport: Any, streams: Collection[Any]) -> list[Any]:
+    """The connections of a transport's pool that are made of these streams."""
+    pool = getattr(transport, "_pool", None)
+    return [one for one in getattr(pool, "connections", ()) if _stream_of(one) in streams]
+
+
+def drop_closed(transport: Any) -> list[Any]:
+    """Give the slots of closed connections to those that wait; what else is to be closed for it."""
+    pool = transport._pool
+    closing: list[Any] = []
+    # Older versions of httpcore do this by other names, and with the next request at the latest.
+    with contextlib.suppress(AttributeError), pool._optional_thread_lock:
+        closing = pool._assign_requests_to_connections()
+    return closing
+
+
+def _stream_of(connection: Any) -> Any:
+    """A connection of the pool is one of the protocol's, in one or two others."""
+    while connection is not None and not hasattr(connection, "_network_stream"):
+        connection = getattr(connection, "_connection", None)
+    return None if connection is None else connection._network_stream
+
+
 def _note(stream: Any) -> None:
     user = _sending.get()
     if user is not None:
@@ -73,6 +101,9 @@ class _Stream:
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
+        self._lock = threading.Lock()
+        # What `end` shuts down; None once it is closed, and its number may be another's.
+        self._socket = stream.get_extra_info("socket")
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         _note(self)
@@ -85,7 +116,8 @@ class _Stream:
 
     def close(self) -> None:
         # A thread that waits on it would not be woken by its being closed.
-        self.end()
+        self._shut_down()
+        self._now_is(None)
         self._stream.close()
 
     def start_tls(
@@ -94,17 +126,39 @@ class _Stream:
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> _Stream:
-        return _Stream(self._stream.start_tls(ssl_context, server_hostname, timeout))
+        # Wrapping takes the descriptor out of the socket: a second one stands for the connection,
+        # or else nothing could end a handshake.
+        with _twin_of(self._socket) as twin:
+            self._now_is(twin)
+            try:
+                stream = _Stream(self._stream.start_tls(ssl_context, server_hostname, timeout))
+            finally:
+                self._now_is(None)
+        return _noted(stream)
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
 
-    def end(self) -> None:
+    def end(self, user: User) -> None:
         """Wake whoever waits on it, from any thread."""
-        sock = self._stream.get_extra_info("socket")
-        with contextlib.suppress(OSError):
-            # Not the method of a TLS socket, which drops what the waiting thread is using.
-            socket.socket.shutdown(sock, socket.SHUT_RDWR)
+        self._shut_down()
+
+    def _shut_down(self) -> None:
+        with self._lock, contextlib.suppress(OSError):
+            if self._socket is not None:
+                # Not the method of a TLS socket, which drops what the waiting thread is using.
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def _now_is(self, sock: Any) -> None:
+        with self._lock:
+            self._socket = sock
+
+
+def _twin_of(sock: Any) -> contextlib.AbstractContextManager[Any]:
+    if sock is None:
+        # Not every stream has one.
+        return contextlib.nullcontext()
+    return socket.fromfd(sock.fileno(), sock.family, sock.type)
 
 
 class _AsyncStream:
@@ -133,17 +187,25 @@ class _AsyncStream:
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> _AsyncStream:
-        return _AsyncStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+        try:
+            stream = await self._stream.start_tls(ssl_context, server_hostname, timeout)
+        except BaseException:
+            # Who is cancelled in a handshake forgets the socket.
+            await self._stream.aclose()
+            raise
+        return _noted(_AsyncStream(stream))
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
 
-    def end(self) -> None:
+    def end(self, user: User) -> None:
         """Close it on its loop, from any thread; whoever waits on it is told by an error."""
-        call_on_loop(self._loop, self._close_soon)
+        call_on_loop(self._loop, lambda: self._close_soon(user))
 
-    def _close_soon(self) -> None:
-        self._closing = self._loop.create_task(self._stream.aclose())
+    def _close_soon(self, user: User) -> None:
+        # Since then it may have become somebody else's.
+        if user.is_using(self):
+            self._closing = self._loop.create_task(self._stream.aclose())
 
 
 class _Backend:
@@ -169,16 +231,16 @@ class _AsyncBackend:
     async def connect_tcp(self, *args: Any, **options: Any) -> _AsyncStream:
         stream = await self._backend.connect_tcp(*args, **options)
         _watch(stream)
-        return _AsyncStream(stream)
+        return _noted(_AsyncStream(stream))
 
     async def connect_unix_socket(self, *args: Any, **options: Any) -> _AsyncStream:
-        return _AsyncStream(await self._backend.connect_unix_socket(*args, **options))
+        return _noted(_AsyncStream(await self._backend.connect_unix_socket(*args, **options)))
 
     async def sleep(self, seconds: float) -> None:
         await self._backend.sleep(seconds)
 
 
-def _noted(stream: _Stream) -> _Stream:
+def _noted(stream: S) -> S:
     """In front of a TLS handshake nothing is read or written by us."""
     _note(stream)
     return stream

@@ -12,7 +12,7 @@ that it is to serve.
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import functools
 import math
 import threading
@@ -21,9 +21,11 @@ from typing import Any, NamedTuple
 
 from ..errors import LeaseRevoked
 from ..limits import check_limit
+from ..turns.aio import call_on_loop
+from ..turns.calling import OpenCall
 from ..turns.scope import current_turn
 from .content import pieces_of
-from .sockets import instrument, sending
+from .sockets import connections_over, drop_closed, instrument, sending
 
 
 class CallLimits(NamedTuple):
@@ -47,48 +49,67 @@ class GuardedCall:
     def __init__(self, turn: Any, limits: CallLimits) -> None:
         self._lock = threading.Lock()
         self._streams: set[Any] = set()
-        self._is_over = False
+        self._used: set[Any] = set()
+        self._is_over = self._failed = False
+        self._on_end: Callable[[], object] | None = None
         first, idle, whole = limits
-        self._call = turn.begin_call(self._end, first=first, idle=idle, whole=whole)
+        self.of_turn: OpenCall = turn.begin_call(self._end, first=first, idle=idle, whole=whole)
 
     def uses(self, stream: Any) -> None:
         if stream in self._streams:
             return
         with self._lock:
             self._streams.add(stream)
-            is_over = self._is_over
-        if is_over:
-            stream.end()
+            if self._is_over:
+                stream.end(self)
+
+    def on_end(self, callback: Callable[[], object]) -> None:
+        """Call it, from any thread, when the call is ended from outside; at once if it was."""
+        with self._lock:
+            self._on_end = callback
+            if self._is_over:
+                callback()
+
+    def is_using(self, stream: Any) -> bool:
+        return stream in self._streams
 
     def check(self) -> None:
-        self._call.check()
-
-    def progressed(self) -> None:
-        self._call.progressed()
+        if self._is_over:
+            self.of_turn.check()
 
     def close(self) -> None:
-        self._call.close()
+        self.of_turn.close()
         with self._lock:
             # From here on they are somebody else's.
+            self._used |= self._streams
             self._streams.clear()
 
-    @contextlib.contextmanager
-    def answering(self) -> Iterator[None]:
-        """What fails in this block, fails because of the turn's end if the turn is over."""
-        try:
-            with sending(self):
-                yield
-        except BaseException as error:
-            self.close()
-            if isinstance(error, Exception) and not isinstance(error, LeaseRevoked):
-                self._raise_if_over(error)
-            raise
+    def left_behind(self, transport: Any) -> list[Any]:
+        """Connections in the pool that nobody can use after this call, once it is closed."""
+        is_over = self._is_turn_over()
+        if not (is_over or self._failed):
+            return []
+        used = connections_over(transport, self._used)
+        return [one for one in used if is_over or not one.is_available()]
 
-    def _raise_if_over(self, error: Exception) -> None:
+    def _is_turn_over(self) -> bool:
         try:
-            self._call.check()
-        except LeaseRevoked as revoked:
-            raise revoked from error
+            self.of_turn.check()
+        except LeaseRevoked:
+            return True
+        return False
+
+    def fail(self) -> None:
+        self._failed = True
+        self.close()
+
+    def raise_if_over(self, error: BaseException) -> None:
+        """Raises `LeaseRevoked` if what failed did so because of the turn's end."""
+        if isinstance(error, Exception) and not isinstance(error, LeaseRevoked):
+            try:
+                self.of_turn.check()
+            except LeaseRevoked as revoked:
+                raise revoked from error
 
     def prepare(self, request: Any) -> None:
         """No limit of the client's own outlasts ours where no socket can be ended yet.
@@ -97,7 +118,7 @@ class GuardedCall:
         """
         timeouts = dict(request.extensions.get("timeout") or {})
         for phase in ("connect", "pool"):
-            timeouts[phase] = min(timeouts.get(phase) or math.inf, self._call.first)
+            timeouts[phase] = min(timeouts.get(phase) or math.inf, self.of_turn.first)
         timeouts = {phase: None if one == math.inf else one for phase, one in timeouts.items()}
         request.extensions = {**request.extensions, "timeout": timeouts}
         request.headers["accept-encoding"] = "identity"
@@ -105,9 +126,10 @@ class GuardedCall:
     def _end(self) -> None:
         with self._lock:
             self._is_over = True
-            streams = list(self._streams)
-        for stream in streams:
-            stream.end()
+            for stream in self._streams:
+                stream.end(self)
+            if self._on_end is not None:
+                self._on_end()
 
 
 class _Guarding:
@@ -139,15 +161,40 @@ class _Guarding:
 class _Body:
     """A response's body, as far as it is the same for threads and tasks."""
 
-    def __init__(self, response: Any, call: GuardedCall) -> None:
+    def __init__(self, response: Any, call: GuardedCall, transport: Any) -> None:
         self._stream = response.stream
         self._call = call
+        self._of_turn = call.of_turn
+        self._transport = transport
         self._pieces = pieces_of(response.headers)
 
     def _came(self, chunk: bytes) -> bytes:
-        if self._pieces.counts(chunk):
-            self._call.progressed()
+        # Of chunks that come at once the first says it all, and the limit allows for that.
+        if self._of_turn.is_fresh:
+            self._pieces.passes(chunk)
+        elif self._pieces.counts(chunk):
+            self._of_turn.progressed()
         return chunk
+
+
+def _drop(call: GuardedCall, transport: Any) -> None:
+    """Close what a call left behind: the layers below would give it to the next one, or keep it.
+
+    A connection of HTTP/2, that is, and one whose call was cancelled before it had begun to send.
+    """
+    left = call.left_behind(transport)
+    for connection in left:
+        connection.close()
+    for connection in drop_closed(transport) if left else ():
+        connection.close()
+
+
+async def _drop_async(call: GuardedCall, transport: Any) -> None:
+    left = call.left_behind(transport)
+    for connection in left:
+        await connection.aclose()
+    for connection in drop_closed(transport) if left else ():
+        await connection.aclose()
 
 
 @functools.cache
@@ -158,15 +205,20 @@ def sync_transport(http: Any) -> Any:
         def __iter__(self) -> Iterator[bytes]:
             chunks = iter(self._stream)
             while True:
-                with self._call.answering():
+                try:
                     chunk = next(chunks, None)
                     self._call.check()
+                except BaseException as error:
+                    self._call.fail()
+                    self._call.raise_if_over(error)
+                    raise
                 if chunk is None:
                     return
                 yield self._came(chunk)
 
         def close(self) -> None:
             self._call.close()
+            _drop(self._call, self._transport)
             self._stream.close()
 
     class GuardedTransport(_Guarding, http.BaseTransport):  # type: ignore[misc]
@@ -182,10 +234,16 @@ def sync_transport(http: Any) -> Any:
             call = self._call()
             if call is None:
                 return self._inner.handle_request(request)
-            with call.answering():
-                call.prepare(request)
-                response = self._inner.handle_request(request)
-            response.stream = Body(response, call)
+            try:
+                with sending(call):
+                    call.prepare(request)
+                    response = self._inner.handle_request(request)
+            except BaseException as error:
+                call.fail()
+                _drop(call, self._inner)
+                call.raise_if_over(error)
+                raise
+            response.stream = Body(response, call, self._inner)
             return response
 
         def close(self) -> None:
@@ -199,19 +257,39 @@ def async_transport(http: Any) -> Any:
     """`AsyncGuardedTransport` for httpx or httpx2."""
 
     class Body(_Body, http.AsyncByteStream):  # type: ignore[misc]
+        def __init__(self, response: Any, call: GuardedCall, transport: Any) -> None:
+            super().__init__(response, call, transport)
+            self._loop = asyncio.get_running_loop()
+            self._closing: asyncio.Task[None] | None = None
+            self._is_closed = False
+            call.on_end(lambda: call_on_loop(self._loop, self._close_soon))
+
+        def _close_soon(self) -> None:
+            # A task that is cancelled before it reads will not close it.
+            self._closing = self._loop.create_task(self.aclose())
+
         async def __aiter__(self) -> AsyncIterator[bytes]:
             chunks = aiter(self._stream)
             while True:
-                with self._call.answering():
+                try:
                     chunk = await anext(chunks, None)
                     self._call.check()
+                except BaseException as error:
+                    self._call.fail()
+                    self._call.raise_if_over(error)
+                    raise
                 if chunk is None:
                     return
                 yield self._came(chunk)
 
         async def aclose(self) -> None:
+            if self._is_closed:
+                # What it used may be another call's by now.
+                return
             self._call.close()
+            await _drop_async(self._call, self._transport)
             await self._stream.aclose()
+            self._is_closed = True
 
     class AsyncGuardedTransport(_Guarding, http.AsyncBaseTransport):  # type: ignore[misc]
         """Guards the calls that tasks make in a turn. Arguments as `GuardedTransport` has them."""
@@ -222,10 +300,16 @@ def async_transport(http: Any) -> Any:
             call = self._call()
             if call is None:
                 return await self._inner.handle_async_request(request)
-            with call.answering():
-                call.prepare(request)
-                response = await self._inner.handle_async_request(request)
-            response.stream = Body(response, call)
+            try:
+                with sending(call):
+                    call.prepare(request)
+                    response = await self._inner.handle_async_request(request)
+            except BaseException as error:
+                call.fail()
+                await _drop_async(call, self._inner)
+                call.raise_if_over(error)
+                raise
+            response.stream = Body(response, call, self._inner)
             return response
 
         async def aclose(self) -> None:

@@ -9,6 +9,11 @@ from ..limits import check_limit
 from .turn import TurnCore
 from .watching import Budget
 
+# For so long after a content the next one need not be looked for, as it would change little; the
+# limit is longer by that, so that nothing ends too early. Seconds, and a share of the limit.
+_PAUSE = 0.05
+_PAUSE_SHARE = 0.1
+
 
 class OpenCall:
     """The limits of one call, until it is closed. From any thread; `close` may be called twice."""
@@ -21,6 +26,10 @@ class OpenCall:
         core.check_revoked()
         self._core = core
         self._budget = budget
+        self._pause = _PAUSE
+        if budget.idle is not None:
+            self._pause = min(_PAUSE, budget.idle * _PAUSE_SHARE)
+        self._fresh_until = -math.inf
         self._parts = [core.begin_call(budget.what, budget.first, end)]
         if whole is not None:
             self._parts.append(core.begin_call(budget.what, whole))
@@ -36,9 +45,19 @@ class OpenCall:
         """Seconds to the first content; infinite when that has no limit."""
         return math.inf if self._budget.first is None else self._budget.first
 
+    @property
+    def is_fresh(self) -> bool:
+        """Whether content came a moment ago, so that `progressed` would change nothing.
+
+        The moment is 0.05 s, or a tenth of ``idle`` if that is less.
+        """
+        return self._core.runtime.clock.monotonic() < self._fresh_until
+
     def progressed(self) -> None:
-        """Content came: the next has to come within ``idle``."""
-        self._core.call_progressed(self._parts[0], self._budget.idle)
+        """Content came: the next has to come within ``idle`` and the moment of `is_fresh`."""
+        idle = self._budget.idle
+        self._fresh_until = self._core.runtime.clock.monotonic() + self._pause
+        self._core.call_progressed(self._parts[0], None if idle is None else idle + self._pause)
 
     def check(self) -> None:
         """Raises `LeaseRevoked` when the turn is over. Asks no storage."""

@@ -24,6 +24,18 @@ class TurnFace:
     def session(self) -> str:
         return self._core.lease.label
 
+    def idempotency_key(self, call_id: str) -> str:
+        """A key for the side effect of one tool call, for an API that does a key's request once.
+
+        A UUID, made of the session, the turn's id and ``call_id``: the same whenever it is asked
+        for in this turn, or in one that is begun with the same ``turn_id``; another for every other
+        call, turn and session. No promise that the effect happens, or that its API looks at the
+        key. Works in a revoked turn as well.
+        """
+        import uuid
+
+        return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self.session} {self.turn_id} {call_id}"))
+
     @property
     def revoked(self) -> bool:
         """Whether the session was taken from this turn, as far as this process knows."""

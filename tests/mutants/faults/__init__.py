@@ -1,5 +1,6 @@
 """The faults that are put into our code, a module for each part that they break."""
 
+from .calls import *  # noqa: F403
 from .claims import *  # noqa: F403
 from .cleaning import *  # noqa: F403
 from .cli import *  # noqa: F403
