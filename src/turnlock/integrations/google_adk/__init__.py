@@ -18,6 +18,6 @@ except ImportError as error:
         f"{error.name} is missing: pip install 'turnlock[google-adk]'", name=error.name
     ) from error
 
-from .service import TurnlockSessionService
+from .service import StaleSessionError, TurnlockSessionService
 
-__all__ = ["TurnlockSessionService"]
+__all__ = ["StaleSessionError", "TurnlockSessionService"]

@@ -101,7 +101,7 @@ class Contents:
         self.events.append(event)
         self._of_this_turn.append(event)
         self.state |= deltas_of(event.actions.state_delta).session
-        self.updated = max(self.updated, event.timestamp)
+        self.updated = event.timestamp
 
 
 def created(who: Who, state: dict[str, Any], timestamp: float) -> Entry:

@@ -140,7 +140,9 @@ class Reader:
         try:
             return Event.model_validate_json(json.dumps(dumped))
         except ValidationError as error:
-            why = f"this google-adk does not know the event in entry {entry.get('id')}: {error}"
+            first = error.errors()[0]
+            what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+            why = f"this google-adk does not know the event in entry {entry.get('id')}: {what}"
             raise TranscriptError(self._label, why, "use the version that wrote it") from error
 
     def _of_others(self, entry: Entry) -> Event | None:

@@ -18,7 +18,7 @@ from google.adk.sessions.state import State
 from pydantic import PrivateAttr
 
 from ...clock import SystemClock
-from ...session import is_part, session_key
+from ...session import session_key
 from ...store import Default, Store
 from ...transcript.entries import Entry
 from ...transcript.history import active_branch
@@ -31,8 +31,8 @@ from .running import Events, Run, current_run
 from .watching import watch_models_of
 
 try:
-    from google.adk.errors._stale_session_error import StaleSessionError
-except ImportError:  # google-adk before 2.9 has none
+    from google.adk.errors._stale_session_error import StaleSessionError as StaleSessionError
+except ImportError:  # older versions have none
 
     class StaleSessionError(ValueError):  # type: ignore[no-redef]
         """A session object is older than what the store has."""
@@ -197,12 +197,13 @@ class TurnlockSessionService(BaseSessionService):
         return (await self._read(_user_state(app_name, user_id))).state
 
     async def append_event(self, session: Session, event: Event) -> Event:
-        """Append an event; durable when this returns. A partial one is not stored.
+        """Append an event; durable when this returns. A partial one is not stored, and one that the
+        session has already is not stored again.
 
         Raises `LeaseRevoked` in a run that lost its session; outside of one ADK's
         ``StaleSessionError`` and ``SessionNotFoundError``, and `SessionBusy`. Nothing was stored.
         """
-        if event.partial:
+        if event.partial or any(one.id == event.id and one == event for one in session.events):
             return event
         who = Who(session.app_name, session.user_id, session.id)
         key = self._key(*who)
@@ -311,7 +312,7 @@ def _user_state(app_name: str, user_id: str) -> str:
 
 def _agent(app_name: str) -> str:
     """The app's name as an agent's."""
-    return app_name if is_part(app_name) else session_key("app", app_name).partition("/")[2]
+    return session_key("app", app_name).partition("/")[2]
 
 
 def _quoted(user_id: str) -> str:
