@@ -103,13 +103,13 @@ frameworks:
 	@scripts/frameworks "$(PYTHON)" $(FRAMEWORK) $(AGE) $(ARGS)
 
 check: setup
-	$(BIN)/ruff format --check src tests scripts bench
-	$(BIN)/ruff check src tests scripts bench
+	$(BIN)/ruff format --check src tests scripts bench examples
+	$(BIN)/ruff check src tests scripts bench examples
 	$(BIN)/mypy
 
 format: setup
-	$(BIN)/ruff format src tests scripts bench
-	$(BIN)/ruff check --fix src tests scripts bench
+	$(BIN)/ruff format src tests scripts bench examples
+	$(BIN)/ruff check --fix src tests scripts bench examples
 
 model: setup
 	$(BIN)/python scripts/model.py $(ARGS)

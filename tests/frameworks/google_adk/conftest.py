@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import turnlock
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # LiteLlm's library asks the network for prices, three times, and waits in between.
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     # What ADK says of its own parts, at some of its versions.
     config.addinivalue_line("filterwarnings", r"ignore:\[EXPERIMENTAL\]:UserWarning")
 
