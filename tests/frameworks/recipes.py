@@ -18,7 +18,7 @@ Answer = Callable[[str, str], Awaitable[str]]
 
 
 def recipe(name: str) -> ModuleType:
-    return load(Path(__file__).parents[2] / f"examples/recipes/{name}.py")
+    return load(Path(__file__).parents[2] / f"examples/recipes/with_{name}.py")
 
 
 def open_store(state: Path, first_token: float) -> turnlock.Store:

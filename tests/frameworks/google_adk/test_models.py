@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 from google.adk.agents import LlmAgent
-from google.adk.agents.run_config import RunConfig, StreamingMode
+from google.adk.agents.run_config import RunConfig, StreamingMode  # type: ignore[attr-defined]
 from google.adk.models.base_llm import BaseLlm
 from google.adk.models.lite_llm import LiteLlm
 from google.adk.models.llm_request import LlmRequest
@@ -21,7 +21,7 @@ from google.adk.runners import Runner
 import turnlock
 from tests.helpers import PATIENCE
 from turnlock.integrations.google_adk import TurnlockSessionService
-from turnlock.practice import PracticeServer
+from turnlock.practice import PracticeServer, Statistics
 
 from .scripted import APP, ask, asked, says, told
 
@@ -168,10 +168,14 @@ def test_a_run_that_ends_leaves_its_connection_to_the_client(store: turnlock.Sto
             runner = runner_with(store, lite(server))
             for number in range(10):
                 task = asyncio.create_task(ask(runner, f"/hang {number}"))
-                await server.wait_for(lambda now, number=number: now.requests == number + 1)
+                await server.wait_for(asked_times(number + 1))
                 task.cancel()
                 await asyncio.wait({task})
             await server.wait_for(lambda now: now.open_connections == 0)
 
     asyncio.run(main())
     assert told(store).count("cancelled") == 10
+
+
+def asked_times(number: int) -> Callable[[Statistics], bool]:
+    return lambda seen: seen.requests == number
