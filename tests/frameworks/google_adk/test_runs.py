@@ -104,6 +104,29 @@ def test_a_second_run_waits_before_it_reads_and_asks_and_then_knows_of_the_first
     assert told(store) == turns[0] + turns[1]
 
 
+def test_without_its_turn_a_run_asks_at_the_same_time_and_loses_its_answer(
+    store: turnlock.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So the test before this one bites. Even then nothing is mixed or lost unnoticed."""
+
+    async def main() -> None:
+        first, second = Held(), Held()
+        runners = runner_of(store, first), runner_of(store, second)
+        monkeypatch.setattr(Runner, "run_async", Runner.run_async.__wrapped__)  # type: ignore[attr-defined]
+        a = asyncio.create_task(ask(runners[0], "A"))
+        await until(first.asked)
+        b = asyncio.create_task(ask(runners[1], "B"))
+        await until(second.asked)
+        second.go_on.set()
+        assert await b == ["re B"]
+        first.go_on.set()
+        with pytest.raises(StaleSessionError):
+            await a
+
+    asyncio.run(main())
+    assert "assistant:re A" not in told(store)
+
+
 def test_a_busy_session_costs_no_call_and_stores_nothing(store: turnlock.Store) -> None:
     async def main() -> None:
         first, second = Held(), Held()
@@ -339,6 +362,20 @@ def test_a_run_within_a_turn_of_the_caller_is_part_of_that_turn(store: turnlock.
         "user:by hand",
         "end",
     ]
+
+
+def test_a_run_within_a_turn_of_a_thread_is_refused_at_once(store: turnlock.Store) -> None:
+    """It would wait for its own caller."""
+
+    async def main(context: contextvars.Context) -> None:
+        task = asyncio.get_running_loop().create_task(ask(runner_of(store), "A"), context=context)
+        with pytest.raises(turnlock.AlreadyHeld):
+            await task
+
+    with store.turn(KEY) as turn:
+        turn.append(turnlock.user("by hand"))
+        asyncio.run(main(contextvars.copy_context()))
+    assert told(store) == ["turn", "user:by hand", "end"]
 
 
 def test_runs_of_another_session_service_are_left_alone(store: turnlock.Store) -> None:

@@ -91,6 +91,7 @@ class Run:
     async def events(self, source: Events) -> Events:
         """The events of a run, which goes on for as long as somebody asks for more."""
         driving = asyncio.create_task(self._drive(source))
+        why: tuple[Any, ...] = ()
         try:
             while True:
                 wanted = asyncio.get_running_loop().create_future()
@@ -100,8 +101,12 @@ class Run:
                     break
                 yield wanted.result()
             await driving
+        except asyncio.CancelledError as cancelled:
+            why = cancelled.args
+            raise
         finally:
-            driving.cancel()
+            # With the same message: ADK tells by it who leaves early from who cancels.
+            driving.cancel(*why)
             await asyncio.wait({driving})
             if not driving.cancelled():
                 # Or it would be logged as an error that nobody retrieved.

@@ -18,12 +18,14 @@ from google.adk.sessions.state import State
 from pydantic import PrivateAttr
 
 from ...clock import SystemClock
+from ...errors import AlreadyHeld
 from ...session import session_key
 from ...store import Default, Store
 from ...transcript.entries import Entry
 from ...transcript.history import active_branch
 from ...turns.aio import on_worker
 from ...turns.scope import current_turn
+from ...turns.sync import Turn
 from . import contents
 from .contents import Contents, Deltas, Who, deltas_of
 from .events import entries_of_event
@@ -102,10 +104,15 @@ class TurnlockSessionService(BaseSessionService):
 
     @asynccontextmanager
     async def turn_on(self, key: str) -> AsyncIterator[Any]:
-        """The caller's turn on a session if it has one there, even if it is over; else a turn."""
+        """The caller's turn on a session if it has one there, even if it is over; else a turn.
+
+        Raises `AlreadyHeld` where that is a thread's: it cannot be awaited.
+        """
         run = current_run.get()
         outer = run.turn if run is not None and run.key == key else current_turn()
         if outer is not None and outer.session == key:
+            if isinstance(outer, Turn):
+                raise AlreadyHeld(key, outer.turn_id)
             yield outer
         else:
             async with self.store.turn(key, **self._limits) as turn:
