@@ -58,8 +58,8 @@ class _Session(Session):
 class TurnlockSessionService(BaseSessionService):
     """ADK's sessions in a Turnlock store, for any `Runner`: one run is one turn.
 
-    ``runner.run_async`` (and ``run``, ``run_debug``, ``adk web``, which call it) takes the session
-    before it reads the history and before any model is asked. So two runs on one session follow
+    ``runner.run_async`` (and ``run`` and ``run_debug``, which call it) takes the session before it
+    reads the history and before any model is asked. So two runs on one session follow
     each other, in whichever processes. A run that waits longer than ``wait`` seconds raises
     `SessionBusy`, and nothing of it was stored or spent. One that passes a limit, or that an
     operator ends, is cancelled; who asks for its next event gets `LeaseRevoked`, and so does
@@ -73,7 +73,7 @@ class TurnlockSessionService(BaseSessionService):
     store; by default ``<app>/<user>:<session>``. Two sessions must not get one key.
 
     State: ``app:`` and ``user:`` values are in sessions of their own, ``<app>/app-state`` and
-    ``<app>/user-state/<user>``; ``temp:`` values are never stored.
+    ``<app>/user-state=2F<user>``; ``temp:`` values are never stored.
 
     Outside of a run, `append_event` and `create_session` take a turn of their own; a session object
     that others wrote behind gets ADK's ``StaleSessionError``, as its database service does. So it
