@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+import turnlock
+
+from ..recipes import (
+    Answer,
+    a_hanging_call_ends_by_its_limit,
+    open_store,
+    recipe,
+    two_at_once_are_two_turns,
+)
+
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(240)]
+
+
+def answers(store: turnlock.Store) -> Answer:
+    made = recipe("agno").answer
+    return lambda text, url: made(store, "main/a", text, url)
+
+
+def test_two_questions_at_once_are_two_turns(tmp_path: Path) -> None:
+    with open_store(tmp_path, 60.0) as store:
+        asyncio.run(two_at_once_are_two_turns(store, answers(store)))
+
+
+def test_a_call_that_hangs_ends_by_its_limit(tmp_path: Path) -> None:
+    with open_store(tmp_path, 2.0) as store:
+        asyncio.run(a_hanging_call_ends_by_its_limit(store, answers(store)))
