@@ -1,0 +1,111 @@
+"""One run on a session: what it reads, what it has written, and the model call it waits in."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from pydantic_ai.messages import (
+    AgentStreamEvent,
+    ModelMessage,
+    ModelResponse,
+    PartDeltaEvent,
+    PartStartEvent,
+)
+
+from ...store import Store
+from ...turns.aio import AsyncTurn, on_worker
+from ...turns.calling import OpenCall
+from ...turns.frames import task_frames
+from ..transport import CallLimits
+from .healing import healed
+from .messages import entries_of, is_stamped, messages_of, stamp
+
+
+class Run:
+    """``identity``: the run's id, which each message of the run has."""
+
+    def __init__(self, turn: AsyncTurn, identity: str | None, limits: CallLimits) -> None:
+        self.turn = turn
+        self._identity = identity
+        self._limits = limits
+        self._messages: Sequence[ModelMessage] = ()
+        self._call: OpenCall | None = None
+
+    async def history(self, store: Store, *, leave_open: bool) -> list[ModelMessage]:
+        """What was said in the session, as a provider accepts it."""
+        entries = await on_worker(lambda: list(store.read(self.turn.session)))
+        return healed(messages_of(entries), leave_open=leave_open)
+
+    def follow(self, messages: Sequence[ModelMessage]) -> None:
+        """The framework's own list, which it goes on to append to."""
+        self._messages = messages
+
+    async def save(self, messages: Sequence[ModelMessage] | None = None) -> None:
+        """Write what the run has said since the last time. Durable when it returns."""
+        said = self._messages if messages is None else messages
+        await self._append([message for message in said if self._is_fresh(message)])
+
+    async def save_reply(self, reply: ModelResponse) -> None:
+        """Write a reply that the framework has yet to add to its messages."""
+        reply.run_id = reply.run_id or self._identity
+        await self.save([reply])
+
+    def _is_fresh(self, message: ModelMessage) -> bool:
+        return message.run_id == self._identity and not is_stamped(message)
+
+    async def _append(self, messages: list[ModelMessage]) -> None:
+        made = [entries_of(message) for message in messages]
+        if made:
+            await self.turn.append(*(entry for entries in made for entry in entries))
+        for message, entries in zip(messages, made, strict=True):
+            stamp(message, entries[0]["id"])
+
+    # The model's calls
+
+    @contextmanager
+    def calling(self, end: Callable[[], object]) -> Iterator[None]:
+        """A model call, under the limits. ``end``: see `AsyncTurn.begin_call`."""
+        self.be_here()
+        first, idle, whole = self._limits
+        self._call = call = self.turn.begin_call(end, first=first, idle=idle, whole=whole)
+        try:
+            yield
+        finally:
+            self._call = None
+            call.close()
+        self.turn.progress("model")
+
+    def heard(self, event: AgentStreamEvent) -> None:
+        """What a stream brings: only content is progress."""
+        if self._call is not None and _has_content(event):
+            self._call.progressed()
+
+    def be_here(self) -> None:
+        """Should the turn be revoked, this task's stack is the one to report."""
+        task = asyncio.current_task()
+        self.turn._core.lease.frames = task_frames(task, threading.get_ident())
+
+
+def _has_content(event: AgentStreamEvent) -> bool:
+    match event:
+        case PartStartEvent(part=part):
+            found: Any = part
+        case PartDeltaEvent(delta=delta):
+            found = delta
+        case _:
+            return False
+    return any(getattr(found, name, None) for name in _CONTENT)
+
+
+_CONTENT = (
+    "content",
+    "content_delta",
+    "signature_delta",
+    "tool_name",
+    "tool_name_delta",
+    "args_delta",
+)
