@@ -181,8 +181,10 @@ def _text_of_item(item: Any) -> str:
     if isinstance(text, str):
         return text
     kind = getattr(item, "kind", type(item).__name__)
-    # What only the model's provider makes use of, and what only pydantic-ai's form has.
-    return "" if kind == "cache-point" else f"[{getattr(item, 'media_type', None) or kind}]"
+    if kind == "cache-point":
+        return ""
+    # Only pydantic-ai's form has what is behind it.
+    return f"[{getattr(item, 'url', None) or getattr(item, 'media_type', None) or kind}]"
 
 
 def _text_of_retry(part: Any) -> str:
