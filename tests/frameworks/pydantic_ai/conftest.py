@@ -24,7 +24,7 @@ def store(state: Path) -> Iterator[turnlock.Store]:
         yield store
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def server() -> Iterator[Practice]:
     with practice() as server:
         yield server

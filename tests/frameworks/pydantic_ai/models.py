@@ -121,7 +121,7 @@ class Practice:
 @contextmanager
 def practice() -> Iterator[Practice]:
     loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
+    thread = threading.Thread(target=loop.run_forever, name="practice")
     thread.start()
     server = PracticeServer(pulse=0.02)
     try:

@@ -94,7 +94,9 @@ def without_stamps(messages: Sequence[ModelMessage]) -> list[ModelMessage]:
 
 def test_a_message_comes_back_as_it_was() -> None:
     # Their own form makes an image of bytes that are one.
-    as_they_store_it = ModelMessagesTypeAdapter.validate_json(ModelMessagesTypeAdapter.dump_json(RICH))
+    as_they_store_it = ModelMessagesTypeAdapter.validate_json(
+        ModelMessagesTypeAdapter.dump_json(RICH)
+    )
     assert without_stamps(messages_of(through_json(RICH))) == as_they_store_it
 
 
@@ -141,9 +143,7 @@ def test_what_other_programs_wrote_is_read(store: turnlock.Store) -> None:
     with store.turn("main/a") as turn:
         turn.append(turnlock.user("hello"), turnlock.assistant("hi", model="m"))
     model = Scripted()
-    agent: Agent[None, str] = Agent(
-        model.model, capabilities=[TurnlockSession(store, "main/a")]
-    )
+    agent: Agent[None, str] = Agent(model.model, capabilities=[TurnlockSession(store, "main/a")])
     asyncio.run(agent.run("again"))
     assert model.heard == [["user:hello", "model:hi", "user:again"]]
     with store.turn("main/a") as turn:

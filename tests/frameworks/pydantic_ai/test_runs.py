@@ -221,7 +221,8 @@ def test_a_key_that_is_none_and_limits_that_cannot_be_are_refused_where_they_are
 ) -> None:
     with pytest.raises(turnlock.InvalidSessionKey):
         TurnlockSession(store, "alice")
-    for limits in ({"first": 0.0}, {"wait": -1.0}, {"max_hold": 0.0}):
+    refused: list[dict[str, Any]] = [{"first": 0.0}, {"wait": -1.0}, {"max_hold": 0.0}]
+    for limits in refused:
         with pytest.raises(turnlock.LimitsError):
             TurnlockSession(store, ALICE, **limits)
 
@@ -370,6 +371,7 @@ def test_a_retry_leaves_all_that_was_said_once(store: turnlock.Store) -> None:
 
 def test_what_a_processor_makes_of_the_history_is_not_what_is_kept(store: turnlock.Store) -> None:
     """A history that a capability cuts down for the model stays whole in the transcript."""
+
     def last_only(messages: list[ModelMessage]) -> list[ModelMessage]:
         return messages[-1:]
 

@@ -115,7 +115,7 @@ async def _opened(keeper: asyncio.Task[None], opened: asyncio.Future[AsyncTurn])
 
 
 async def _ended(keeper: asyncio.Task[Any], failure: BaseException | None) -> None:
-    """Wait until the turn has its terminal entry. What ended the run is what its caller hears of."""
+    """Wait for the terminal entry. What ended the run is what its caller hears of."""
     try:
         await learn_outcome(keeper, lambda: False)
     except BaseException:
