@@ -93,7 +93,8 @@ def check_acceptable(messages: Sequence[ModelMessage]) -> None:
             unanswered = {part.tool_call_id for part in calls}
             continue
         for part in message.parts:
-            if isinstance(part, (ToolReturnPart, RetryPromptPart)):
+            answers = isinstance(part, RetryPromptPart) and part.tool_name is not None
+            if isinstance(part, ToolReturnPart) or answers:
                 assert part.tool_call_id in unanswered, f"a result without call: {part}"
                 unanswered.remove(part.tool_call_id)
             else:
@@ -113,9 +114,11 @@ class Practice:
         provider = OpenAIProvider(base_url=self.url, api_key="none")
         return OpenAIChatModel("practice", provider=provider)
 
-    def wait_for(self, condition: Callable[[Statistics], bool]) -> Statistics:
+    def wait_for(
+        self, condition: Callable[[Statistics], bool], patience: float = PATIENCE
+    ) -> Statistics:
         waiting = asyncio.run_coroutine_threadsafe(self._server.wait_for(condition), self._loop)
-        return waiting.result(PATIENCE)
+        return waiting.result(patience)
 
 
 @contextmanager
