@@ -6,7 +6,8 @@ import asyncio
 import contextvars
 import os
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +64,13 @@ Run = Callable[[Agent[None, str], str], Awaitable[None]]
 FIRST: dict[str, Any] = {"first": SHORT, "idle": LONG}
 IDLE: dict[str, Any] = {"first": LONG, "idle": SHORT}
 WHOLE: dict[str, Any] = {"first": LONG, "idle": LONG, "whole": SHORT}
-HOLD: dict[str, Any] = {"first": LONG, "idle": LONG, "max_hold": SHORT}
+HOLD: dict[str, Any] = {"first": LONG, "idle": LONG, "max_hold": 4.0}
 STREAM = {"stream": True}
 # Threads that were there before, and those that a store keeps for the next turn.
 STANDING = ("MainThread", "practice", "turnlock")
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize(
     ("run", "prompt", "limits", "reason"),
     [
@@ -188,12 +190,12 @@ def test_a_run_within_a_turn_of_its_caller_ends_with_that_turn(
 ) -> None:
     async def main() -> None:
         agent = Agent(server.model(), capabilities=[TurnlockSession(store, ALICE)])
-        async with agent, store.turn(ALICE, max_hold=SHORT):
+        async with agent, store.turn(ALICE):
             await agent.run("/hang")
 
-    with pytest.raises(turnlock.LeaseRevoked, match="hold-limit"):
+    with revoked_once_asked(store, server), pytest.raises(turnlock.LeaseRevoked, match="operator"):
         asyncio.run(main())
-    assert kinds(store) == ["turn", "user:/hang", "hold-limit"]
+    assert kinds(store) == ["turn", "user:/hang", "operator"]
 
 
 def test_a_sync_run_within_a_turn_of_its_thread_ends_with_that_turn(
@@ -201,11 +203,24 @@ def test_a_sync_run_within_a_turn_of_its_thread_ends_with_that_turn(
 ) -> None:
     agent = Agent(server.model(), capabilities=[TurnlockSession(store, ALICE)])
     with (
-        pytest.raises(turnlock.LeaseRevoked, match="hold-limit"),
-        store.turn(ALICE, max_hold=SHORT),
+        revoked_once_asked(store, server),
+        pytest.raises(turnlock.LeaseRevoked, match="operator"),
+        store.turn(ALICE),
     ):
         agent.run_sync("/hang")
-    assert kinds(store) == ["turn", "user:/hang", "hold-limit"]
+    assert kinds(store) == ["turn", "user:/hang", "operator"]
+
+
+@contextmanager
+def revoked_once_asked(store: turnlock.Store, server: Practice) -> Iterator[None]:
+    def revoke() -> None:
+        server.wait_for(lambda seen: seen.requests == 1)
+        assert store.revoke(ALICE)
+
+    thread = threading.Thread(target=revoke)
+    thread.start()
+    yield
+    thread.join()
 
 
 # Tools
@@ -216,13 +231,14 @@ def test_a_tool_that_blocks_its_thread_keeps_the_session_from_nobody(
 ) -> None:
     """It runs on as a zombie; what it writes then is refused, and no other tool is started."""
     model = Scripted(lambda _: call("block", "c1"))
-    session = TurnlockSession[None](store, ALICE, max_hold=SHORT)
-    agent = Agent(model.model, capabilities=[session])
-    go_on, late = threading.Event(), []
+    agent = Agent(model.model, capabilities=[TurnlockSession(store, ALICE)])
+    begun, go_on = threading.Event(), threading.Event()
+    late: list[str] = []
 
     @agent.tool_plain
     def block() -> str:
         turn = turnlock.current_turn()
+        begun.set()
         assert go_on.wait(LONG)
         try:
             turn._core.append([turnlock.user("late")])
@@ -234,7 +250,8 @@ def test_a_tool_that_blocks_its_thread_keeps_the_session_from_nobody(
         run = asyncio.create_task(agent.run("block"))
         other = Agent(Scripted().model, deps_type=type(None))
         ordinary = TurnlockSession[None](store, ALICE, wait=PATIENCE)
-        await asyncio.to_thread(wait_for_kind, store, "hold-limit")
+        assert await asyncio.to_thread(begun.wait, PATIENCE)
+        assert await asyncio.to_thread(store.revoke, ALICE)
         context = contextvars.Context()
         await asyncio.create_task(other.run("next", capabilities=[ordinary]), context=context)
         go_on.set()
@@ -242,17 +259,11 @@ def test_a_tool_that_blocks_its_thread_keeps_the_session_from_nobody(
             await run
 
     asyncio.run(main())
-    assert late == ["hold-limit"]
+    assert late == ["operator"]
     told = [entry for entry in store.read(ALICE) if entry.get("message")]
     assert [entry["message"]["role"] for entry in told] == [
         *("user", "assistant", "toolResult", "user", "assistant")
     ]
-
-
-def wait_for_kind(store: turnlock.Store, reason: str) -> None:
-    eventually(
-        lambda: any(entry.get("data", {}).get("reason") == reason for entry in store.read(ALICE))
-    )
 
 
 def test_a_run_that_lost_its_session_starts_no_tool(store: turnlock.Store) -> None:
