@@ -8,7 +8,13 @@ from collections.abc import Awaitable, Sequence
 from typing import Any
 
 import pytest
-from pydantic_ai import Agent, DeferredToolRequests, DeferredToolResults, RunContext
+from pydantic_ai import (
+    Agent,
+    AgentRunResultEvent,
+    DeferredToolRequests,
+    DeferredToolResults,
+    RunContext,
+)
 from pydantic_ai.capabilities import ProcessHistory
 from pydantic_ai.exceptions import ModelRetry, UserError
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart
@@ -43,7 +49,15 @@ async def run_by_iter(agent: Agent[None, str], prompt: str) -> str:
     return run.result.output
 
 
-@pytest.mark.parametrize("run", [run_whole, run_streamed, run_by_iter])
+async def run_for_events(agent: Agent[None, str], prompt: str) -> str:
+    async with agent.run_stream_events(prompt) as events:
+        heard = [event async for event in events]
+    result = heard[-1]
+    assert isinstance(result, AgentRunResultEvent)
+    return str(result.result.output).strip()
+
+
+@pytest.mark.parametrize("run", [run_whole, run_streamed, run_by_iter, run_for_events])
 def test_a_run_has_the_history_of_the_session_and_adds_to_it(
     store: turnlock.Store, run: Any
 ) -> None:
