@@ -46,7 +46,7 @@ from ..session import parse_key
 from ..store import Store
 from ..transcript.entries import Entry, custom_type
 from ..turns.aio import AsyncTurn, on_worker
-from ..turns.scope import current_turn
+from .pydantic_ai.keeping import turn_around
 from .pydantic_ai.messages import STAMP
 
 R = TypeVar("R", StepEvent, ContinuableSnapshot, RunRecord, ToolEffectRecord)
@@ -188,10 +188,10 @@ class TurnlockStepStore:
         await self._turn().append(_step(_KINDS[kind], data, record.run_id, key))
 
     def _turn(self) -> AsyncTurn:
-        turn = current_turn()
-        if turn is None or turn.session != self._key:
+        turn = turn_around(self._store, self._key)
+        if turn is None:
             raise NotInTurn(self._key)
-        return AsyncTurn(turn._core, turn._default)
+        return turn
 
 
 _OURS = frozenset({STEP, MESSAGE})

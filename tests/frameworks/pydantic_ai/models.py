@@ -93,13 +93,20 @@ def check_acceptable(messages: Sequence[ModelMessage]) -> None:
             unanswered = {part.tool_call_id for part in calls}
             continue
         for part in message.parts:
-            answers = isinstance(part, RetryPromptPart) and part.tool_name is not None
-            if isinstance(part, ToolReturnPart) or answers:
-                assert part.tool_call_id in unanswered, f"a result without call: {part}"
-                unanswered.remove(part.tool_call_id)
-            else:
+            answered = _answered(part)
+            if answered is None:
                 assert not unanswered, f"calls without result: {unanswered}"
+            else:
+                assert answered in unanswered, f"a result without call: {part}"
+                unanswered.remove(answered)
     assert not unanswered, f"calls without result: {unanswered}"
+
+
+def _answered(part: object) -> str | None:
+    is_result = isinstance(part, ToolReturnPart)
+    if isinstance(part, RetryPromptPart):
+        is_result = part.tool_name is not None
+    return getattr(part, "tool_call_id", None) if is_result else None
 
 
 class Practice:

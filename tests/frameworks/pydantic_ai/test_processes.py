@@ -133,18 +133,19 @@ def test_what_a_stopped_process_says_when_it_wakes_is_refused(
             return text("too late")
 
         try:
-            asyncio.run(agent_of(slowly, max_hold=0.5).run("hello"))
+            asyncio.run(agent_of(slowly).run("hello"))
         except turnlock.LeaseRevoked as error:
             print("revoked", flush=True)
     """
     with child(program(code), state) as process:
         process.expect("asked", START)
         process.stop()
+        assert store.revoke(ALICE)
         assert ask(store, "next") == ["user:hello", "user:next"]
         process.tell()
         process.go_on()
         process.expect("revoked", START)
     assert kinds(store) == [
-        *("turn", "user:hello", "hold-limit"),
+        *("turn", "user:hello", "operator"),
         *("turn", "user:next", "assistant:re: next", "end"),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Awaitable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -404,6 +405,27 @@ def test_what_a_processor_makes_of_the_history_is_not_what_is_kept(store: turnlo
 
 async def _later(reply: ModelResponse) -> ModelResponse:
     return reply
+
+
+def test_what_is_put_in_between_stands_where_it_was_said(store: turnlock.Store) -> None:
+    agent = agent_of(store, Scripted(lambda _: call("look", "c1")))
+
+    @agent.tool
+    def look(ctx: RunContext[None]) -> str:
+        ctx.enqueue("by the way")
+        return "looked"
+
+    result = asyncio.run(agent.run("use it"))
+    told = said(result.all_messages())
+    assert "user:by the way" in told
+    assert said_in(store) == told
+
+
+def test_a_turn_of_another_store_is_another_sessions(store: turnlock.Store, tmp_path: Path) -> None:
+    with turnlock.open_store(tmp_path / "other") as other, other.turn(ALICE):
+        # Not in the thread's turn, which is on a session of the same name.
+        asyncio.run(agent_of(store, Scripted()).run("hello"))
+    assert kinds(store) == ["turn", "user:hello", "assistant:re: hello", "end"]
 
 
 def test_a_system_prompt_is_said_once(store: turnlock.Store) -> None:

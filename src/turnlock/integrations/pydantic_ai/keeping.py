@@ -15,7 +15,8 @@ from typing import Any
 from weakref import WeakSet
 
 from ...errors import AlreadyHeld
-from ...store import TurnBlock
+from ...session import parse_key
+from ...store import Store, TurnBlock
 from ...turns.aio import AsyncTurn, learn_outcome
 from ...turns.lease import Lease
 from ...turns.scope import Scope, current_turn
@@ -24,18 +25,27 @@ from ...turns.scope import Scope, current_turn
 _running: WeakSet[Lease] = WeakSet()
 
 
+def turn_around(store: Store, key: str) -> AsyncTurn | None:
+    """The turn that the caller is in, task or thread, if it is one on this session."""
+    around = current_turn()
+    if around is None:
+        return None
+    identity = store._backend.identity(parse_key(key))
+    is_it = around._core.lease.ticket.identity == identity
+    return AsyncTurn(around._core, around._default) if is_it else None
+
+
 @contextlib.asynccontextmanager
 async def turn_for_run(
-    key: str, block: TurnBlock, cancel: Callable[[], object]
+    around: AsyncTurn | None, block: TurnBlock, cancel: Callable[[], object]
 ) -> AsyncIterator[AsyncTurn]:
-    """The turn that the caller is in, if it is one on this session, else that of ``block``.
+    """The turn ``around`` the caller, if there is one, else that of ``block``.
 
-    ``cancel`` is called, from any thread, once the turn is revoked. Raises `AlreadyHeld` where the
-    caller is in a run on that session, and what entering a turn raises.
+    ``cancel`` is called, from any thread, once the turn is revoked. Raises `AlreadyHeld` where
+    there is a run in the turn already, and what entering a turn raises.
     """
-    around = current_turn()
-    if around is not None and around.session == key:
-        async with _running_in(AsyncTurn(around._core, around._default), cancel) as turn:
+    if around is not None:
+        async with _running_in(around, cancel) as turn:
             yield turn
         return
     async with _kept(block) as kept, _running_in(kept, cancel) as turn:

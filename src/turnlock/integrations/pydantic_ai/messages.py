@@ -70,8 +70,7 @@ def messages_of(entries: Iterable[Entry]) -> list[ModelMessage]:
         message = _native(native, entry) or _foreign(entry)
         if message is not None:
             made.append(message)
-            if is_stamped(message):
-                read.add(str(entry.get("id")))
+            read.add(stamp_of(message) or "")
     return made
 
 
@@ -80,8 +79,9 @@ def stamp(message: ModelMessage, identity: str) -> None:
     message.metadata = {**(message.metadata or {}), STAMP: identity}
 
 
-def is_stamped(message: ModelMessage) -> bool:
-    return STAMP in (message.metadata or {})
+def stamp_of(message: ModelMessage) -> str | None:
+    """The id of the message's entry, once it is in the transcript."""
+    return (message.metadata or {}).get(STAMP)
 
 
 def tool_result(part: object) -> str | None:

@@ -6,7 +6,8 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from pydantic_ai.messages import (
     AgentStreamEvent,
@@ -22,7 +23,14 @@ from ...turns.calling import OpenCall
 from ...turns.frames import task_frames
 from ..transport import CallLimits
 from .healing import healed
-from .messages import entries_of, is_stamped, messages_of, stamp
+from .messages import entries_of, messages_of, stamp, stamp_of
+
+
+class _Owed(NamedTuple):
+    """A message of the run, and what of it is not written yet."""
+
+    message: ModelMessage
+    rest: ModelMessage
 
 
 class Run:
@@ -33,6 +41,8 @@ class Run:
         self._identity = identity
         self._limits = limits
         self._messages: Sequence[ModelMessage] = ()
+        # How many parts of each message are written, by the message's entry.
+        self._parts: dict[str, int] = {}
         self._call: OpenCall | None = None
 
     async def history(self, store: Store, *, leave_open: bool) -> list[ModelMessage]:
@@ -47,22 +57,34 @@ class Run:
     async def save(self, messages: Sequence[ModelMessage] | None = None) -> None:
         """Write what the run has said since the last time. Durable when it returns."""
         said = self._messages if messages is None else messages
-        await self._append([message for message in said if self._is_fresh(message)])
-
-    async def save_reply(self, reply: ModelResponse) -> None:
-        """Write a reply that the framework has yet to add to its messages."""
-        reply.run_id = reply.run_id or self._identity
-        await self.save([reply])
-
-    def _is_fresh(self, message: ModelMessage) -> bool:
-        return message.run_id == self._identity and not is_stamped(message)
-
-    async def _append(self, messages: list[ModelMessage]) -> None:
-        made = [entries_of(message) for message in messages]
+        owed = [_Owed(message, rest) for message in said if (rest := self._unsaved(message))]
+        made = [entries_of(rest) for _, rest in owed]
         if made:
             await self.turn.append(*(entry for entries in made for entry in entries))
-        for message, entries in zip(messages, made, strict=True):
-            stamp(message, entries[0]["id"])
+        for (message, rest), entries in zip(owed, made, strict=True):
+            identity = stamp_of(message) or entries[0]["id"]
+            stamp(message, identity)
+            self._parts[identity] = self._parts.get(identity, 0) + len(rest.parts)
+
+    async def save_reply(self, reply: ModelResponse) -> None:
+        """Write a reply that the framework has yet to add to its messages.
+
+        After what hooks have added to them since the call began: it came before the reply.
+        """
+        reply.run_id = reply.run_id or self._identity
+        await self.save([*self._messages, reply])
+
+    def _unsaved(self, message: ModelMessage) -> ModelMessage | None:
+        """The message, or what was added to it since; None when there is nothing to write."""
+        if message.run_id != self._identity:
+            return None
+        identity = stamp_of(message)
+        if identity is None:
+            return message
+        saved = self._parts.get(identity, len(message.parts))
+        if isinstance(message, ModelResponse) or len(message.parts) <= saved:
+            return None
+        return replace(message, parts=list(message.parts)[saved:], metadata=None)
 
     # The model's calls
 

@@ -25,7 +25,7 @@ from ...session import parse_key
 from ...store import Default, Store
 from ...turns.turn import TurnCore
 from ..transport import CallLimits
-from .keeping import turn_for_run
+from .keeping import turn_around, turn_for_run
 from .running import Run
 
 SessionOf = Callable[[RunContext[AgentDepsT]], str]
@@ -130,7 +130,8 @@ class TurnlockSession(AbstractCapability[AgentDepsT]):
         key = self._key if isinstance(self._key, str) else str(parse_key(self._key(ctx)))
         turn_id = ctx.run_id if ctx.run_id and len(ctx.run_id) <= _TURN_ID_MAX else None
         block = self._store.turn(key, turn_id=turn_id, **self._turn_limits)
-        async with turn_for_run(key, block, lambda: _cancel(ctx)) as turn:
+        around = turn_around(self._store, key)
+        async with turn_for_run(around, block, lambda: _cancel(ctx)) as turn:
             self._run = run = Run(turn, ctx.run_id, self._limits)
             # Without a prompt it goes on where the last run stopped, with what that one left open.
             ctx.messages[:] = await run.history(self._store, leave_open=ctx.prompt is None)
