@@ -339,7 +339,10 @@ def test_a_run_without_prompt_goes_on_where_the_last_one_was_cut_off(
     assert kinds(store) == ["turn", "user:hello", "error", "turn", "assistant:re: hello", "end"]
 
 
-def test_calls_that_somebody_approves_later_stay_open_until_then(store: turnlock.Store) -> None:
+@pytest.mark.parametrize("prompt", [None, "and then?"])
+def test_calls_that_somebody_approves_later_stay_open_until_then(
+    store: turnlock.Store, prompt: str | None
+) -> None:
     model = Scripted(lambda _: call("delete", "c1"))
     session = TurnlockSession[None](store, ALICE)
     agent = Agent(model.model, output_type=[str, DeferredToolRequests], capabilities=[session])
@@ -351,9 +354,12 @@ def test_calls_that_somebody_approves_later_stay_open_until_then(store: turnlock
     first = asyncio.run(agent.run("delete it")).output
     assert isinstance(first, DeferredToolRequests)
     results = DeferredToolResults(approvals={"c1": True})
-    assert asyncio.run(agent.run(deferred_tool_results=results)).output == "re: c1=deleted"
+    asyncio.run(agent.run(prompt, deferred_tool_results=results))
+    asked = [f"user:{prompt}"] if prompt else []
+    answered = f"model:re: {prompt or 'c1=deleted'}"
     assert said_in(store) == [
-        *("user:delete it", "call:c1", "result:c1=deleted", "model:re: c1=deleted")
+        *("user:delete it", "call:c1", "result:c1=deleted"),
+        *(*asked, answered),
     ]
 
 

@@ -108,8 +108,11 @@ async def _keep(
                 # The holder is the run, and it has not left yet.
                 await asyncio.wait((over,))
             raise
-        if failure is not None:
+        if isinstance(failure, Exception):
             raise failure
+        if failure is not None:
+            # A task that raises KeyboardInterrupt stops its loop, and here nobody is to be stopped.
+            raise asyncio.CancelledError(type(failure).__name__)
 
 
 async def _opened(keeper: asyncio.Task[None], opened: asyncio.Future[AsyncTurn]) -> AsyncTurn:

@@ -40,15 +40,20 @@ class Run:
         self.turn = turn
         self._identity = identity
         self._limits = limits
+        self._said_before: Sequence[ModelMessage] = ()
         self._messages: Sequence[ModelMessage] = ()
         # How many parts of each message are written, by the message's entry.
         self._parts: dict[str, int] = {}
         self._call: OpenCall | None = None
 
-    async def history(self, store: Store, *, leave_open: bool) -> list[ModelMessage]:
-        """What was said in the session, as a provider accepts it."""
+    async def read(self, store: Store) -> None:
+        """Read what was said in the session until now."""
         entries = await on_worker(lambda: list(store.read(self.turn.session)))
-        return healed(messages_of(entries), leave_open=leave_open)
+        self._said_before = messages_of(entries)
+
+    def history(self, *, leave_open: bool) -> list[ModelMessage]:
+        """What was said before, as a provider accepts it; see `healed`."""
+        return healed(self._said_before, leave_open=leave_open)
 
     def follow(self, messages: Sequence[ModelMessage]) -> None:
         """The framework's own list, which it goes on to append to."""

@@ -133,8 +133,9 @@ class TurnlockSession(AbstractCapability[AgentDepsT]):
         around = turn_around(self._store, key)
         async with turn_for_run(around, block, lambda: _cancel(ctx)) as turn:
             self._run = run = Run(turn, ctx.run_id, self._limits)
+            await run.read(self._store)
             # Without a prompt it goes on where the last run stopped, with what that one left open.
-            ctx.messages[:] = await run.history(self._store, leave_open=ctx.prompt is None)
+            ctx.messages[:] = run.history(leave_open=ctx.prompt is None)
             try:
                 return await handler()
             except BaseException:
@@ -142,7 +143,11 @@ class TurnlockSession(AbstractCapability[AgentDepsT]):
                 raise
 
     async def before_node_run(self, ctx: RunContext[AgentDepsT], *, node: Any) -> Any:
-        self._running.follow(ctx.messages)
+        run = self._running
+        if getattr(node, "deferred_tool_results", None) is not None:
+            # Only here is it known that the run answers the open calls, prompt or not.
+            ctx.messages[:] = run.history(leave_open=True)
+        run.follow(ctx.messages)
         return node
 
     async def wrap_model_request(
