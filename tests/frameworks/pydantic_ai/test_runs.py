@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import importlib
+import sys
 from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from pydantic_ai.exceptions import ModelRetry, UserError
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart
 
 import turnlock
-from tests.helpers import kinds
+from tests.helpers import eventually, kinds
 from turnlock.integrations.pydantic_ai import TurnlockSession
 
 from .models import Scripted, call, echo, said, text
@@ -206,6 +208,24 @@ async def in_a_context_of_its_own(agent: Agent[None, str], prompt: str) -> str:
     return await task
 
 
+def test_a_run_that_is_cancelled_while_it_waits_leaves_no_ghost(store: turnlock.Store) -> None:
+    model = Scripted()
+    agent = agent_of(store, model)
+
+    async def main() -> None:
+        run = asyncio.create_task(in_a_context_of_its_own(agent, "hello"))
+        await asyncio.to_thread(eventually, lambda: store.waiters([ALICE])[ALICE])
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+        assert store.waiters([ALICE])[ALICE] == 0
+
+    with store.turn(ALICE):
+        asyncio.run(main())
+    assert model.heard == []
+    assert asyncio.run(agent.run("next")).output == "re: next"
+
+
 def test_the_session_may_follow_from_the_runs_own(store: turnlock.Store) -> None:
     def key(ctx: RunContext[str]) -> str:
         return turnlock.session_key("main", ctx.deps)
@@ -240,6 +260,13 @@ def test_a_key_that_is_none_and_limits_that_cannot_be_are_refused_where_they_are
     for limits in refused:
         with pytest.raises(turnlock.LimitsError):
             TurnlockSession(store, ALICE, **limits)
+
+
+def test_without_pydantic_ai_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pydantic_ai", None)
+    monkeypatch.delitem(sys.modules, "turnlock.integrations.pydantic_ai")
+    with pytest.raises(ImportError, match=r"turnlock\[pydantic-ai\]"):
+        importlib.import_module("turnlock.integrations.pydantic_ai")
 
 
 # Runs that fail
