@@ -9,21 +9,30 @@ import tempfile
 from pathlib import Path
 
 from pydantic_ai import Agent
-from pydantic_ai.messages import ModelMessagesTypeAdapter, TextPart, UserPromptPart
+from pydantic_ai.messages import ModelMessage, ModelMessagesTypeAdapter, TextPart, UserPromptPart
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
 
 from turnlock.practice import PracticeServer
 
 
+def load(history: Path) -> list[ModelMessage]:
+    return ModelMessagesTypeAdapter.validate_json(
+        history.read_bytes() if history.exists() else b"[]"
+    )
+
+
 async def handle(agent: Agent, history: Path, text: str) -> None:
-    messages = ModelMessagesTypeAdapter.validate_json(history.read_bytes())
-    result = await agent.run(text, message_history=messages)
-    history.write_bytes(result.all_messages_json())
+    result = await agent.run(text, message_history=load(history))
+    save(history, result.all_messages_json())
+
+
+def save(history: Path, messages: bytes) -> None:
+    history.write_bytes(messages)
 
 
 def transcript(history: Path) -> None:
-    for message in ModelMessagesTypeAdapter.validate_json(history.read_bytes()):
+    for message in load(history):
         for part in message.parts:
             if isinstance(part, UserPromptPart):
                 print("user:", part.content)
@@ -33,7 +42,6 @@ def transcript(history: Path) -> None:
 
 async def main(directory: str) -> None:
     history = Path(directory, "alice.json")
-    history.write_text("[]")
     async with PracticeServer() as server:
         provider = OpenAIProvider(base_url=server.url, api_key="none")
         async with Agent(OpenAIChatModel("practice", provider=provider)) as agent:
