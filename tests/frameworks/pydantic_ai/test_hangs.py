@@ -259,7 +259,7 @@ def test_a_tool_that_blocks_its_thread_keeps_the_session_from_nobody(
             await run
 
     asyncio.run(main())
-    assert late == ["operator"]
+    assert eventually(lambda: late) == ["operator"]
     told = [entry for entry in store.read(ALICE) if entry.get("message")]
     assert [entry["message"]["role"] for entry in told] == [
         *("user", "assistant", "toolResult", "user", "assistant")
