@@ -366,10 +366,8 @@ def test_a_run_without_prompt_goes_on_where_the_last_one_was_cut_off(
     assert kinds(store) == ["turn", "user:hello", "error", "turn", "assistant:re: hello", "end"]
 
 
-@pytest.mark.parametrize("prompt", [None, "and then?"])
-def test_calls_that_somebody_approves_later_stay_open_until_then(
-    store: turnlock.Store, prompt: str | None
-) -> None:
+def deleting_agent(store: turnlock.Store) -> Agent[None, str | DeferredToolRequests]:
+    """One whose tool somebody has to approve."""
     model = Scripted(lambda _: call("delete", "c1"))
     session = TurnlockSession[None](store, ALICE)
     agent = Agent(model.model, output_type=[str, DeferredToolRequests], capabilities=[session])
@@ -378,6 +376,14 @@ def test_calls_that_somebody_approves_later_stay_open_until_then(
     def delete() -> str:
         return "deleted"
 
+    return agent
+
+
+@pytest.mark.parametrize("prompt", [None, "and then?"])
+def test_calls_that_somebody_approves_later_stay_open_until_then(
+    store: turnlock.Store, prompt: str | None
+) -> None:
+    agent = deleting_agent(store)
     first = asyncio.run(agent.run("delete it")).output
     assert isinstance(first, DeferredToolRequests)
     results = DeferredToolResults(approvals={"c1": True})
@@ -391,14 +397,7 @@ def test_calls_that_somebody_approves_later_stay_open_until_then(
 
 
 def test_a_new_prompt_closes_what_waited_for_approval(store: turnlock.Store) -> None:
-    model = Scripted(lambda _: call("delete", "c1"))
-    session = TurnlockSession[None](store, ALICE)
-    agent = Agent(model.model, output_type=[str, DeferredToolRequests], capabilities=[session])
-
-    @agent.tool_plain(requires_approval=True)
-    def delete() -> str:
-        return "deleted"
-
+    agent = deleting_agent(store)
     asyncio.run(agent.run("delete it"))
     assert asyncio.run(agent.run("never mind")).output == "re: never mind"
 
