@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 from pydantic_ai import (
     Agent,
     AgentRunResultEvent,
@@ -400,6 +401,23 @@ def test_a_new_prompt_closes_what_waited_for_approval(store: turnlock.Store) -> 
     agent = deleting_agent(store)
     asyncio.run(agent.run("delete it"))
     assert asyncio.run(agent.run("never mind")).output == "re: never mind"
+
+
+def test_an_answer_that_is_a_tool_call_is_kept_with_its_result(store: turnlock.Store) -> None:
+    """And the next run has both; the turn that they are of has ended well."""
+    model = Scripted(lambda _: call("final_result", "c1", a=1, b=2))
+    session = TurnlockSession[None](store, ALICE)
+    agent = Agent(model.model, output_type=Pair, capabilities=[session])
+    result = asyncio.run(agent.run("add"))
+    assert result.output == Pair(a=1, b=2)
+    assert list(store.read(ALICE))[-1]["customType"] == "turnlock:end"
+    assert said_in(store) == said(result.all_messages())
+    assert said_in(store)[:3] == ["user:add", "call:c1", "result:c1=Final result processed."]
+
+
+class Pair(BaseModel):
+    a: int
+    b: int
 
 
 def test_a_retry_leaves_all_that_was_said_once(store: turnlock.Store) -> None:

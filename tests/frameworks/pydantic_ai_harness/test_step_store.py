@@ -236,6 +236,25 @@ def test_a_run_is_recorded_by_the_real_step_persistence(store: turnlock.Store) -
     asyncio.run(main())
 
 
+def test_a_run_that_fails_is_recorded_as_such_and_fails_by_its_own_error(
+    store: turnlock.Store,
+) -> None:
+    def fail(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+        raise RuntimeError("ill")
+
+    async def main() -> None:
+        steps = TurnlockStepStore(store, ALICE)
+        capabilities: Any = [TurnlockSession(store, ALICE), StepPersistence(store=steps)]
+        agent = Agent(FunctionModel(fail), capabilities=capabilities)
+        with pytest.raises(RuntimeError, match="ill"):
+            await agent.run("hello")
+        [run] = await steps.list_runs()
+        kinds = [event.kind for event in await steps.list_events(run_id=run.run_id)]
+        assert kinds[-1] == "run_failed"
+
+    asyncio.run(main())
+
+
 KILLED = """
     import asyncio
     import turnlock

@@ -137,10 +137,14 @@ class TurnlockSession(AbstractCapability[AgentDepsT]):
             # Without a prompt it goes on where the last run stopped, with what that one left open.
             ctx.messages[:] = run.history(leave_open=ctx.prompt is None)
             try:
-                return await handler()
+                result = await handler()
             except BaseException:
                 await _save_the_rest(run)
                 raise
+            # Only the result has the run's last messages. (``after_run`` is called when the turn is
+            # over, by versions before 2.55.)
+            await run.save(result.all_messages())
+            return result
 
     async def before_node_run(self, ctx: RunContext[AgentDepsT], *, node: Any) -> Any:
         run = self._running
@@ -194,12 +198,6 @@ class TurnlockSession(AbstractCapability[AgentDepsT]):
         result: Any,
     ) -> Any:
         self._running.turn.progress()
-        return result
-
-    async def after_run(
-        self, ctx: RunContext[AgentDepsT], *, result: AgentRunResult[Any]
-    ) -> AgentRunResult[Any]:
-        await self._running.save(result.all_messages())
         return result
 
     async def on_run_error(
