@@ -43,9 +43,31 @@ _NAME_MAX = 64
 def messages(entries: Iterable[Entry]) -> list[Message]:
     """The active branch of the transcript as messages for a chat completions endpoint."""
     history = _History()
-    for entry in _uncompacted(active_branch(list(entries))):
+    for entry in uncompacted_branch(entries):
         history.take(entry)
     return history.made()
+
+
+def uncompacted_branch(entries: Iterable[Entry]) -> list[Entry]:
+    """What a model is to be told of: the active branch, from its last compaction on."""
+    return _uncompacted(active_branch(list(entries)))
+
+
+def told(entry: Entry) -> str:
+    """What an entry that is no message tells a model, as if the user had said it."""
+    match entry.get("type"):
+        case "compaction":
+            return _after(_COMPACTED, entry.get("summary"))
+        case "branch_summary":
+            return _after(_BRANCH, entry.get("summary"))
+        case "custom_message":
+            return clean(text_of(entry.get("content")))
+    return ""
+
+
+def _after(words: str, summary: object) -> str:
+    text = clean(text_of(summary))
+    return words + text if text else ""
 
 
 def active_branch(entries: Sequence[Entry]) -> list[Entry]:
@@ -153,15 +175,10 @@ class _History:
         self._ids: set[str] = set()
 
     def take(self, entry: Entry) -> None:
-        match entry.get("type"):
-            case "message":
-                self._take_message(message_of(entry))
-            case "compaction":
-                self._say("user", text_of(entry.get("summary")), before=_COMPACTED)
-            case "branch_summary":
-                self._say("user", text_of(entry.get("summary")), before=_BRANCH)
-            case "custom_message":
-                self._say("user", text_of(entry.get("content")))
+        if entry.get("type") == "message":
+            self._take_message(message_of(entry))
+        else:
+            self._say("user", told(entry))
 
     def made(self) -> list[Message]:
         return [message for said in self._said for message in _finished(said)]
@@ -175,16 +192,16 @@ class _History:
             case "assistant":
                 cut_short = message.get("stopReason") in CUT_SHORT
                 calls = [call for part in _parts(content) if (call := self._call(part))]
-                made: Message = {"role": "assistant", "content": _clean(text_of(content)) or None}
+                made: Message = {"role": "assistant", "content": clean(text_of(content)) or None}
                 self._said.append(_Said(made, calls, cut_short))
             case "toolResult":
                 call = self._unanswered.pop(_key(message.get("toolCallId")), None)
                 if call is not None:
-                    call.result = _clean(text_of(content)) or _NO_OUTPUT
+                    call.result = clean(text_of(content)) or _NO_OUTPUT
 
-    def _say(self, role: str, text: str, *, before: str = "") -> None:
+    def _say(self, role: str, text: str) -> None:
         if text:
-            self._said.append(_Said({"role": role, "content": before + _clean(text)}, []))
+            self._said.append(_Said({"role": role, "content": clean(text)}, []))
 
     def _call(self, part: Entry) -> _Call | None:
         name = part.get("name")
@@ -238,7 +255,7 @@ def _arguments(given: object) -> str:
         return "{}"
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
     """The text with U+FFFD for NULs and halves of characters, which some endpoints refuse."""
     text = text.replace("\0", "\ufffd")
     try:
@@ -250,9 +267,9 @@ def _clean(text: str) -> str:
 
 def _clean_in(value: Any) -> Any:
     if isinstance(value, str):
-        return _clean(value)
+        return clean(value)
     if isinstance(value, dict):
-        return {_clean(str(name)): _clean_in(inside) for name, inside in value.items()}
+        return {clean(str(name)): _clean_in(inside) for name, inside in value.items()}
     return [_clean_in(inside) for inside in value] if isinstance(value, list) else value
 
 
