@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from .calling import OpenCall
 from .turn import TurnCore
@@ -23,6 +23,11 @@ class TurnFace:
     @property
     def session(self) -> str:
         return self._core.lease.label
+
+    @property
+    def identity(self) -> Hashable:
+        """What the session is known by: equal for turns of two stores on one place."""
+        return self._core.lease.ticket.identity
 
     @property
     def revoked(self) -> bool:
