@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from langchain_openai import ChatOpenAI
+from langgraph.graph import START, MessagesState, StateGraph
+
+import turnlock
 
 EXAMPLES = Path(__file__).parents[3] / "examples/langgraph"
 REPORT = ["human: /slow 3 write the report", "ai: practice reply 1 to: /slow 3 write the report"]
@@ -38,6 +44,20 @@ def test_with_turns_both_are_there() -> None:
         "human: book a table for two",
         "ai: practice reply 2 to: book a table for two",
     ]
+
+
+def test_the_code_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a reader has it, who has a graph and a key."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENAI_API_KEY", "any")
+    builder = StateGraph(MessagesState)
+    builder.add_node("model", lambda state: {"messages": [("assistant", "hi")]})
+    builder.add_edge(START, "model")
+    names: dict[str, Any] = {"builder": builder, "turnlock": turnlock, "ChatOpenAI": ChatOpenAI}
+    for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL):
+        exec(block, names)
+    state = names["graph"].get_state({"configurable": {"thread_id": "alice"}})
+    assert [message.content for message in state.values["messages"]] == ["hello", "hi"]
 
 
 def test_the_page_has_what_the_examples_print() -> None:

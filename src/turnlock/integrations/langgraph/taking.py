@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -96,7 +95,8 @@ class _Tries:
         self._revokes = wanted.strategy in ("interrupt", "rollback")
         wait = wanted.store.limits.wait if wanted.wait is Default.LIMITS else wanted.wait
         assert not isinstance(wait, Default)
-        self._deadline = None if wait is None else time.monotonic() + wait
+        self._now = wanted.store._runtime.clock.monotonic
+        self._deadline = None if wait is None else self._now() + wait
 
     @property
     def to_roll_back(self) -> list[str]:
@@ -115,7 +115,7 @@ class _Tries:
 
     def revoke(self, busy: SessionBusy) -> None:
         """Revoke the turn that is in the way. Raises ``busy`` where that is not wanted."""
-        if not self._revokes or (self._deadline is not None and time.monotonic() > self._deadline):
+        if not self._revokes or (self._deadline is not None and self._now() > self._deadline):
             raise busy
         turn_id = busy.holder_turn
         # None: nobody holds it yet who could be named, only others who wait as well.
