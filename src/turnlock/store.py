@@ -6,7 +6,7 @@ import enum
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
@@ -152,6 +152,10 @@ class Store:
             turn_id=turn_id,
         )
         return TurnBlock(self, want, template)
+
+    def identity(self, key: str) -> Hashable:
+        """What a session is known by: equal for two stores on one place, and for its turns."""
+        return self._backend.identity(parse_key(key))
 
     # Reading
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from .calling import OpenCall
 from .turn import TurnCore
@@ -35,6 +35,11 @@ class TurnFace:
         import uuid
 
         return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self.session} {self.turn_id} {call_id}"))
+
+    @property
+    def identity(self) -> Hashable:
+        """What the session is known by: equal for turns of two stores on one place."""
+        return self._core.lease.ticket.identity
 
     @property
     def revoked(self) -> bool:

@@ -8,6 +8,7 @@ names the turn around it, and keeps no lease and no descriptor alive.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from contextvars import ContextVar, Token
 from typing import Any
 
@@ -15,10 +16,12 @@ from typing import Any
 class Scope:
     """A turn's block, as contexts know it."""
 
-    __slots__ = ("_token", "outer", "turn")
+    __slots__ = ("_token", "identity", "outer", "turn", "turn_id")
 
     def __init__(self, turn: Any) -> None:
         self.turn = turn
+        self.turn_id: str = turn.turn_id
+        self.identity: Hashable = turn.identity
         self.outer = _innermost()
         self._token: Token[Scope | None] | None = None
 
@@ -52,3 +55,15 @@ def current_turn() -> Any:
     """The innermost open turn of this task or thread, or None."""
     scope = _innermost()
     return None if scope is None else scope.turn
+
+
+def turn_left(identity: Hashable) -> str | None:
+    """The turn on a session in which this task or thread was started, if that turn is over.
+
+    ``identity``: the session's, from its backend. What such a task still writes is late: it belongs
+    to that turn, and to no other.
+    """
+    scope = _current.get()
+    while scope is not None and scope.identity != identity:
+        scope = scope.outer
+    return scope.turn_id if scope is not None and scope.turn is None else None

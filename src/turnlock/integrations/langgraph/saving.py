@@ -1,0 +1,288 @@
+"""What both savers have in common: threads as sessions, writes in a turn, messages as entries.
+
+A write belongs to the turn that its task or thread runs in. Outside of one it is a turn of its own.
+What a turn leaves behind (a thread that nobody waits for any more) is late, and refused: it must
+not become a turn of its own behind the back of those that came after.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from langchain_core.messages import BaseMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    WRITES_IDX_MAP,
+    BaseCheckpointSaver,
+    Checkpoint,
+    CheckpointMetadata,
+)
+from langgraph.checkpoint.serde.base import SerializerProtocol
+
+from ...errors import LeaseRevoked
+from ...session import session_key
+from ...store import Store
+from ...transcript.entries import Entry
+from ...turns.aio import learn_outcome, on_worker
+from ...turns.face import TurnFace
+from ...turns.scope import current_turn, turn_left
+from .index import CHECKPOINT, NATIVE, REMOVED, VERSION, WRITES, Index, Typed
+from .messages import entry_id, messages_in, of_entry, to_entry
+
+T = TypeVar("T")
+# Sessions whose state is kept in memory; another one is read again from its transcript.
+_INDEXES_MAX = 64
+# Where a run's config names its turn, and what LangGraph's own keys in it begin with.
+_TURN = "__turnlock_turn"
+_OF_A_RUN = "__pregel_"
+
+
+def open_turn(store: Store, session: str, bound: Any = None) -> Any:
+    """The open turn on a session that this task or thread runs in, or None.
+
+    ``bound``: the turn that a run is known to be of (`TurnSaver.bind`), which may be over by now.
+    """
+    identity = store.identity(session)
+    found = (turn for turn in (current_turn(), bound) if turn is not None)
+    return next((turn for turn in found if turn.identity == identity), None)
+
+
+def turn_of(store: Store, session: str, bound: Any = None) -> Any:
+    """As `open_turn`, for what is part of a run.
+
+    Raises `LeaseRevoked` when this task or thread was started in a turn that is over.
+    """
+    identity = store.identity(session)
+    turn = open_turn(store, session, bound)
+    if turn is not None:
+        return turn
+    left = turn_left(identity)
+    if left is not None:
+        raise LeaseRevoked(session, turn_id=left, held=0.0, reason="released")
+    return None
+
+
+async def apart(turn: TurnFace, job: Callable[[], T]) -> T:
+    """Run a turn's file work on a worker; its outcome is learned before a cancellation goes on."""
+    return await learn_outcome(on_worker(job), lambda: turn.revoked)
+
+
+class Configured:
+    """What a config says of a checkpoint: its thread, namespace and id."""
+
+    def __init__(self, config: RunnableConfig) -> None:
+        given = config["configurable"]
+        self.thread = str(given["thread_id"])
+        self.ns: str = given.get("checkpoint_ns", "")
+        self.id: str | None = given.get("checkpoint_id") or None
+        self.turn: Any = given.get(_TURN)
+
+
+class TurnSaver(BaseCheckpointSaver[Any]):
+    """A saver whose threads are sessions of a store. See `TurnlockSaver` and `FencedSaver`."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        agent: str = "main",
+        messages_key: str = "messages",
+        serde: SerializerProtocol | None = None,
+    ) -> None:
+        super().__init__(serde=serde)
+        session_key(agent, "any")
+        self.turnlock_store = store
+        self.agent = agent
+        self.messages_key = messages_key
+        self._indexes: dict[str, Index] = {}
+        self._mutex = threading.Lock()
+
+    def session(self, thread_id: object) -> str:
+        """The session of a thread: ``<agent>/<thread id>``, with what is no name encoded."""
+        return session_key(self.agent, str(thread_id))
+
+    # The state
+
+    def _index(self, session: str) -> Index:
+        """The session's index, with all that its transcript has by now."""
+        with self._mutex:
+            index = self._indexes.pop(session, None) or Index(self.turnlock_store, session)
+            self._indexes[session] = index
+            while len(self._indexes) > _INDEXES_MAX:
+                del self._indexes[next(iter(self._indexes))]
+        return index.refresh()
+
+    def _sessions(self) -> list[str]:
+        sessions = (record.session for record in self.turnlock_store.sessions())
+        return [session for session in sessions if session.startswith(f"{self.agent}/")]
+
+    def news(self, session: str) -> list[BaseMessage]:
+        """What the transcript has and no checkpoint: said by others, or in a turn that was cut."""
+        index = self._index(session)
+        with index.lock:
+            found = [
+                self._native(index, one) if one in index.natives else of_entry(entry)
+                for one, entry in index.untaken()
+            ]
+        return [message for message in found if message is not None]
+
+    # Writing
+
+    def bind(self, config: RunnableConfig) -> Configured:
+        """Note in the config of a run that begins which turn it is of.
+
+        Some of its writes come from threads of LangGraph's that have no context. A config of a
+        caller's own stays as it is.
+        """
+        where, given = Configured(config), config["configurable"]
+        if any(name.startswith(_OF_A_RUN) for name in given):
+            turn = turn_of(self.turnlock_store, self.session(where.thread))
+            if turn is not None:
+                given[_TURN] = turn
+        return where
+
+    @contextlib.contextmanager
+    def _turn(self, session: str, bound: Any = None) -> Iterator[Any]:
+        turn = turn_of(self.turnlock_store, session, bound)
+        if turn is not None:
+            yield turn
+        else:
+            with self.turnlock_store.turn(session) as own:
+                yield own
+
+    @contextlib.asynccontextmanager
+    async def _aturn(self, session: str, bound: Any = None) -> AsyncIterator[Any]:
+        turn = turn_of(self.turnlock_store, session, bound)
+        if turn is not None:
+            yield turn
+        else:
+            async with self.turnlock_store.turn(session) as own:
+                yield own
+
+    def say(self, turn: TurnFace, messages: Iterable[BaseMessage]) -> None:
+        """Make messages durable that are to be said to a graph. Blocks on storage."""
+        index = self._index(turn.session)
+        entries = self._said(index, messages)
+        if entries:
+            turn._core.append(entries)
+
+    def roll_back(self, turn: TurnFace, turn_ids: Sequence[str]) -> None:
+        """Go on from before these turns, newest last. Blocks on storage."""
+        for turn_id in reversed(turn_ids):
+            index = self._index(turn.session)
+            epoch = index.epochs.get(turn_id)
+            if epoch is not None:
+                turn._core.append([self._removed(index.base(epoch), epoch=epoch)])
+
+    def _removed(self, parent: str | None, **what: Any) -> Entry:
+        entry = custom(REMOVED, what)
+        # The conversation goes on from there: what was said since is on a branch of its own.
+        return entry if parent is None else {**entry, "parentId": parent}
+
+    def _said(self, index: Index, messages: Iterable[BaseMessage]) -> list[Entry]:
+        """The entries of those messages that the transcript does not have yet."""
+        made: dict[str, Entry] = {}
+        for message in messages:
+            identity = entry_id(message)
+            if identity is None or identity in made or identity in index.messages:
+                continue
+            entry = to_entry(message)
+            if entry is not None:
+                made[identity] = {**entry, "langgraph": {"native": self._dump(message)}}
+        return list(made.values())
+
+    def _record(
+        self,
+        index: Index,
+        where: Configured,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        **more: Any,
+    ) -> list[Entry]:
+        """The entries of a checkpoint: first the messages in it that are new."""
+        history = self._history(where, checkpoint)
+        said = self._said(index, history)
+        fresh = {entry["id"] for entry in said}
+        ids = [identity for message in history if (identity := entry_id(message))]
+        data = {
+            "thread": where.thread,
+            "ns": where.ns,
+            "id": checkpoint["id"],
+            "parent": where.id,
+            # For people; the whole of it is in the value beside it.
+            "source": metadata.get("source"),
+            "step": metadata.get("step"),
+            "took": [one for one in ids if one in fresh or index.is_untaken(one)],
+        }
+        return [*said, custom(CHECKPOINT, data | more)]
+
+    def _history(self, where: Configured, checkpoint: Checkpoint) -> list[BaseMessage]:
+        if where.ns:
+            # What a graph inside of the graph thinks is not what was said.
+            return []
+        return messages_in(checkpoint["channel_values"].get(self.messages_key))
+
+    def _wrote(
+        self,
+        index: Index,
+        where: Configured,
+        writes: Sequence[tuple[str, Any]],
+        task: str,
+        path: str,
+        dump: Callable[[Any], Typed | None],
+    ) -> list[Entry]:
+        """The entries of a task's writes: first the messages in them that are new."""
+        said: list[BaseMessage] = []
+        if not where.ns:
+            said = [
+                one
+                for channel, value in writes
+                if channel == self.messages_key
+                for one in messages_in(value)
+            ]
+        data = {
+            "thread": where.thread,
+            "ns": where.ns,
+            "id": where.id,
+            "task": task,
+            "path": path,
+            "writes": [
+                [WRITES_IDX_MAP.get(channel, place), channel, dump(value)]
+                for place, (channel, value) in enumerate(writes)
+            ],
+        }
+        return [*self._said(index, said), custom(WRITES, data)]
+
+    # Values
+
+    def _dump(self, value: Any) -> Typed:
+        kind, raw = self.serde.dumps_typed(value)
+        return [kind, base64.b64encode(raw).decode()]
+
+    def _load(self, typed: Typed) -> Any:
+        kind, text = typed
+        return self.serde.loads_typed((kind, base64.b64decode(text)))
+
+    def _native(self, index: Index, identity: str) -> Any:
+        return self._load(index.natives[identity])
+
+
+def native_entry(typed: Typed) -> Entry:
+    """The entry of a native form alone, under an id that follows from it."""
+    digest = hashlib.sha256("\0".join(typed).encode()).hexdigest()[:32]
+    return {"id": f"lgn-{digest}", **custom(NATIVE, {"native": typed})}
+
+
+def place(thread: str, ns: str, identity: str) -> RunnableConfig:
+    """The config that names a checkpoint."""
+    return {"configurable": {"thread_id": thread, "checkpoint_ns": ns, "checkpoint_id": identity}}
+
+
+def custom(kind: str, data: Entry) -> Entry:
+    """An entry of ours."""
+    return {"type": "custom", "customType": kind, "data": {"v": VERSION, **data}}

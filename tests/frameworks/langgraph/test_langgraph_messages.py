@@ -1,0 +1,252 @@
+"""Messages there and back, what others said in a session, and threads of any name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    HumanMessage,
+    RemoveMessage,
+    SystemMessage,
+    ToolMessage,
+)
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, StateGraph
+from typing_extensions import TypedDict
+
+import turnlock
+from tests.frameworks.langgraph.graphs import ALICE, Scripted, accepted, chat, echo, say, texts
+from turnlock import Store
+from turnlock.integrations.langgraph import TurnlockSaver, with_turns
+from turnlock.integrations.langgraph.messages import closed, of_entry, to_entry
+
+CALLS: list[Any] = [{"name": "look", "args": {"at": "it"}, "id": "c1"}]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with turnlock.open_store(tmp_path / "state", durability="none") as store:
+        yield store
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        HumanMessage("hello", id="1"),
+        SystemMessage("be kind", id="2"),
+        AIMessage("yes", id="3", tool_calls=CALLS),
+        ToolMessage("seen", id="4", tool_call_id="c1", name="look", status="error"),
+    ],
+)
+def test_a_message_is_an_entry_that_everybody_reads(message: BaseMessage) -> None:
+    """What the common form has comes back from it, whoever reads it."""
+    entry = to_entry(message)
+    assert entry is not None
+    read = of_entry(entry)
+    assert read is not None
+    assert (read.type, read.content) == (message.type, message.content)
+    for name in ("tool_calls", "tool_call_id", "name", "status"):
+        assert getattr(read, name, None) == getattr(message, name, None)
+
+
+def test_what_the_common_form_loses_comes_back(store: Store) -> None:
+    """Images, names, extra arguments: a graph gets back what it gave."""
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+    given = HumanMessage(
+        [{"type": "text", "text": "look"}, image], name="Al", additional_kwargs={"x": [1, {"y": 2}]}
+    )
+    for saver in (None, InMemorySaver()):
+        graph = with_turns(chat(Scripted(reply=echo), checkpointer=saver), store)
+        graph.invoke({"messages": [given]}, ALICE)
+        read = graph.get_state(ALICE).values["messages"][0]
+        assert (read.content, read.name) == (given.content, given.name)
+        assert read.additional_kwargs == given.additional_kwargs
+        graph.checkpointer.delete_thread("alice")  # type: ignore[union-attr]
+
+
+def test_a_message_takes_its_room_once(store: Store) -> None:
+    """A conversation grows by its messages, not by its messages times its steps."""
+    graph = with_turns(chat(Scripted(reply=echo)), store)
+    sizes = []
+    for number in range(24):
+        graph.invoke(say(f"{number} " + "x" * 2000), ALICE)
+        sizes.append(next(iter(store.sessions())).size)
+    # What is left that grows are the ids in each checkpoint: a few bytes a message.
+    grown = [after - before for before, after in pairwise(sizes)]
+    assert grown[-1] < grown[0] * 1.5
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [HumanMessage("a"), AIMessage("", tool_calls=CALLS)],
+        [AIMessage("", tool_calls=CALLS), HumanMessage("b"), ToolMessage("x", tool_call_id="c1")],
+        [HumanMessage("a"), ToolMessage("x", tool_call_id="c0")],
+        [
+            AIMessage("", tool_calls=CALLS),
+            ToolMessage("x", tool_call_id="c1"),
+            ToolMessage("y", tool_call_id="c1"),
+        ],
+    ],
+)
+def test_a_history_that_a_provider_refuses_is_closed(messages: list[BaseMessage]) -> None:
+    """Calls without result, results elsewhere, without call, or twice."""
+    assert not accepted(messages)
+    assert accepted(closed(messages))
+
+
+def test_a_history_that_a_provider_takes_stays_as_it_is() -> None:
+    """Also when the results stand in another order than the calls, or ids come again."""
+    two = [*CALLS, {"name": "look", "args": {}, "id": "c2"}]
+    messages = [
+        AIMessage("", tool_calls=two),
+        ToolMessage("2", tool_call_id="c2"),
+        ToolMessage("1", tool_call_id="c1"),
+        AIMessage("", tool_calls=CALLS),
+        ToolMessage("again", tool_call_id="c1"),
+    ]
+    assert closed(messages) == messages
+
+
+@pytest.mark.parametrize("saver", [None, InMemorySaver])
+def test_calls_that_an_interrupt_left_open_are_closed_by_a_new_message(
+    saver: Any, store: Store
+) -> None:
+    """The hole and the cure: without it a provider refuses the thread for ever."""
+    model = Scripted(reply=echo, sent=[])
+    plain = chat(model, checkpointer=InMemorySaver())
+    graph = with_turns(chat(model, checkpointer=saver and saver()), store)
+    for one in (plain, graph):
+        one.update_state(ALICE, {"messages": [HumanMessage("a"), AIMessage("", tool_calls=CALLS)]})
+        one.invoke(say("b"), ALICE)
+    assert [accepted(sent) for sent in model.sent] == [False, True]
+
+
+def test_calls_in_the_middle_are_closed_too(store: Store) -> None:
+    """A thread that was damaged before it came here."""
+    model = Scripted(reply=echo, sent=[])
+    graph = with_turns(chat(model), store)
+    old = [HumanMessage("a"), AIMessage("", tool_calls=CALLS), HumanMessage("b"), AIMessage("c")]
+    graph.update_state(ALICE, {"messages": old})
+    graph.invoke(say("d"), ALICE)
+    assert accepted(model.sent[-1])
+    assert [text for text in texts(graph.get_state(ALICE)) if len(text) == 1] == list("abcd")
+
+
+@pytest.mark.parametrize("saver", [None, InMemorySaver])
+def test_what_others_said_the_graph_is_told(saver: Any, store: Store) -> None:
+    """A session that the gateway began, or went on with, goes on with LangGraph; and back."""
+    with store.turn("main/alice") as turn:
+        turn.append(turnlock.user("by hand"), turnlock.assistant("answered"))
+    graph = with_turns(chat(Scripted(reply=echo), checkpointer=saver and saver()), store)
+    graph.invoke(say("one"), ALICE)
+    with store.turn("main/alice") as turn:
+        turn.append(turnlock.user("again"), turnlock.assistant("and again"))
+    graph.invoke(say("two"), ALICE)
+    seen = ["by hand", "answered", "one", "reply to one", "again", "and again", "two"]
+    assert texts(graph.get_state(ALICE)) == [*seen, "reply to two"]
+    with store.turn("main/alice") as turn:
+        assert [message["content"] for message in turn.messages()] == [*seen, "reply to two"]
+
+
+def test_a_thread_that_was_there_before_goes_on(store: Store) -> None:
+    """The wrapped saver's threads are adopted, and their messages become entries."""
+    saver = InMemorySaver()
+    chat(Scripted(reply=echo), checkpointer=saver).invoke(say("old"), ALICE)
+    graph = with_turns(chat(Scripted(reply=echo), checkpointer=saver), store)
+    graph.invoke(say("new"), ALICE)
+    whole = ["old", "reply to old", "new", "reply to new"]
+    assert texts(graph.get_state(ALICE)) == whole
+    assert [texts(state) for state in graph.get_state_history(ALICE)][-1] == []
+    with store.turn("main/alice") as turn:
+        assert sorted(str(one["content"]) for one in turn.messages()) == sorted(whole)
+
+
+def test_a_message_that_is_changed_or_removed_is_so_for_the_graph(store: Store) -> None:
+    """The transcript has what was said; the graph's state has what the graph made of it."""
+    graph = with_turns(chat(Scripted(reply=echo)), store)
+    graph.invoke({"messages": [HumanMessage("secret", id="m1")]}, ALICE)
+    graph.update_state(ALICE, {"messages": [HumanMessage("public", id="m1")]})
+    assert texts(graph.get_state(ALICE))[0] == "public"
+    graph.update_state(ALICE, {"messages": [RemoveMessage(id="m1")]})
+    assert texts(graph.get_state(ALICE)) == ["reply to secret"]
+    graph.invoke(say("next"), ALICE)
+    assert texts(graph.get_state(ALICE))[0] == "reply to secret"
+
+
+def test_a_state_without_messages_is_kept_as_well(store: Store) -> None:
+    """Any state: its checkpoints are fenced, and nothing in it is taken for a conversation."""
+
+    class State(TypedDict):
+        count: int
+        messages: list[str]
+
+    builder = StateGraph(State)
+    builder.add_node("add", lambda state: {"count": state["count"] + 1})
+    builder.add_edge(START, "add")
+    graph = with_turns(builder.compile(), store)
+    assert graph.invoke({"count": 1, "messages": ["x"]}, ALICE)["count"] == 2
+    assert graph.get_state(ALICE).values == {"count": 2, "messages": ["x"]}
+
+
+@pytest.mark.parametrize(
+    "thread",
+    [
+        "../../etc/passwd",
+        "",
+        ".",
+        "a/b",
+        "a\0b",
+        "x" * 4000,
+        "ü\u2028",
+        "a=2Fb",
+        7,
+        "\ud800",
+        "A b",
+    ],
+)
+def test_a_thread_may_have_any_name(thread: Any, store: Store, tmp_path: Path) -> None:
+    """It names one session, within the store, and comes back as it was."""
+    graph = with_turns(chat(Scripted(reply=echo)), store)
+    config: Any = {"configurable": {"thread_id": thread}}
+    graph.invoke(say("mine"), config)
+    graph.invoke(say("other"), {"configurable": {"thread_id": f"{thread}'"}})
+    assert texts(graph.get_state(config)) == ["mine", "reply to mine"]
+    saver = graph.checkpointer
+    assert isinstance(saver, TurnlockSaver)
+    named = {one.config["configurable"]["thread_id"] for one in saver.list(None)}
+    assert str(thread).encode("utf-16", "surrogatepass").decode("utf-16", "replace") in named
+    inside = (tmp_path / "state/agents/main/sessions").iterdir()
+    assert len([one for one in inside if one.suffix == ".jsonl"]) == 2
+    assert [one.name for one in tmp_path.iterdir()] == ["state"]
+
+
+def test_an_entry_that_only_looks_like_ours_is_skipped(store: Store) -> None:
+    """Another program's, or a later version's: the rest of the thread still holds."""
+    graph = with_turns(chat(Scripted(reply=echo)), store)
+    graph.invoke(say("one"), ALICE)
+    with store.turn("main/alice") as turn:
+        for kind in ("checkpoint", "writes", "removed", "native"):
+            for data in ({}, {"ns": 1}, {"ns": "", "id": []}, "text", None):
+                entry = {"type": "custom", "customType": f"langgraph:{kind}", "data": data}
+                turn.append(entry)
+    fresh = with_turns(chat(Scripted(reply=echo)), store)
+    assert texts(fresh.invoke(say("two"), ALICE))[:2] == ["one", "reply to one"]
+
+
+def test_a_transcript_that_is_another_by_now_is_read_anew(store: Store, tmp_path: Path) -> None:
+    """Moved away by hand under a running program: the thread is new, and no old id is used."""
+    graph = with_turns(chat(Scripted(reply=echo)), store)
+    graph.invoke(say("one"), ALICE)
+    path = tmp_path / "state/agents/main/sessions/alice.jsonl"
+    path.rename(path.with_suffix(".old"))
+    assert texts(graph.get_state(ALICE)) == []
+    graph.invoke(say("two"), ALICE)
+    fresh = with_turns(chat(Scripted(reply=echo)), store)
+    assert texts(fresh.get_state(ALICE)) == ["two", "reply to two"]
