@@ -238,12 +238,15 @@ def transcripts_shrink(history: History, transcripts: Transcripts) -> Iterator[s
 def predecessors_are_unfinished(history: History, transcripts: Transcripts) -> Iterator[str]:
     """I6: who holds a session finds every earlier turn finished, but for markers owed.
 
-    Earlier: granted before its own grant. A zombie sees what comes after it, too.
+    Earlier: granted before its own grant. A zombie sees what comes after it, too; and so does who
+    lost its lock file by somebody's hand before it was told of its grant.
     """
+    tampered = {event.session for event in _all(history, Tampered)}
+    lost = {event.turn_id for event in _all(history, Revoked)}
     owed = {event.turn_id for event in _all(history, MarkerOwed)}
     order = {event.turn_id: place for place, event in enumerate(_all(history, Granted))}
     for event in _all(history, Read):
-        if event.turn_id is None:
+        if event.turn_id is None or (event.turn_id in lost and event.session in tampered):
             continue
         finished = {one.epoch for one in event.records if one.is_terminal}
         for one in event.records:

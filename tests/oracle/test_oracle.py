@@ -120,6 +120,9 @@ class TestHistories:
         read = Read(4.0, "main/a", unfinished, 3.0, "T2")
         granted = (Granted(1.0, "T1"), Granted(2.0, "T2"))
         assert found(*granted, read) == ["I6"]
+        lost = Revoked(5.0, "T2", "superseded")
+        assert found(*granted, read, lost) == ["I6"]
+        assert found(*granted, read, lost, Tampered(3.0, "main/a")) == []
 
     def test_a_turn_that_ended_well_and_is_marked_as_failed(self) -> None:
         marked = (opening(1, "T1"), marker(1, "T1", "error"))
