@@ -24,7 +24,16 @@ from tests.docs.pages import PAGES, ROOT, Block, blocks
 from turnlock.cli.commands import cli
 from turnlock.config import parse_config
 
-PYTHON = [block for block in blocks("python") if "FastAPI(" not in block.text]
+# The page of a framework runs where the framework is: make frameworks.
+FRAMEWORKS = [
+    path.name.removesuffix("-oldest.txt")
+    for path in (ROOT / "requirements" / "frameworks").glob("*-oldest.txt")
+]
+PYTHON = [
+    block
+    for block in blocks("python")
+    if "FastAPI(" not in block.text and block.page.stem not in FRAMEWORKS
+]
 COMMAND = re.compile(r"^\s*\$ (turnlock\b.*(?:\\\n.*)*)", re.MULTILINE)
 
 
