@@ -43,9 +43,14 @@ _NAME_MAX = 64
 def messages(entries: Iterable[Entry]) -> list[Message]:
     """The active branch of the transcript as messages for a chat completions endpoint."""
     history = _History()
-    for entry in _uncompacted(active_branch(list(entries))):
+    for entry in standing(entries):
         history.take(entry)
     return history.made()
+
+
+def standing(entries: Iterable[Entry]) -> list[Entry]:
+    """The entries that make the history: of the active branch, from its last compaction on."""
+    return _uncompacted(active_branch(list(entries)))
 
 
 def active_branch(entries: Sequence[Entry]) -> list[Entry]:
@@ -175,24 +180,24 @@ class _History:
             case "assistant":
                 cut_short = message.get("stopReason") in CUT_SHORT
                 calls = [call for part in _parts(content) if (call := self._call(part))]
-                made: Message = {"role": "assistant", "content": _clean(text_of(content)) or None}
+                made: Message = {"role": "assistant", "content": clean(text_of(content)) or None}
                 self._said.append(_Said(made, calls, cut_short))
             case "toolResult":
                 call = self._unanswered.pop(_key(message.get("toolCallId")), None)
                 if call is not None:
-                    call.result = _clean(text_of(content)) or _NO_OUTPUT
+                    call.result = clean(text_of(content)) or _NO_OUTPUT
 
     def _say(self, role: str, text: str, *, before: str = "") -> None:
         if text:
-            self._said.append(_Said({"role": role, "content": before + _clean(text)}, []))
+            self._said.append(_Said({"role": role, "content": before + clean(text)}, []))
 
     def _call(self, part: Entry) -> _Call | None:
         name = part.get("name")
         if part.get("type") != "toolCall" or not isinstance(name, str) or not name:
             return None
         key = _key(part.get("id"))
-        named = _ODD_IN_NAME.sub("_", name)[:_NAME_MAX]
-        call = _Call(self._new_id(key), named, _arguments(part.get("arguments")))
+        arguments = arguments_of(part.get("arguments"))
+        call = _Call(self._new_id(key), sendable_name(name), arguments)
         # A later call with the same id is what later results belong to.
         self._unanswered[key] = call
         return call
@@ -224,7 +229,12 @@ def _key(identity: object) -> object:
     return identity if is_plain and identity != "" else None
 
 
-def _arguments(given: object) -> str:
+def sendable_name(name: str) -> str:
+    """The name of a tool, of a form that endpoints take."""
+    return _ODD_IN_NAME.sub("_", name)[:_NAME_MAX]
+
+
+def arguments_of(given: object) -> str:
     """The arguments of a call as the text of a JSON object."""
     if isinstance(given, str):
         try:
@@ -238,7 +248,7 @@ def _arguments(given: object) -> str:
         return "{}"
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
     """The text with U+FFFD for NULs and halves of characters, which some endpoints refuse."""
     text = text.replace("\0", "\ufffd")
     try:
@@ -250,9 +260,9 @@ def _clean(text: str) -> str:
 
 def _clean_in(value: Any) -> Any:
     if isinstance(value, str):
-        return _clean(value)
+        return clean(value)
     if isinstance(value, dict):
-        return {_clean(str(name)): _clean_in(inside) for name, inside in value.items()}
+        return {clean(str(name)): _clean_in(inside) for name, inside in value.items()}
     return [_clean_in(inside) for inside in value] if isinstance(value, list) else value
 
 
