@@ -112,7 +112,7 @@ mutants: setup
 	@$(BIN)/python -m tests.mutants --jobs $(JOBS) $(ARGS)
 
 frameworks:
-	@scripts/frameworks "$(PYTHON)" $(FRAMEWORK) $(AGE) $(ARGS)
+	@scripts/frameworks "$(PYTHON)" $(JOBS) $(FRAMEWORK) $(AGE)
 
 check: setup
 	$(BIN)/ruff format --check src tests scripts bench examples

@@ -101,8 +101,6 @@ def run(name: str) -> bool:
     mark = uuid.uuid4().hex
     mounted = mounts()
     with TemporaryDirectory(prefix="turnlock-torture-") as directory:
-        # Tests that give their rights up need to come through to what is theirs.
-        os.chmod(directory, 0o711)
         environment = os.environ | {_MARK: mark, "TMPDIR": directory}
         words = shlex.split(PARTS[name].command)
         command = [sys.executable if word == "python" else word for word in words]

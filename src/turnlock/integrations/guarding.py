@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 from ..turns.scope import current_turn
@@ -77,7 +77,7 @@ def guard(
     """
     limits = CallLimits(first, idle, whole).checked()
     found = list(_clients(client, _DEPTH_MAX))
-    if not any(library is not None for library, _ in found):
+    if not _has_any(found):
         raise NothingToGuard(client)
     for library, one in found:
         if library is None:
@@ -85,6 +85,24 @@ def guard(
         else:
             _guard_transports(library, one, turn, limits)
     return client
+
+
+def guard_new(client: object) -> bool:
+    """Guard what of ``client`` nobody has guarded yet; whether it has anything to guard.
+
+    For plug-ins, which meet the same client again and again: whoever guarded it has set its limits.
+    """
+    found = list(_clients(client, _DEPTH_MAX))
+    for library, one in found:
+        if library is None:
+            _end_retries(one)
+        elif not isinstance(one._transport, _guarding_transport(library, one)):
+            _guard_transports(library, one, None, CallLimits())
+    return _has_any(found)
+
+
+def _has_any(found: Sequence[tuple[Any, Any]]) -> bool:
+    return any(library is not None for library, _ in found)
 
 
 def _clients(client: Any, depth: int) -> Iterator[tuple[Any, Any]]:
@@ -110,8 +128,12 @@ def _library_of(client: object) -> Any:
     return None
 
 
+def _guarding_transport(http: Any, client: Any) -> Any:
+    return async_transport(http) if isinstance(client, http.AsyncClient) else sync_transport(http)
+
+
 def _guard_transports(http: Any, client: Any, turn: Any, limits: CallLimits) -> None:
-    make = async_transport(http) if isinstance(client, http.AsyncClient) else sync_transport(http)
+    make = _guarding_transport(http, client)
 
     def guarded(transport: Any) -> Any:
         if transport is None:

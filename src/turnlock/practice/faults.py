@@ -11,7 +11,8 @@ import itertools
 from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple, NoReturn
 
-from .script import Chat, Mode, Paper, error, pieces, sse, token_usage
+from .responses import ResponsesPaper
+from .script import Chat, Mode, Paper, error, pieces, sse
 from .wire import Wire
 
 JSON = {"content-type": "application/json"}
@@ -29,36 +30,35 @@ class Pace(NamedTuple):
 
 
 class Exchange(NamedTuple):
-    """One chat-completion request, and the connection that its answer goes to."""
+    """One request to the model, and the connection that its answer goes to."""
 
     wire: Wire
     chat: Chat
-    paper: Paper
+    paper: Paper | ResponsesPaper
     pace: Pace
     authorization: str
 
     async def begin_stream(self, headers: Mapping[str, str] = _EVENTS) -> None:
         await self.wire.begin(200, headers)
-        await self.wire.data(self.paper.chunk({"role": "assistant", "content": ""}))
+        await self.wire.data(self.paper.begin(self.chat))
 
     async def say(self, text: str) -> None:
-        await self.wire.data(self.paper.chunk({"content": text}))
+        await self.wire.data(self.paper.say(text))
         await asyncio.sleep(self.pace.interval)
 
     async def say_all(self) -> None:
-        """Everything from the first content to ``[DONE]``; the body stays open."""
+        """Everything from the first content to the last event; the body stays open."""
         count = 0
-        for text in pieces(self.chat):
-            await self.say(text)
-            count += 1
-        await self.wire.data(self.paper.chunk({}, finish_reason="stop"))
-        if self.chat.include_usage:
-            await self.wire.data(self.paper.usage(token_usage(self.chat, count)))
-        await self.wire.data(sse(b"[DONE]"))
+        if self.chat.command.mode is Mode.TOOL:
+            await self.wire.data(self.paper.call(*self.chat.command[2:]))
+        else:
+            for text in pieces(self.chat):
+                await self.say(text)
+                count += 1
+        await self.wire.data(self.paper.end(self.chat, count))
 
     def whole(self) -> bytes:
-        said = list(pieces(self.chat))
-        return self.paper.completion("".join(said), token_usage(self.chat, len(said)))
+        return self.paper.whole(self.chat)
 
     async def half(self, headers: Mapping[str, str] = _EVENTS) -> None:
         """The head of the answer and about half of its body."""
@@ -111,7 +111,7 @@ async def _comments(exchange: Exchange) -> None:
     await exchange.begin_stream()
     while True:
         await exchange.wire.data(b": keepalive\n\n")
-        await exchange.wire.data(exchange.paper.chunk({"content": ""}))
+        await exchange.wire.data(exchange.paper.say(""))
         await asyncio.sleep(exchange.pace.pulse)
 
 
@@ -200,4 +200,5 @@ _MODES: Mapping[Mode, Callable[[Exchange], Awaitable[None]]] = {
     Mode.OPEN: _open,
     Mode.SLOW: _slow,
     Mode.TOKENS: _reply,
+    Mode.TOOL: _reply,
 }

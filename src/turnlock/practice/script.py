@@ -35,9 +35,11 @@ class Mode(StrEnum):
     OPEN = "open"
     SLOW = "slow"
     TOKENS = "tokens"
+    TOOL = "tool"
 
 
 _NAMES = frozenset(mode.value for mode in Mode)
+_TEXTS = ("text", "input_text", "output_text")
 
 
 class Refusal(Exception):
@@ -51,46 +53,88 @@ class Refusal(Exception):
 
 
 class Command(NamedTuple):
-    """A mode and its number: seconds for ``slow``, deltas for ``tokens``, else 0."""
+    """A mode and its number: seconds for ``slow``, deltas for ``tokens``, else 0.
+
+    ``tool`` and ``arguments``, a JSON text, are those of a call that ``tool`` asks for.
+    """
 
     mode: Mode
     amount: float = 0.0
+    tool: str = ""
+    arguments: str = "{}"
+
+
+class Said(NamedTuple):
+    """A message of a request, in whichever format, as far as the practice model reads it."""
+
+    role: str
+    text: str
 
 
 class Chat(NamedTuple):
-    """What the practice model needs to know of a chat-completion request."""
+    """What the practice model needs to know of a request. ``last_text`` is what it answers to."""
 
     model: str
     stream: bool
     include_usage: bool
     command: Command
-    user_text: str
+    last_text: str
     user_count: int
     prompt_tokens: int
 
 
 def parse_chat(body: bytes, mode_header: str | None) -> Chat:
     """Read a chat-completion request. Raises `Refusal` (400) when it is none."""
-    request = _object(body)
+    request = json_object(body)
     messages = request.get("messages")
     if not isinstance(messages, list) or not messages:
         raise Refusal(400, "'messages' has to be a list with at least one message")
-    texts = [(_role(message), _text(message)) for message in messages]
-    said = [text for role, text in texts if role == "user"]
-    model = request.get("model", MODEL)
+    said = [Said(_role(message), text_of(message.get("content"))) for message in messages]
+    _check_calls(messages)
     options = request.get("stream_options")
+    has_usage = isinstance(options, dict) and options.get("include_usage") is True
+    return chat_of(request, said, mode_header, include_usage=has_usage)
+
+
+def chat_of(
+    request: Mapping[str, Any], said: list[Said], mode_header: str | None, *, include_usage: bool
+) -> Chat:
+    """The request with these messages. A tool's result at their end is what is answered."""
+    asked = [one.text for one in said if one.role == "user"]
+    last_text = said[-1].text if said[-1].role == "tool" else asked[-1] if asked else ""
+    model = request.get("model", MODEL)
     return Chat(
         model=model if isinstance(model, str) else MODEL,
         stream=request.get("stream") is True,
-        include_usage=isinstance(options, dict) and options.get("include_usage") is True,
-        command=_command(said[-1] if said else "", mode_header),
-        user_text=said[-1] if said else "",
-        user_count=len(said),
-        prompt_tokens=sum(len(text.split()) for _, text in texts),
+        include_usage=include_usage,
+        command=_command(last_text, mode_header),
+        last_text=last_text,
+        user_count=len(asked),
+        prompt_tokens=sum(len(one.text.split()) for one in said),
     )
 
 
-def _object(body: bytes) -> dict[str, Any]:
+def _check_calls(messages: list[Mapping[str, Any]]) -> None:
+    """As OpenAI does, refuse calls that are not followed at once by a result each."""
+    waiting: set[str] = set()
+    for message in messages:
+        if message["role"] == "tool":
+            answered = str(message.get("tool_call_id"))
+            if answered not in waiting:
+                raise Refusal(400, "a message with role 'tool' has to follow the call it answers")
+            waiting.remove(answered)
+            continue
+        if waiting:
+            break
+        calls = message.get("tool_calls")
+        made = calls if isinstance(calls, list) else []
+        waiting = {str(call.get("id")) for call in made if isinstance(call, dict)}
+    if waiting:
+        raise Refusal(400, f"no tool message answers these calls: {sorted(waiting)}")
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """The object in a request's body. Raises `Refusal`."""
     try:
         request = json.loads(body)
     except (ValueError, RecursionError):
@@ -107,8 +151,8 @@ def _role(message: object) -> str:
     return role
 
 
-def _text(message: Mapping[str, Any]) -> str:
-    content = message.get("content")
+def text_of(content: object) -> str:
+    """The text of a message's content. Raises `Refusal`."""
     if content is None:  # an assistant's message that only calls tools
         return ""
     if isinstance(content, str):
@@ -122,11 +166,11 @@ def _part(part: object) -> str:
     if not isinstance(part, dict):
         raise Refusal(400, "each part of a 'content' has to be an object")
     text = part.get("text")
-    return text if part.get("type") == "text" and isinstance(text, str) else ""
+    return text if part.get("type") in _TEXTS and isinstance(text, str) else ""
 
 
-def _command(user_text: str, header: str | None) -> Command:
-    words = (user_text if header is None else header).split(maxsplit=2)
+def _command(last_text: str, header: str | None) -> Command:
+    words = (last_text if header is None else header).split(maxsplit=2)
     if header is None:
         if not words or words[0][0] != "/" or words[0][1:] not in _NAMES:
             return Command(Mode.REPLY)
@@ -138,6 +182,8 @@ def _command(user_text: str, header: str | None) -> Command:
         return Command(mode, _seconds(argument))
     if mode is Mode.TOKENS:
         return Command(mode, _count(argument))
+    if mode is Mode.TOOL:
+        return Command(mode, 0.0, _tool(argument), words[2] if len(words) > 2 else "{}")
     return Command(mode)
 
 
@@ -158,38 +204,70 @@ def _count(argument: str) -> int:
     return count
 
 
+def _tool(argument: str) -> str:
+    if not argument:
+        raise Refusal(400, "'tool' takes the name of a tool, and its arguments as JSON")
+    return argument
+
+
 def pieces(chat: Chat) -> Iterator[str]:
     """The reply's text in the pieces that a stream sends it in."""
     if chat.command.mode is Mode.TOKENS:
         yield from (f"t{number} " for number in range(1, int(chat.command.amount) + 1))
         return
-    text = f"practice reply {chat.user_count} to: {chat.user_text}"
+    text = f"practice reply {chat.user_count} to: {chat.last_text}"
     length = max(_PIECE_LENGTH_MIN, math.ceil(len(text) / _PIECES_MAX))
     for start in range(0, len(text), length):
         yield text[start : start + length]
 
 
 class Paper(NamedTuple):
-    """What every object of one answer repeats."""
+    """What every object of one answer repeats; makes the objects of chat completions."""
 
     id: str
     created: int
     model: str
 
-    def completion(self, text: str, usage: Mapping[str, int]) -> bytes:
-        """The whole answer of a request without ``stream``."""
-        message = {"role": "assistant", "content": text, "refusal": None}
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
-        return _json(self._object("chat.completion", [choice]) | {"usage": usage})
+    def begin(self, chat: Chat) -> bytes:
+        """The first SSE event, without content."""
+        return self._chunk({"role": "assistant", "content": ""})
 
-    def chunk(self, delta: Mapping[str, str], finish_reason: str | None = None) -> bytes:
-        """One SSE event with a delta."""
+    def say(self, text: str) -> bytes:
+        """The SSE event of a text, which may be empty."""
+        return self._chunk({"content": text})
+
+    def call(self, name: str, arguments: str) -> bytes:
+        """The SSE events of a call of a tool."""
+        call = self._call(name, "") | {"index": 0}
+        rest = {"index": 0, "function": {"arguments": arguments}}
+        return self._chunk({"tool_calls": [call]}) + self._chunk({"tool_calls": [rest]})
+
+    def end(self, chat: Chat, pieces: int) -> bytes:
+        """The SSE events from the reason of the end to ``[DONE]``."""
+        events = self._chunk({}, _reason(chat))
+        if chat.include_usage:
+            usage = {"usage": token_usage(chat, pieces)}
+            events += sse(as_json(self._object("chat.completion.chunk", []) | usage))
+        return events + sse(b"[DONE]")
+
+    def whole(self, chat: Chat) -> bytes:
+        """The answer to a request without ``stream``."""
+        said = list(pieces(chat))
+        message: dict[str, Any] = {"role": "assistant", "content": "".join(said), "refusal": None}
+        if chat.command.mode is Mode.TOOL:
+            call = self._call(chat.command.tool, chat.command.arguments)
+            message |= {"content": None, "tool_calls": [call]}
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _reason(chat)}
+        usage = {"usage": token_usage(chat, len(said))}
+        return as_json(self._object("chat.completion", [choice]) | usage)
+
+    def _call(self, name: str, arguments: str) -> dict[str, Any]:
+        function = {"name": name, "arguments": arguments}
+        return {"id": call_id(self.id), "type": "function", "function": function}
+
+    def _chunk(self, delta: Mapping[str, Any], finish_reason: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-        return sse(_json(self._object("chat.completion.chunk", [choice])))
-
-    def usage(self, usage: Mapping[str, int]) -> bytes:
-        """The SSE event that a request with ``include_usage`` gets after its last delta."""
-        return sse(_json(self._object("chat.completion.chunk", []) | {"usage": usage}))
+        return sse(as_json(self._object("chat.completion.chunk", [choice])))
 
     def _object(self, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
         return {
@@ -199,6 +277,15 @@ class Paper(NamedTuple):
             "model": self.model,
             "choices": choices,
         }
+
+
+def call_id(answer_id: str) -> str:
+    """The id of the call that an answer makes: there is one at most."""
+    return f"call_{answer_id.partition('-')[2]}"
+
+
+def _reason(chat: Chat) -> str:
+    return "tool_calls" if chat.command.mode is Mode.TOOL else "stop"
 
 
 def token_usage(chat: Chat, completion_tokens: int) -> dict[str, int]:
@@ -213,12 +300,12 @@ def token_usage(chat: Chat, completion_tokens: int) -> dict[str, int]:
 def models(created: int) -> bytes:
     """The answer to ``GET /v1/models``."""
     model = {"id": MODEL, "object": "model", "created": created, "owned_by": "turnlock"}
-    return _json({"object": "list", "data": [model]})
+    return as_json({"object": "list", "data": [model]})
 
 
 def error(message: str, kind: str, code: str | None = None) -> bytes:
     """An error body in OpenAI's form."""
-    return _json({"error": {"message": message, "type": kind, "param": None, "code": code}})
+    return as_json({"error": {"message": message, "type": kind, "param": None, "code": code}})
 
 
 def sse(data: bytes) -> bytes:
@@ -226,5 +313,6 @@ def sse(data: bytes) -> bytes:
     return b"data: " + data + b"\n\n"
 
 
-def _json(value: Mapping[str, Any]) -> bytes:
+def as_json(value: Mapping[str, Any]) -> bytes:
+    """The value as JSON, on one line."""
     return json.dumps(value, separators=(",", ":")).encode()

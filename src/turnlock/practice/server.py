@@ -11,11 +11,13 @@ from typing import NamedTuple, Self
 from ..clock import Clock, SystemClock
 from ..errors import StoreError
 from .faults import JSON, Exchange, Pace, answer
+from .responses import ResponsesPaper, parse_response
 from .script import Paper, Refusal, error, models, parse_chat
 from .statistics import Counters, Statistics
 from .wire import Request, Wire
 
-_METHODS = {"/v1/models": "GET", "/v1/chat/completions": "POST"}
+_RESPONSES = "/v1/responses"
+_METHODS = {"/v1/models": "GET", "/v1/chat/completions": "POST", _RESPONSES: "POST"}
 _BODY_MAX = 16 * 1024 * 1024
 # For a person who watches a reply arrive.
 _INTERVAL_FOR_PEOPLE = 0.02
@@ -197,9 +199,16 @@ class PracticeServer:
             raise Refusal(401, "the API key is missing or wrong", code="invalid_api_key")
 
     def _exchange(self, wire: Wire, request: Request) -> Exchange:
-        chat = parse_chat(request.body, request.headers.get("x-practice-mode"))
-        number = self._counters.read().requests
-        paper = Paper(f"chatcmpl-practice-{number}", int(self._clock.wall()), chat.model)
+        is_response = request.path == _RESPONSES
+        parse = parse_response if is_response else parse_chat
+        chat = parse(request.body, request.headers.get("x-practice-mode"))
+        name = f"practice-{self._counters.read().requests}"
+        created = int(self._clock.wall())
+        paper = (
+            ResponsesPaper(f"resp-{name}", created, chat.model)
+            if is_response
+            else Paper(f"chatcmpl-{name}", created, chat.model)
+        )
         authorization = request.headers.get("authorization", "")
         return Exchange(wire, chat, paper, self._pace, authorization)
 

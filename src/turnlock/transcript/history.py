@@ -208,8 +208,8 @@ class _History:
         if part.get("type") != "toolCall" or not isinstance(name, str) or not name:
             return None
         key = _key(part.get("id"))
-        named = _ODD_IN_NAME.sub("_", name)[:_NAME_MAX]
-        call = _Call(self._new_id(key), named, _arguments(part.get("arguments")))
+        arguments = arguments_of(part.get("arguments"))
+        call = _Call(self._new_id(key), sendable_name(name), arguments)
         # A later call with the same id is what later results belong to.
         self._unanswered[key] = call
         return call
@@ -241,7 +241,12 @@ def _key(identity: object) -> object:
     return identity if is_plain and identity != "" else None
 
 
-def _arguments(given: object) -> str:
+def sendable_name(name: str) -> str:
+    """The name of a tool, of a form that endpoints take."""
+    return _ODD_IN_NAME.sub("_", name)[:_NAME_MAX]
+
+
+def arguments_of(given: object) -> str:
     """The arguments of a call as the text of a JSON object."""
     if isinstance(given, str):
         try:

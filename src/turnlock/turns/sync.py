@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -131,7 +132,7 @@ class OpenTurn:
         self._leave_scope()
         if self.core.lease.is_over_for_holder:
             self.core.leave()
-            if error is None or passes_as_revoked(error):
+            if error is None or passes_as_revoked(error) or _is_cancellation(error):
                 raise self.core.revoked_error() from error
         elif error is None:
             self.core.succeed()
@@ -149,6 +150,12 @@ class OpenTurn:
     def _leave_scope(self) -> None:
         if self._scope is not None:
             self._scope.leave()
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    """Whether a task was cancelled: in a thread, one of a loop that ran inside of the block."""
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and isinstance(error, asyncio.CancelledError)
 
 
 def cause(error: BaseException) -> tuple[str, str]:

@@ -7,13 +7,14 @@ worker.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from ..backends import Lost, give_back
 from ..errors import LeaseRevoked, LockPathError, StoreError, TranscriptError
 from ..events import TurnProgress
-from ..transcript.entries import Failure, end
+from ..transcript.entries import Entry, Failure, end
 from ..transcript.history import Message, messages
 from ..transcript.jsonl import entries_of
 from .lease import Call, Lease, State
@@ -83,9 +84,11 @@ class TurnCore:
         self.progress("append")
         return ids
 
+    def entries(self) -> Iterator[Entry]:
+        return entries_of(self.lease.backend.read(self.lease.session), self.lease.label)
+
     def messages(self) -> list[Message]:
-        lines = self.lease.backend.read(self.lease.session)
-        return messages(entries_of(lines, self.lease.label))
+        return messages(self.entries())
 
     def check(self) -> None:
         """Raises `LeaseRevoked` unless the turn still holds its session."""
@@ -138,6 +141,12 @@ class TurnCore:
         self.lease.progressed = now
         call.deadline = _deadline(now, limit)
         self.runtime.watchdog.expect(call.deadline)
+
+    def until_over(self, end: Callable[[], object]) -> Call:
+        """A call without limits: all that it wants is to be ended with the turn."""
+        call = Call("", math.inf, end)
+        self.lease.calls[id(call)] = call
+        return call
 
     def end_call(self, call: Call) -> None:
         self.lease.calls.pop(id(call), None)
@@ -289,4 +298,4 @@ class TurnCore:
 
 
 def _deadline(now: float, limit: float | None) -> float:
-    return float("inf") if limit is None else now + limit
+    return math.inf if limit is None else now + limit

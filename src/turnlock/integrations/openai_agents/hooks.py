@@ -1,0 +1,141 @@
+"""Run hooks: what a turn has to know of a run, and what a run must not do without its turn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from agents import (
+    Agent,
+    AgentHookContext,
+    Model,
+    ModelResponse,
+    OpenAIChatCompletionsModel,
+    OpenAIResponsesModel,
+    RunConfig,
+    RunContextWrapper,
+    RunHooks,
+    Tool,
+    TResponseInputItem,
+)
+from agents.tool_context import ToolContext
+
+from ..guarding import guard_new
+from .items import Item
+from .session import TurnSession
+
+
+class TurnHooks(RunHooks[Any]):
+    """The hooks of a run in a turn, for ``Runner.run(…, session=session, hooks=…)``.
+
+    * Before a model is asked: the turn still holds its session, or `LeaseRevoked` ends the run.
+      The model's HTTP client is guarded (`turnlock.guard`) if nobody has guarded it yet: its calls
+      have the store's limits and end with the turn.
+    * Before a tool is called: the response that calls it is durable, so that a run that is cut off
+      leaves no call without a trace; and again the turn still holds its session. That is no fence
+      for what the tool does: hand ``turnlock.current_turn().epoch`` on where it can be checked.
+    * What the run is at becomes the phase of the turn, and progress.
+
+    ``session``: of the same run. ``inner``: hooks of your own, called after these. ``run_config``:
+    the run's, if it has one, since it may name the model.
+    """
+
+    def __init__(
+        self,
+        session: TurnSession,
+        inner: RunHooks[Any] | None = None,
+        *,
+        run_config: RunConfig | None = None,
+    ) -> None:
+        self._session = session
+        self._turn = session._turn
+        self._inner: RunHooks[Any] = inner or RunHooks()
+        self._run_config = run_config or RunConfig()
+        self._response: list[Item] = []
+
+    async def on_llm_start(
+        self,
+        context: RunContextWrapper[Any],
+        agent: Agent[Any],
+        system_prompt: str | None,
+        input_items: list[TResponseInputItem],
+    ) -> None:
+        await self._session.before_model()
+        model = _model_of(agent, self._run_config)
+        guard_new(model)
+        self._turn.describe_model(**_described(model))
+        self._turn.progress("model")
+        await self._inner.on_llm_start(context, agent, system_prompt, input_items)
+
+    async def on_llm_end(
+        self, context: RunContextWrapper[Any], agent: Agent[Any], response: ModelResponse
+    ) -> None:
+        self._response = cast("list[Item]", response.to_input_items())
+        self._turn.progress()
+        await self._inner.on_llm_end(context, agent, response)
+
+    async def on_tool_start(
+        self, context: RunContextWrapper[Any], agent: Agent[Any], tool: Tool
+    ) -> None:
+        await self._session.before_tool(_response_of(context, self._response))
+        self._turn.progress(f"tool {tool.name}")
+        await self._inner.on_tool_start(context, agent, tool)
+
+    async def on_tool_end(
+        self, context: RunContextWrapper[Any], agent: Agent[Any], tool: Tool, result: object
+    ) -> None:
+        self._turn.progress()
+        # Older versions of the SDK have it that every result is text.
+        await self._inner.on_tool_end(context, agent, tool, cast("Any", result))
+
+    async def on_handoff(
+        self, context: RunContextWrapper[Any], from_agent: Agent[Any], to_agent: Agent[Any]
+    ) -> None:
+        self._turn.progress(f"handoff to {to_agent.name}")
+        await self._inner.on_handoff(context, from_agent, to_agent)
+
+    async def on_agent_start(self, context: AgentHookContext[Any], agent: Agent[Any]) -> None:
+        await self._inner.on_agent_start(context, agent)
+
+    async def on_agent_end(
+        self, context: AgentHookContext[Any], agent: Agent[Any], output: Any
+    ) -> None:
+        await self._inner.on_agent_end(context, agent, output)
+
+
+def _response_of(context: RunContextWrapper[Any], response: Sequence[Item]) -> Sequence[Item]:
+    """The response that a tool is called by: the latest, or one of before the run was resumed."""
+    if not isinstance(context, ToolContext):
+        return response
+    if any(item.get("call_id") == context.tool_call_id for item in response):
+        return response
+    call = {
+        "type": "function_call",
+        "call_id": context.tool_call_id,
+        "name": context.tool_name,
+        "arguments": context.tool_arguments,
+    }
+    return [call]
+
+
+def _model_of(agent: Agent[Any], run_config: RunConfig) -> Model:
+    """The model that the run asks, as the SDK chooses it."""
+    model = run_config.model if run_config.model is not None else agent.model
+    return model if isinstance(model, Model) else run_config.model_provider.get_model(model)
+
+
+_APIS: tuple[tuple[type[Model], str], ...] = (
+    (OpenAIChatCompletionsModel, "openai-completions"),
+    (OpenAIResponsesModel, "openai-responses"),
+)
+
+
+def _described(model: Model) -> dict[str, str | None]:
+    """What the transcript says of the model: ``provider``, ``model`` and ``api``."""
+    api = next((api for kind, api in _APIS if isinstance(model, kind)), None)
+    name = getattr(model, "model", None)
+    return {
+        "provider": "openai" if api else type(model).__name__,
+        "model": str(name) if name else None,
+        "api": api,
+    }
