@@ -218,11 +218,10 @@ MARKERS_SENT = Mutant(
     "error markers are sent to the model",
     Edit(
         "transcript/history.py",
-        '            case "compaction":\n',
-        '            case "custom":\n'
-        '                error = entry["data"].get("error")\n'
-        '                self._say("assistant", error and f"[error: {error}]")\n'
-        '            case "compaction":\n',
+        '            self._say("user", told(entry))\n',
+        '            error = entry["type"] == "custom" and entry["data"].get("error")\n'
+        '            self._say("assistant", f"[error: {error}]" if error else "")\n'
+        '            self._say("user", told(entry))\n',
     ),
 )
 EPOCH_OF_THE_LAST = Mutant(
@@ -396,11 +395,9 @@ MARKERS_FOR_MODELS = Mutant(
     "error markers go to the model",
     Edit(
         "transcript/history.py",
-        '            case "custom_message":\n                self._say("user", text_of(entry'
-        '.get("content")))\n',
-        '            case "custom_message":\n                self._say("user", text_of(entry'
-        '.get("content")))\n'
-        '            case "custom":\n                self._say("user", str(entry.get("data")))\n',
+        '            return clean(text_of(entry.get("content")))\n',
+        '            return clean(text_of(entry.get("content")))\n'
+        '        case "custom":\n            return str(entry.get("data"))\n',
     ),
     caught_by="tests/conformance/test_turns.py::TestInAThread::test_markers_never_reach_a_model",
 )
@@ -427,8 +424,8 @@ ALL_BRANCHES = Mutant(
     "a history has the messages of all branches",
     Edit(
         "transcript/history.py",
-        "    for entry in _uncompacted(active_branch(list(entries))):\n",
-        "    for entry in _uncompacted(list(entries)):\n",
+        "    return _uncompacted(active_branch(list(entries)))\n",
+        "    return _uncompacted(list(entries))\n",
     ),
     caught_by="tests/transcript/test_history.py::test_a_model_is_told_of_the_branch_alone",
 )

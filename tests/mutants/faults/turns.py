@@ -565,7 +565,7 @@ REVOKED_PASSES_WELL = Mutant(
     "a revoked block that ends by itself raises nothing",
     Edit(
         "turns/sync.py",
-        "            if error is None or passes_as_revoked(error):\n",
+        "            if error is None or passes_as_revoked(error) or _is_cancellation(error):\n",
         "            if error is not None and passes_as_revoked(error):\n",
     ),
     caught_by="tests/conformance/test_turns.py::TestInAThread::test_revoking_fences_marks_and_frees",
