@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,22 +39,25 @@ HOLD = """
 """
 
 
-def ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True, capture_output=True)
+def ip(*arguments: str, prefix: Sequence[str] = ()) -> None:
+    subprocess.run([*prefix, "ip", *arguments], check=True, capture_output=True)
 
 
 class Network:
-    """A namespace with one cable to this one; ``name`` is of the namespace."""
+    """The network of the process ``pid``, with one cable from here to it."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, pid: int) -> None:
+        self._pid = str(pid)
         self._cable = f"tl{os.getpid() % 100000}"
-        ip("link", "add", self._cable, "type", "veth", "peer", "name", "far", "netns", name)
+        ip("link", "add", self._cable, "type", "veth", "peer", "name", "far", "netns", self._pid)
         ip("addr", "add", f"{NEAR}/30", "dev", self._cable)
         ip("link", "set", self._cable, "up")
-        ip("-n", name, "addr", "add", f"{FAR}/30", "dev", "far")
-        ip("-n", name, "link", "set", "far", "up")
-        ip("-n", name, "link", "set", "lo", "up")
+        for arguments in (
+            ("addr", "add", f"{FAR}/30", "dev", "far"),
+            ("link", "set", "far", "up"),
+            ("link", "set", "lo", "up"),
+        ):
+            ip(*arguments, prefix=self.prefix())
 
     def cut(self) -> None:
         ip("link", "set", self._cable, "down")
@@ -63,24 +66,22 @@ class Network:
         ip("link", "set", self._cable, "up")
 
     def prefix(self) -> list[str]:
-        return ["ip", "netns", "exec", self.name]
+        return ["nsenter", "--net", "--target", self._pid]
 
 
 @contextmanager
 def networked() -> Iterator[Network]:
-    name = f"turnlock-{os.getpid()}"
-    try:
-        ip("netns", "add", name)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("not run here: no network namespaces (ip netns)")
-    try:
+    # Of a process, and not by a name: a name would leave a mount behind.
+    command = ["unshare", "--net", "sh", "-c", "echo up; exec cat"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        if process.stdout.readline() != b"up\n":
+            pytest.skip("not run here: no network namespaces (unshare --net)")
         try:
-            network = Network(name)
-        except subprocess.CalledProcessError:
+            network = Network(process.pid)
+        except (OSError, subprocess.CalledProcessError):
             pytest.skip("not run here: no virtual cables (ip link)")
         yield network
-    finally:
-        ip("netns", "del", name)
 
 
 @pytest.fixture
