@@ -71,3 +71,10 @@ def test_the_key_of_a_call_is_the_same_in_its_turn_and_no_other(store: Store) ->
         assert again.idempotency_key("call_1") == key
     with store.turn("main/a") as other, store.turn("main/b", turn_id="T") as elsewhere:
         assert key not in (other.idempotency_key("call_1"), elsewhere.idempotency_key("call_1"))
+
+
+def test_the_parts_of_a_key_are_told_apart(store: Store) -> None:
+    with store.turn("main/a", turn_id="T c") as one:
+        key = one.idempotency_key("d")
+    with store.turn("main/a", turn_id="T") as other:
+        assert other.idempotency_key("c d") != key

@@ -47,9 +47,7 @@ LIMIT_SHORT_OF_THE_MOMENT = Mutant(
 )
 KEY_OF_ANY_SESSION = Mutant(
     "two sessions have the same key for a tool call",
-    Edit(
-        "turns/face.py", 'f"{self.session} {self.turn_id} {call_id}"', 'f"{self.turn_id} {call_id}"'
-    ),
+    Edit("turns/face.py", "[self.session, self.turn_id, call_id]", "[self.turn_id, call_id]"),
     caught_by="tests/turns/test_calling.py"
     "::test_the_key_of_a_call_is_the_same_in_its_turn_and_no_other",
 )
