@@ -19,7 +19,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("config", "transcript"),
     ("backends",),
     ("turns",),
-    ("store", "cleaning", "copying", "pruning", "lock"),
+    ("store", "block", "cleaning", "copying", "pruning", "lock"),
     ("models", "practice", "doctor", "integrations"),
     ("gateway", "demo"),
     ("cli",),

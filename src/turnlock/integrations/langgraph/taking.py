@@ -20,8 +20,9 @@ import functools
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Literal, NamedTuple, get_args
 
+from ...block import TurnBlock
 from ...errors import LimitsError, SessionBusy
-from ...store import Default, Store, TurnBlock
+from ...store import Default, Store
 from ...turns.aio import on_worker
 from .saving import TurnSaver, apart
 

@@ -20,7 +20,8 @@ from agents import (
     TResponseInputItem,
 )
 
-from ...store import Default, Store, TurnBlock
+from ...block import TurnBlock
+from ...store import Default, Store
 from ...turns.aio import AsyncTurn
 from ...turns.sync import Turn
 from .hooks import TurnHooks

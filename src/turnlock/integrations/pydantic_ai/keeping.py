@@ -14,9 +14,10 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 from weakref import WeakSet
 
+from ...block import TurnBlock
 from ...errors import AlreadyHeld
 from ...session import parse_key
-from ...store import Store, TurnBlock
+from ...store import Store
 from ...turns.aio import AsyncTurn, learn_outcome
 from ...turns.lease import Lease
 from ...turns.scope import Scope, current_turn
