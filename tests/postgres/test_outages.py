@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -100,3 +101,21 @@ def test_everything_of_the_crash_is_in_the_past(own_server: Server) -> None:
     with psycopg.connect(own_server.url(DATABASE)) as connection:
         rows = connection.execute("SELECT line FROM turnlock.entry ORDER BY byte_offset")
         assert [row[0].encode() for row in rows] == before
+
+
+def test_what_a_pooler_says_of_a_server_that_went_away_is_asked_again(
+    postgres: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PgBouncer has one code for it all, also when the statement was sent: 08P01."""
+    backend = postgres.backend()
+    execute: Any = psycopg.Connection.execute
+    failures = [psycopg.errors.ProtocolViolation("server conn crashed?")]
+
+    def fails_once(*arguments: object, **options: object) -> object:
+        if failures:
+            raise failures.pop()
+        return execute(*arguments, **options)
+
+    monkeypatch.setattr(psycopg.Connection, "execute", fails_once)
+    backend.release(taken(backend))
+    assert failures == []

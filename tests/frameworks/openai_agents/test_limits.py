@@ -232,7 +232,10 @@ def test_a_tool_that_hangs_is_cancelled_and_its_call_has_a_result(
 
 
 def sync_agent(practice: Practice, *tools: Any) -> agents.Agent[Any]:
-    client = openai.AsyncOpenAI(base_url=practice.url, api_key="any")
+    # The thread's loop is closed before anybody could close the client: it must keep no connection.
+    client = openai.AsyncOpenAI(
+        base_url=practice.url, api_key="any", default_headers={"Connection": "close"}
+    )
     return agents.Agent(name="Ada", model=MODELS["chat"]("practice", client), tools=list(tools))
 
 

@@ -14,6 +14,7 @@ GUARD_TIMEOUT = 1.0
 _YIELDS = 32
 _PAUSE_FIRST = 20e-6
 _PAUSE_MOST = 1e-3
+_LOOKS = 3
 _TRY = fcntl.LOCK_EX | fcntl.LOCK_NB
 
 
@@ -81,6 +82,12 @@ class Guard:
 def flock_holder(file: os.stat_result) -> int | None:
     """The pid that holds a flock on the file, from /proc/locks; None when it cannot be told."""
     wanted = _name_in_tables(file)
+    # Locks come and go while the table is read, and then a row of it may be passed over.
+    found = (_holder_in_table(wanted) for _ in range(_LOOKS))
+    return next((pid for pid in found if pid is not None), None)
+
+
+def _holder_in_table(wanted: str) -> int | None:
     try:
         with open("/proc/locks", encoding="ascii", errors="replace") as table:
             rows = [line.split() for line in table]

@@ -44,6 +44,8 @@ _CONNECTIONS_MAX = 10
 # Who waits for a connection beyond this is told at once.
 _WAITING_MAX = 200
 _RECONNECT = 3.0
+# The server went away. A protocol violation is PgBouncer's word for that, whatever was under way.
+_LOST = (pg.AdminShutdown, pg.CrashShutdown, pg.ProtocolViolation)
 # For the pool's own threads, which may be connecting to a server that does not answer.
 _CLOSE_PATIENCE = 1.0
 
@@ -203,7 +205,7 @@ class Database:
             error = self._failure
         why, hint = _explained(error, limit)
         lost = sent and isinstance(error, psycopg.OperationalError) and error.sqlstate is None
-        lost = lost or isinstance(error, (pg.AdminShutdown, pg.CrashShutdown))
+        lost = lost or isinstance(error, _LOST)
         kind = OutcomeUnknown if lost else StoreError
         raise kind(self.location, operation, why, hint) from error
 
