@@ -53,7 +53,8 @@ PARTS = {
         "python -m tests.mutants claims cleaning lock storage transcript",
     ),
     "mutants-turns": Part(
-        "one-line faults of turns", "python -m tests.mutants calls tasks turns waiting watchdog writer"
+        "one-line faults of turns",
+        "python -m tests.mutants calls tasks turns waiting watchdog writer",
     ),
     "mutants-outer": Part(
         "one-line faults of what is built on turns",
