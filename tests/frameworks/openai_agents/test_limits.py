@@ -236,6 +236,8 @@ def sync_agent(practice: Practice, *tools: Any) -> agents.Agent[Any]:
     client = openai.AsyncOpenAI(
         base_url=practice.url, api_key="any", default_headers={"Connection": "close"}
     )
+    # Imported by the first that asks, which takes longer than the turns here may.
+    assert client.chat.completions is not None
     return agents.Agent(name="Ada", model=MODELS["chat"]("practice", client), tools=list(tools))
 
 
