@@ -18,7 +18,7 @@ import pytest
 import turnlock
 from tests.files.test_faults import FullDisk, a_store, assert_turns_are_whole
 from turnlock.backends import Holder, TakeRequest
-from turnlock.backends.files import FilesBackend, StateDirectory
+from turnlock.backends.files import FilesBackend, StateDirectory, guard
 from turnlock.backends.files.fileops import FileOps, Handle
 from turnlock.clock import SystemClock
 from turnlock.session import parse_key
@@ -212,3 +212,12 @@ def test_a_turn_that_cannot_write_what_it_owes_leaves_it_to_the_next(state: Path
         turn.append(turnlock.user("next"))
     assert ("dead", "interrupted") in marked(state)
     assert_turns_are_whole(store)
+
+
+def test_who_has_the_guard_is_looked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row of /proc/locks may be passed over while the table changes."""
+    looks = iter([None, 4711])
+    monkeypatch.setattr(guard, "_holder_in_table", lambda wanted: next(looks))
+    assert guard.flock_holder(tmp_path.stat()) == 4711

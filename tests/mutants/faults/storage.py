@@ -436,3 +436,18 @@ PRUNED_OWING = Mutant(
     Edit("pruning.py", "            if held.owes:\n", "            if False:\n"),
     caught_by="tests/conformance/test_pruning.py::test_a_turn_that_owes_its_terminal_entry_keeps_its_session[files]",
 )
+GUARD_LOOKED_FOR_ONCE = Mutant(
+    "who has the guard is looked for once in a table that changes",
+    Edit("backends/files/guard.py", "_LOOKS = 3\n", "_LOOKS = 1\n"),
+    caught_by="tests/files/test_protocol.py::test_who_has_the_guard_is_looked_for_again",
+)
+POOLERS_WORD_IS_FINAL = Mutant(
+    "what a pooler says of a server that went away is not asked again",
+    Edit(
+        "backends/postgres/database.py",
+        "_LOST = (pg.AdminShutdown, pg.CrashShutdown, pg.ProtocolViolation)\n",
+        "_LOST = (pg.AdminShutdown, pg.CrashShutdown)\n",
+    ),
+    caught_by="tests/postgres/test_outages.py::"
+    "test_what_a_pooler_says_of_a_server_that_went_away_is_asked_again",
+)
