@@ -44,7 +44,7 @@ PARTS = {
     ),
     "chaos": Part("kills, stops and hangs at random", "python -m tests.sweeps --part chaos"),
     "simulation": Part(
-        "schedules of a simulated machine", "python -m tests.simulation --seeds 15000"
+        "schedules of a simulated machine", "python -m tests.simulation --seeds 100000"
     ),
     "races": Part("planted races, found by the simulation", "python -m tests.simulation --mutants"),
     "model": Part("every state of the protocol, and its mutants", "python scripts/model.py"),

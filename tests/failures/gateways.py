@@ -22,9 +22,18 @@ class Talk(NamedTuple):
     client: openai.AsyncOpenAI
 
     async def __call__(
-        self, text: str, session: str | None = "a", *, stream: bool = False, agent: str = "main"
+        self,
+        text: str,
+        session: str | None = "a",
+        *,
+        agent: str = "main",
+        stream: bool = False,
+        heard: list[str] | None = None,
     ) -> str:
-        """The reply; else the code of the error, or that there was no answer."""
+        """The reply; else the code of the error, or that there was no answer.
+
+        ``heard`` gets each piece of a stream as it comes.
+        """
         headers = {} if session is None else serving.in_session(session)
         try:
             async with asyncio.timeout(PATIENCE):
@@ -33,8 +42,10 @@ class Talk(NamedTuple):
                 )
                 if not stream:
                     return str(answer.choices[0].message.content)
-                pieces = [c.choices[0].delta.content async for c in answer if c.choices]
-                return "".join(piece or "" for piece in pieces)
+                pieces = [] if heard is None else heard
+                async for chunk in answer:
+                    pieces += [one.delta.content or "" for one in chunk.choices]
+                return "".join(pieces)
         except (TimeoutError, openai.APIConnectionError):
             return "no answer"
         except openai.APIError as error:

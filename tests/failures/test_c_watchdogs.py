@@ -448,12 +448,10 @@ def test_c9_a_gateway_that_was_stopped_ends_no_healthy_call(tmp_path: Path) -> N
     from .gateways import Talk, models
 
     stopped = asyncio.Event()
-    halves: list[str] = []
 
     async def in_two_halves(line: Line) -> None:
         await line.begin()
         await line.send(OPENAI.text("hel"))
-        halves.append("hel")
         await stopped.wait()
         await line.send(OPENAI.text("lo"), OPENAI.end("stop"))
 
@@ -464,8 +462,13 @@ def test_c9_a_gateway_that_was_stopped_ends_no_healthy_call(tmp_path: Path) -> N
             with serving.process(tmp_path, limits=limits, rest=table) as (gateway, process):
                 async with gateway.client(max_retries=0) as client:
                     talk = Talk(client)
-                    calls = asyncio.gather(talk("hello", "a"), talk("hello", None))
-                    await serving.eventually(lambda: len(halves) == 2)
+                    # Both halves came through it: at both calls it waits for more.
+                    heard: tuple[list[str], list[str]] = ([], [])
+                    calls = asyncio.gather(
+                        talk("hello", "a", stream=True, heard=heard[0]),
+                        talk("hello", None, stream=True, heard=heard[1]),
+                    )
+                    await serving.eventually(lambda: all("hel" in one for one in heard))
                     process.stop()
                     stopped.set()
                     await asyncio.sleep(2.5)  # for longer than a model may be silent

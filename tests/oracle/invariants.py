@@ -238,8 +238,9 @@ def transcripts_shrink(history: History, transcripts: Transcripts) -> Iterator[s
 def predecessors_are_unfinished(history: History, transcripts: Transcripts) -> Iterator[str]:
     """I6: who holds a session finds every earlier turn finished, but for markers owed.
 
-    Earlier: granted before its own grant. A zombie sees what comes after it, too; and so does who
-    lost its lock file by somebody's hand before it was told of its grant.
+    Earlier: of an earlier epoch; by the order of grants where it has no entry of its own yet. A
+    zombie sees what comes after it, too; and so does who lost its lock file by somebody's hand
+    before it was told of its grant.
     """
     tampered = {event.session for event in _all(history, Tampered)}
     lost = {event.turn_id for event in _all(history, Revoked)}
@@ -249,8 +250,10 @@ def predecessors_are_unfinished(history: History, transcripts: Transcripts) -> I
         if event.turn_id is None or (event.turn_id in lost and event.session in tampered):
             continue
         finished = {one.epoch for one in event.records if one.is_terminal}
+        own = [one.epoch for one in event.records if one.turn_id == event.turn_id]
         for one in event.records:
-            earlier = order.get(one.turn_id or "", _NEVER) < order.get(event.turn_id, _NEVER)
+            granted = order.get(one.turn_id or "", _NEVER) < order.get(event.turn_id, _NEVER)
+            earlier = one.epoch < min(own) if own else granted
             unfinished = one.kind == "opening" and one.epoch not in finished
             if unfinished and earlier and one.turn_id not in owed:
                 yield f"turn {event.turn_id} began while turn {one.turn_id} was unfinished"
@@ -295,10 +298,17 @@ def nobody_answers(history: History, _: Transcripts) -> Iterator[str]:
 def the_living_are_called_dead(history: History, transcripts: Transcripts) -> Iterator[str]:
     """I9: only the turn of a process that was killed is marked as interrupted.
 
-    Or one whose caller was told of an error of the storage, or whose marker was owed, or whose lock
-    file somebody removed by hand: that is all there is to know of them.
+    Or one that ended by an error of the storage, whether its caller was told or had been cancelled
+    before it was given the session; or whose marker was owed, or whose lock file somebody removed
+    by hand: that is all there is to know of them.
     """
-    failed = {event.turn_id for event in _all(history, Left) if event.outcome is Outcome.FAILED}
+    started = {event.turn_id for kind in (Started, Granted) for event in _all(history, kind)}
+    failed = {
+        event.turn_id
+        for event in _all(history, Left)
+        if event.outcome is Outcome.FAILED
+        or (event.outcome is Outcome.CANCELLED and event.turn_id not in started)
+    }
     died = {event.process for event in _all(history, Died)}
     owed = {event.turn_id for event in _all(history, MarkerOwed)}
     tampered = {event.session for event in _all(history, Tampered)}

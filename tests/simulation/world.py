@@ -36,6 +36,8 @@ _REBOOT = 60.0
 # The watchdog acts within milliseconds; its worker may meet a guard that is held.
 _WATCHDOG_SLACK = 1.5
 _AUDIT_WAIT = 30.0
+# The new transcript, and the directories from the sessions' up to the root.
+_SYNCS_OF_A_TAKE = 6
 
 
 class Result(NamedTuple):
@@ -108,8 +110,9 @@ class World:
         self._run_all()
 
     def _audited(self, host: Host) -> None:
-        # The kernel drops the locks of who died last, and who stood still goes on.
-        host.time.sleep(1.0 + self.plan.longest_delay)
+        # The kernel drops the locks of who died last, and who stood still goes on; who was
+        # cancelled as it took a session gives it back when the disk has answered.
+        host.time.sleep(1.0 + self.plan.longest_delay + _SYNCS_OF_A_TAKE * self.plan.disk[0])
         host.store.clean_stale()
         sessions = [record.session for record in host.store.sessions()]
         for number, session in enumerate(sessions):
