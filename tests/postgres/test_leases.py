@@ -250,7 +250,7 @@ def test_of_many_gateways_that_find_a_dead_one_each_turn_is_marked_by_one(
 
     def clean(store: Store) -> None:
         barrier.wait()
-        cleaned.extend(store.clean_stale())
+        cleaned.extend(store.reclaim_expired())
 
     threads = [threading.Thread(target=clean, args=(store,)) for store in stores]
     for thread in threads:
@@ -260,6 +260,7 @@ def test_of_many_gateways_that_find_a_dead_one_each_turn_is_marked_by_one(
     for number in range(5):
         assert kinds(stores[0], f"main/s{number}") == ["turn", "interrupted"]
     assert sum(store.statistics().markers for store in stores) == 5
+    assert sum(record.removed for record in cleaned) == 5
     assert stores[0].locks() == []
     for store in stores:
         store.close()
@@ -270,9 +271,10 @@ def test_a_live_lease_is_not_reclaimed(postgres: TestDatabase) -> None:
     lease = taken(backend)
     (record,) = backend.locks()
     assert (record.stale, record.pid_status, record.reasons) == (False, "alive", ())
+    assert list(backend.expired()) == []
     assert backend.reclaim(record, request("T2")) is None
     expire(postgres)
-    (record,) = backend.locks()
+    (record,) = backend.expired()
     assert (record.stale, record.pid_status, record.reasons) == (
         True,
         "unknown",

@@ -179,7 +179,6 @@ class Backend(Protocol[L]):
     ) -> L | Holder:
         """Take the session if it is free or its claim is stale; else say who holds it.
 
-        Raises `Lost` when the claim was there and was superseded before the lease began.
         ``standing`` is what `line_up` gave, for a caller that waits. Who stands further
         behind, and who released a moment ago, is told of a `Holder` that names nobody.
         Raises `Lost` when the session was taken from the lease before it had begun: then the
@@ -308,6 +307,10 @@ class Backend(Protocol[L]):
         self, *, stale_after: float = STALE_AFTER, session: SessionKey | None = None
     ) -> Iterator[LockRecord]:
         """Every lock, or one session's, with the verdict. Changes nothing, down to access times."""
+        ...
+
+    def expired(self) -> Iterator[LockRecord]:
+        """The locks whose leases ran out; none where leases do not."""
         ...
 
     def in_line(self, sessions: Iterable[SessionKey]) -> dict[SessionKey, int]:

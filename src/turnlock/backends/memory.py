@@ -244,6 +244,9 @@ class MemoryBackend:
             ]
         return iter(records)
 
+    def expired(self) -> Iterator[LockRecord]:
+        return iter(())
+
     def in_line(self, sessions: Iterable[SessionKey]) -> dict[SessionKey, int]:
         return dict.fromkeys(sessions, 0)
 

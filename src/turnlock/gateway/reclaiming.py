@@ -37,7 +37,7 @@ async def _look(store: Store, every: float) -> None:
     while True:
         await asyncio.sleep(every)
         try:
-            await on_worker(store.clean_stale)
+            await on_worker(store.reclaim_expired)
         except TurnlockError as error:
             logger.warning("leases that ran out could not be looked for: %s", error)
         except Exception:

@@ -110,6 +110,9 @@ class Listing:
             if record is not None:
                 yield record
 
+    def expired(self) -> Iterator[LockRecord]:
+        return iter(())
+
     def in_line(self, sessions: Iterable[SessionKey]) -> dict[SessionKey, int]:
         paths = {session: self.layout.place(session).transcript for session in sessions}
         counted = count_in_line(paths.values()) if paths else {}

@@ -1,8 +1,9 @@
--- Every claim, or one session's, with what the judgement needs.
+-- Every claim, one session's, or those whose leases ran out, with what the judgement needs.
 SELECT agent, name, turn_id, pid, host, max_hold,
     extract(epoch FROM turnlock.clock() - taken_at)::float8 AS age,
     lease_until <= turnlock.clock() AS expired
 FROM turnlock.session
 WHERE held
     AND (%(agent)s::text IS NULL OR (agent = %(agent)s::text AND name = %(name)s::text))
+    AND (NOT %(expired)s OR lease_until <= turnlock.clock())
 ORDER BY agent, name
