@@ -238,9 +238,9 @@ def transcripts_shrink(history: History, transcripts: Transcripts) -> Iterator[s
 def predecessors_are_unfinished(history: History, transcripts: Transcripts) -> Iterator[str]:
     """I6: who holds a session finds every earlier turn finished, but for markers owed.
 
-    Earlier: of an earlier epoch; by the order of grants where it has no entry of its own yet. A
-    zombie sees what comes after it, too; and so does who lost its lock file by somebody's hand
-    before it was told of its grant.
+    Earlier: what precedes its own entries; by the order of grants where it has none yet. A zombie
+    sees what comes after it, too; and so does who lost its lock file by somebody's hand before it
+    was told of its grant.
     """
     tampered = {event.session for event in _all(history, Tampered)}
     lost = {event.turn_id for event in _all(history, Revoked)}
@@ -250,10 +250,11 @@ def predecessors_are_unfinished(history: History, transcripts: Transcripts) -> I
         if event.turn_id is None or (event.turn_id in lost and event.session in tampered):
             continue
         finished = {one.epoch for one in event.records if one.is_terminal}
-        own = [one.epoch for one in event.records if one.turn_id == event.turn_id]
-        for one in event.records:
+        turns = [one.turn_id for one in event.records]
+        own = turns.index(event.turn_id) if event.turn_id in turns else None
+        for place, one in enumerate(event.records):
             granted = order.get(one.turn_id or "", _NEVER) < order.get(event.turn_id, _NEVER)
-            earlier = one.epoch < min(own) if own else granted
+            earlier = granted if own is None else place < own
             unfinished = one.kind == "opening" and one.epoch not in finished
             if unfinished and earlier and one.turn_id not in owed:
                 yield f"turn {event.turn_id} began while turn {one.turn_id} was unfinished"
@@ -302,7 +303,8 @@ def the_living_are_called_dead(history: History, transcripts: Transcripts) -> It
     before it was given the session; or whose marker was owed, or whose lock file somebody removed
     by hand: that is all there is to know of them.
     """
-    started = {event.turn_id for kind in (Started, Granted) for event in _all(history, kind)}
+    started = {event.turn_id for event in _all(history, Started)}
+    started |= {event.turn_id for event in _all(history, Granted)}
     failed = {
         event.turn_id
         for event in _all(history, Left)
