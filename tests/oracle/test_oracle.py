@@ -124,6 +124,17 @@ class TestHistories:
         assert found(*granted, read, lost) == ["I6"]
         assert found(*granted, read, lost, Tampered(3.0, "main/a")) == []
 
+    def test_a_zombie_that_sees_what_came_after_it_was_not_before_its_time(self) -> None:
+        mine, next_one = (opening(1, "T1"), marker(1, "T1", "stall-limit")), opening(2, "T2")
+        # It hears of its own grant last.
+        granted = (Granted(1.0, "T2"), Granted(2.0, "T1"))
+        after = (*mine, next_one)
+        assert found(*granted, Read(4.0, "main/a", after, 3.0, "T1"), transcript=after) == ["I6"]
+        ended = (*after, end(2, "T2"))
+        assert found(*granted, Read(4.0, "main/a", after, 3.0, "T1"), transcript=ended) == []
+        before = (opening(1, "T2"), opening(2, "T1"))
+        assert "I6" in found(*granted, Read(4.0, "main/a", before, 3.0, "T1"), transcript=ended)
+
     def test_a_turn_that_ended_well_and_is_marked_as_failed(self) -> None:
         marked = (opening(1, "T1"), marker(1, "T1", "error"))
         assert found(Left(1.0, "T1", Outcome.OK), transcript=marked) == ["I6"]
@@ -147,6 +158,11 @@ class TestHistories:
         left = Left(3.0, "T1", Outcome.REVOKED)
         assert found(asked(1.0, "T1"), left, transcript=interrupted) == ["I9"]
         assert found(asked(1.0, "T1"), Died(2.0, "p0"), transcript=interrupted) == []
+        # Of who was cancelled before it was given the session nobody heard how that ended.
+        left = Left(3.0, "T1", Outcome.CANCELLED)
+        assert found(asked(1.0, "T1"), left, transcript=interrupted) == []
+        granted = Granted(2.0, "T1")
+        assert found(asked(1.0, "T1"), granted, left, transcript=interrupted) == ["I9"]
 
 
 def test_who_holds_for_longer_than_its_limit() -> None:
