@@ -8,6 +8,8 @@ import turnlock
 
 def answer(store: turnlock.Store, key: str, text: str, model: OpenAIModel) -> str:
     turnlock.guard(model.client)
+    # It sleeps for minutes, in the turn, on any error that has "429" in it: a turn's id may.
+    model.retryer.max_attempts = 1
     agent = CodeAgent([], model, verbosity_level=-1)
     with store.turn(key) as turn:
         for one in turn.messages():

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from smolagents import OpenAIModel
+from smolagents import AgentGenerationError, OpenAIModel, utils
 
 import turnlock
 from tests.helpers import LONG_PATIENCE, kinds
@@ -40,6 +40,24 @@ def test_two_tasks_of_two_threads_at_once_are_two_turns(tmp_path: Path) -> None:
     with open_store(tmp_path, 60.0) as store:
         asyncio.run(main())
         assert kinds(store) in (turn("one") + turn("two"), turn("two") + turn("one"))
+
+
+def test_no_thread_sleeps_on_what_looks_like_a_rate_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    naps: list[float] = []
+    monkeypatch.setattr(utils.time, "sleep", naps.append)
+
+    async def main() -> None:
+        async with PracticeServer() as server, asyncio.timeout(LONG_PATIENCE):
+            with pytest.raises(AgentGenerationError, match="429"):
+                await asyncio.to_thread(ask, store, server, "work", "429")
+            assert server.statistics().requests == 1
+
+    with open_store(tmp_path, 60.0) as store:
+        asyncio.run(main())
+        assert kinds(store) == ["turn", "user:work", "error"]
+    assert naps == []
 
 
 def test_a_thread_in_a_call_that_hangs_comes_back_by_its_limit(tmp_path: Path) -> None:
