@@ -148,7 +148,7 @@ HOLD = """
 
 @contextmanager
 def holder(
-    state: Path, turn_id: str = "T1", max_hold: float = 300.0, prefix: Sequence[str] = ()
+    state: Path | str, turn_id: str = "T1", max_hold: float = 300.0, prefix: Sequence[str] = ()
 ) -> Iterator[Child]:
     """A process that holds ``main/a`` and appends every line that it is told."""
     with child(HOLD, state, max_hold, turn_id, prefix=prefix) as process:

@@ -1,8 +1,9 @@
 """``make failures``: run the suite with its bites, and write ``docs/failures.md`` from the results.
 
 Exits with 1 when a mode that has a test did not come out as survived, but for those that cannot
-be run here. The bites run ``--jobs`` at a time. With ``--check`` the page is not written, and the
-tests run beside them; else, as the page has their times, one at a time before that.
+be run here; or when one of the tests that run on a database as well failed there. The bites run
+``--jobs`` at a time. With ``--check`` the page is not written, and the tests run beside them; else,
+as the page has their times, one at a time before that.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from .page import NOT_RUN, SURVIVED, page, rows_of
 
 PAGE = ROOT / "docs" / "failures.md"
 BITES = HERE / "test_bites.py"
+ON_A_DATABASE = ROOT / "tests" / "postgres" / "test_failures.py"
 
 
 def main() -> int:
@@ -32,17 +34,25 @@ def main() -> int:
     options = parser.parse_args()
     cases, excuses = declared()
     if options.check:
-        outcomes = run([*family_files(), BITES], options.jobs)
+        outcomes = run([*family_files(), BITES, ON_A_DATABASE], options.jobs)
     else:
-        outcomes = run(family_files(), 0) + run([BITES], options.jobs)
+        outcomes = run(family_files(), 0) + run([BITES, ON_A_DATABASE], options.jobs)
     rows = rows_of(cases, excuses, outcomes)
     tested = {case.mode for case in cases}
     bad = [row for row in rows if row.id in tested and row.verdict != SURVIVED]
     for row in bad:
         print(f"{row.id}: {row.verdict}")
+    there = [one for one in outcomes if _is_in(ON_A_DATABASE, one) and one.result == "failed"]
+    for one in there:
+        print(f"on a database: {one.test}: failed")
     if not options.check:
         PAGE.write_text(page(cases, excuses, outcomes), encoding="utf-8")
-    return int(not all(row.verdict.startswith(f"{NOT_RUN}: ") for row in bad))
+    is_survived = all(row.verdict.startswith(f"{NOT_RUN}: ") for row in bad)
+    return int(bool(there) or not is_survived)
+
+
+def _is_in(file: Path, outcome: Outcome) -> bool:
+    return outcome.test.startswith(f"{file.relative_to(ROOT)}::")
 
 
 def run(files: Sequence[Path], jobs: int) -> list[Outcome]:
@@ -53,7 +63,7 @@ def run(files: Sequence[Path], jobs: int) -> list[Outcome]:
             "PYTEST_PLUGINS": "tests.mutants.recording",
             "TURNLOCK_TEST_OUTCOMES": str(record),
         }
-        options = ["-v", "-m", "bites or not bites", "-n", str(jobs), "--dist", "worksteal"]
+        options = ["-v", "-m", "failures or not failures", "-n", str(jobs), "--dist", "worksteal"]
         command = [sys.executable, "-m", "pytest", *options, *map(str, files)]
         subprocess.run(command, cwd=ROOT, env=os.environ | plugin, check=False)
         return read_outcomes(record)

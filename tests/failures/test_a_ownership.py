@@ -59,7 +59,7 @@ def test_a1_a_hung_model_call_in_a_live_process_gives_the_session_back(tmp_path:
         hang = partial(reply_of, gateway, "/hang", 3 * PATIENCE)
         hung = threading.Thread(target=hang, daemon=True)
         hung.start()
-        eventually(gateway.claim().exists)
+        eventually(gateway.is_held)
         assert "hello" in reply_of(gateway, "hello")
         hung.join()
         assert process.process.poll() is None, "without a restart"
@@ -980,7 +980,7 @@ def test_a27_past_its_own_limit_a_stopped_holder_is_replaced_once(state: Path) -
 
 
 @mode("A28", bites=Bite(faults.BUSY_IS_UPSTREAM, shows="upstream_error"))
-def test_a28_a_busy_session_asks_no_model_and_is_called_busy(state: Path, tmp_path: Path) -> None:
+def test_a28_a_busy_session_asks_no_model_and_is_called_busy(tmp_path: Path) -> None:
     from tests.gateway import serving
 
     async def test() -> None:
@@ -990,7 +990,7 @@ def test_a28_a_busy_session_asks_no_model_and_is_called_busy(state: Path, tmp_pa
             serving.served(tmp_path, model, limits=limits) as gateway,
             gateway.client(max_retries=0) as client,
         ):
-            with holder(state):
+            with holder(gateway.location):
                 refused = await serving.failure(client, "now")
                 assert serving.facts(refused)["code"] == "conversation_locked"
                 assert model.calls == []

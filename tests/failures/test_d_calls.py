@@ -312,7 +312,7 @@ def test_d12_every_end_is_told_once_to_the_client_and_to_who_listens(tmp_path: P
                 assert (errors, done) == ((0, 1) if text == "hello" else (1, 0)), (
                     f"{text}: {errors} errors and {done} ends"
                 )
-                assert not gateway.claim().exists()
+                assert not gateway.is_held()
             ends: Counter[str] = Counter()
             while len(ends) < len(texts):
                 event = await listener.event()

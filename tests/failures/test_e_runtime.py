@@ -398,7 +398,7 @@ def test_e9_a_server_that_died_in_the_middle_of_a_call_is_noticed(tmp_path: Path
                 async for _ in stream:
                     pass
             assert caught.value.code == ("upstream_error" if how == "killed" else "model_limit")
-            assert not gateway.claim().exists()
+            assert not gateway.is_held()
             assert len(gateway.markers()) == 1
 
     with running.running(tmp_path, "practice-model") as endpoint:

@@ -371,7 +371,7 @@ def test_f23_who_comes_second_sees_what_the_first_one_did(tmp_path: Path) -> Non
     async def test() -> None:
         async def order_once(messages: Sequence[Message]) -> Items:
             if len(model.calls) == 1:
-                store = turnlock.open_store(gateway.state)
+                store = turnlock.open_store(gateway.location)
                 await eventually(lambda: store.waiters(["main/a"])["main/a"] == 1)
             if not any(m["content"] == "ordered" for m in messages):
                 orders.append(last_text(messages))

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.serving import PROCESS, Served, config_file
-from tests.helpers import PATIENCE, Child, child
+from tests.gateway.serving import PROCESS, Served, process_of
+from tests.helpers import PATIENCE, Child
 
 # The model answers at once; ``hang`` never, and ``hold`` after half of it, when told to.
 TOLD = """
@@ -41,10 +41,8 @@ TOLD = """
 @contextmanager
 def told(tmp_path: Path, more: str = "", **settings: str) -> Iterator[tuple[Served, Child]]:
     """A gateway in a process of its own, with that model; ``more`` is run before it serves."""
-    path = config_file(tmp_path, **settings)
-    with child(TOLD + more + PROCESS, tmp_path / "state", path) as process:
-        # Importing all that it needs is most of it, and not what is tested.
-        yield Served(process.line(3 * PATIENCE), tmp_path / "state"), process
+    with process_of(TOLD + more + PROCESS, tmp_path, **settings) as served:
+        yield served
 
 
 def run(test: Coroutine[Any, Any, None], patience: float = PATIENCE) -> None:

@@ -7,11 +7,13 @@ import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 import openai
 
+import turnlock
 from turnlock.config import Config, load_config
 from turnlock.gateway import Agent, Pace, Reload, Stop, serve
 from turnlock.models import Delta, Finished, Message, Thinking
@@ -32,12 +34,19 @@ def run(test: Coroutine[Any, Any, None]) -> None:
     asyncio.run(bounded())
 
 
+# Where gateways that are made from here on have their sessions, if not in their directories.
+STORE_URL: ContextVar[str | None] = ContextVar("STORE_URL", default=None)
+
+
 class Served:
-    """A gateway that listens, and what it keeps in its state directory."""
+    """A gateway that listens, and what it keeps in its state directory, or in its store."""
 
     def __init__(self, url: str, state: Path) -> None:
         self.url = url
         self.state = state
+        # What `open_store` opens its sessions by.
+        self.location = STORE_URL.get() or str(state)
+        self._is_on_files = STORE_URL.get() is None
         self.stop = Stop()
 
     @property
@@ -52,9 +61,16 @@ class Served:
 
     def transcript(self, name: str = "a") -> list[dict[str, Any]]:
         """Every complete line; none before the session is there."""
+        if not self._is_on_files:
+            with turnlock.open_store(self.location) as store:
+                return [json.loads(line.raw) for line in store.read_lines(f"main/{name}")]
         path = self.state / "agents" / "main" / "sessions" / f"{name}.jsonl"
         lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
         return [json.loads(line) for line in lines]
+
+    def is_held(self, name: str = "a") -> bool:
+        with turnlock.open_store(self.location) as store:
+            return store.status(f"main/{name}").lock is not None
 
     def claim(self, name: str = "a") -> Path:
         return self.state / "agents" / "main" / "sessions" / f"{name}.jsonl.lock"
@@ -112,6 +128,7 @@ async def served(
             reload=reload,
             agents=agents,
             path=str(tmp_path / "turnlock.toml"),
+            store_url=STORE_URL.get(),
             pace=pace,
         )
     )
@@ -131,7 +148,9 @@ PROCESS = """
     from turnlock.gateway import run
     def announce(url):
         print(url, flush=True)
-    run(state_dir=sys.argv[1], config_path=sys.argv[2], host=None, port=None, announce=announce)
+    store = sys.argv[3] if len(sys.argv) > 3 else None
+    run(state_dir=sys.argv[1], config_path=sys.argv[2], host=None, port=None, announce=announce,
+        store_url=store)
     print("ended", flush=True)
 """
 
@@ -139,8 +158,16 @@ PROCESS = """
 @contextmanager
 def process(tmp_path: Path, **settings: str) -> Iterator[tuple[Served, Child]]:
     """A gateway in a process of its own, with the practice model."""
+    with process_of(PROCESS, tmp_path, **settings) as served:
+        yield served
+
+
+@contextmanager
+def process_of(program: str, tmp_path: Path, **settings: str) -> Iterator[tuple[Served, Child]]:
+    """As `process`, by a program that has `PROCESS` in it."""
     path = config_file(tmp_path, **settings)
-    with child(PROCESS, tmp_path / "state", path) as started:
+    store = filter(None, [STORE_URL.get()])
+    with child(program, tmp_path / "state", path, *store) as started:
         yield Served(started.line(LONG_PATIENCE), tmp_path / "state"), started
 
 

@@ -1,21 +1,42 @@
-"""The failure suite, as far as it applies, with a database in place of the state directory."""
+"""The failure suite, as far as it applies, with a database in place of the state directory.
+
+Its tests are those of tests/failures, each with its parameters: what they open as ``state``, and
+where their gateways have the sessions, is a database. Too long for every ``make test``; ``make
+failures`` runs them.
+"""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import cast
 
 import pytest
 
-from tests.docs.pages import ROOT
-from tests.failures.declaring import modes
-from tests.postgres.applying import NOTHING, OWN, SAME, UNTRIED, fates, mode_of, rows
+from tests.gateway.serving import STORE_URL
+from tests.postgres.applying import SAME
 from tests.postgres.fixtures import TestDatabase
 
-PAGE = ROOT / "docs/design/postgres-failures.md"
-TITLES = {identity: mode.title for identity, mode in modes().items() if identity[0] in "ABCD"}
+pytestmark = [
+    pytest.mark.failures,
+    pytest.mark.postgres,
+    pytest.mark.processes,
+    pytest.mark.timeout(120),
+]
+
+
+@pytest.fixture
+def state(postgres: TestDatabase) -> str:
+    """In place of the directory that a test makes its stores of."""
+    return postgres.url
+
+
+@pytest.fixture(autouse=True)
+def on_a_database(postgres: TestDatabase) -> Iterator[None]:
+    """Where the gateways of a test have their sessions."""
+    before = STORE_URL.set(postgres.url)
+    yield
+    STORE_URL.reset(before)
 
 
 def found(module: str, name: str) -> Callable[..., None]:
@@ -24,38 +45,4 @@ def found(module: str, name: str) -> Callable[..., None]:
     return cast("Callable[..., None]", test)
 
 
-@pytest.mark.postgres
-@pytest.mark.processes
-@pytest.mark.timeout(120)
-@pytest.mark.parametrize(("module", "name"), SAME, ids=[name for _, name in SAME])
-def test_the_same_failure_is_survived_on_a_database(
-    postgres: TestDatabase, module: str, name: str
-) -> None:
-    test = found(module, name)
-    for mark in getattr(test, "pytestmark", []):
-        if mark.name == "skipif" and mark.args[0]:
-            pytest.skip(str(mark.kwargs["reason"]))
-    # A store is opened by its name, and the tests do nothing else with it.
-    test(state=cast("Path", postgres.url))
-
-
-def test_every_mode_of_the_families_has_a_fate_and_only_one() -> None:
-    tried = {mode_of(name) for _, name in SAME} | OWN.keys()
-    for some in (tried, NOTHING.keys()):
-        assert not some & UNTRIED.keys()
-    assert not tried & NOTHING.keys()
-    assert all(fates(mode) for mode in TITLES)
-    assert (OWN.keys() | NOTHING.keys() | UNTRIED.keys()) <= TITLES.keys()
-
-
-def test_the_tests_that_are_named_are_there() -> None:
-    for module, name in SAME:
-        found(module, name)
-    for test in OWN.values():
-        path, _, name = test.partition("::")
-        assert f"def {name}(" in (ROOT / "tests" / path).read_text()
-
-
-def test_the_page_has_the_table() -> None:
-    """What belongs there: ``print("\\n".join(rows(TITLES)))``."""
-    assert "\n".join(rows(TITLES)) in PAGE.read_text()
+globals().update({name: found(module, name) for module, name in SAME})
