@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+from pathlib import Path
 from typing import Any, cast
 
 import agents
@@ -216,6 +217,50 @@ def test_a_handoff_is_within_the_turn_and_its_model_is_guarded(
     words = turns(said(store))[0]
     assert words[1] == "call transfer_to_bob"
     assert words[-1] == "turnlock:end"
+
+
+@pytest.mark.parametrize("below", ["tool", "tool of it", "agent it hands over to", "handoff"])
+def test_the_models_of_agents_that_are_tools_are_guarded(
+    practice: Practice, store: turnlock.Store, below: str
+) -> None:
+    def tool(agent: agents.Agent[Any], name: str) -> Any:
+        return agent.as_tool(tool_name=name, tool_description="asks another agent")
+
+    async def test() -> None:
+        async with agent_of(practice) as last:
+            expert = {
+                "tool": last,
+                "tool of it": agents.Agent("Bob", model=last.model, tools=[tool(last, "more")]),
+                "agent it hands over to": agents.Agent("Bob", model=last.model, handoffs=[last]),
+                "handoff": agents.Agent("Bob", model=last.model, handoffs=[agents.handoff(last)]),
+            }[below]
+            async with openai.AsyncOpenAI(base_url=practice.url, api_key="any") as client:
+                if expert is not last:
+                    expert.model = agents.OpenAIChatCompletionsModel("practice", client)
+                async with agent_of(practice, tool(expert, "ask")) as agent:
+                    text = '/tool ask {"input": "hello"}'
+                    result = await run(agent, text, store=store, session=KEY)
+            assert result.final_output == "practice reply 1 to: practice reply 1 to: hello"
+            for one in {expert.name: expert, last.name: last}.values():
+                model = cast("agents.OpenAIChatCompletionsModel", one.model)
+                assert "Guarded" in type(model._client._client._transport).__name__, one.name
+
+    asyncio.run(test())
+
+
+def test_a_call_of_an_agent_that_is_a_tool_has_the_limits(practice: Practice, state: Path) -> None:
+    async def test() -> None:
+        async with agent_of(practice) as other:
+            ask = other.as_tool(tool_name="ask", tool_description="asks another agent")
+            async with agent_of(practice, ask) as agent:
+                with pytest.raises(turnlock.LeaseRevoked) as raised:
+                    text = '/tool ask {"input": "/hang please"}'
+                    await run(agent, text, store=store, session=KEY)
+        assert raised.value.reason == "model-limit"
+
+    with turnlock.open_store(state, limits=turnlock.Limits(first_token=0.4, idle=0.4)) as store:
+        asyncio.run(test())
+        practice.wait_for_peer_close()
 
 
 def test_a_model_that_is_only_named_is_guarded_too(

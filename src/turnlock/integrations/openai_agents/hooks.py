@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 from agents import (
     Agent,
     AgentHookContext,
+    Handoff,
     Model,
     ModelResponse,
     OpenAIChatCompletionsModel,
@@ -33,7 +34,9 @@ class TurnHooks(RunHooks[Any]):
       have the store's limits and end with the turn.
     * Before a tool is called: the response that calls it is durable, so that a run that is cut off
       leaves no call without a trace; and again the turn still holds its session. That is no fence
-      for what the tool does: hand ``turnlock.current_turn().epoch`` on where it can be checked.
+      for what the tool does: hand ``turnlock.current_turn().epoch`` on where it can be checked. Of
+      an agent that is used as a tool the models are guarded as well, and those of its own tools
+      and handoffs: its run has no hooks.
     * What the run is at becomes the phase of the turn, and progress.
 
     ``session``: of the same run. ``inner``: hooks of your own, called after these. ``run_config``:
@@ -77,6 +80,8 @@ class TurnHooks(RunHooks[Any]):
     async def on_tool_start(
         self, context: RunContextWrapper[Any], agent: Agent[Any], tool: Tool
     ) -> None:
+        for nested in _agents_below(tool, set()):
+            guard_new(_model_of(nested, self._run_config))
         await self._session.before_tool(_response_of(context, self._response))
         self._turn.progress(f"tool {tool.name}")
         await self._inner.on_tool_start(context, agent, tool)
@@ -116,6 +121,21 @@ def _response_of(context: RunContextWrapper[Any], response: Sequence[Item]) -> S
         "arguments": context.tool_arguments,
     }
     return [call]
+
+
+def _agents_below(tool: object, seen: set[int]) -> Iterator[Agent[Any]]:
+    """The agent that a tool is (``Agent.as_tool``), and those that it may call in its turn."""
+    # Set by the SDK since agents can be tools; a handoff names its agent by a weak reference.
+    found = tool if isinstance(tool, Agent) else getattr(tool, "_agent_instance", None)
+    if isinstance(tool, Handoff):
+        reference = getattr(tool, "_agent_ref", None)
+        found = None if reference is None else reference()
+    if not isinstance(found, Agent) or id(found) in seen:
+        return
+    seen.add(id(found))
+    yield found
+    for one in (*found.tools, *found.handoffs):
+        yield from _agents_below(one, seen)
 
 
 def _model_of(agent: Agent[Any], run_config: RunConfig) -> Model:
