@@ -122,6 +122,12 @@ class Died(NamedTuple):
     process: str
 
 
+class PowerCut(NamedTuple):
+    """What was not durable may be gone, or back; beside the `Died` of each process."""
+
+    at: float
+
+
 class Stopped(NamedTuple):
     """A process stood still until ``until``."""
 
@@ -150,6 +156,7 @@ Event = (
     | MarkerOwed
     | Read
     | Died
+    | PowerCut
     | Stopped
     | Tampered
 )

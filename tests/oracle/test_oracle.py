@@ -17,6 +17,7 @@ from tests.oracle import (
     Left,
     MarkerOwed,
     Outcome,
+    PowerCut,
     Read,
     Record,
     Revoked,
@@ -139,6 +140,15 @@ class TestHistories:
         marked = (opening(1, "T1"), marker(1, "T1", "error"))
         assert found(Left(1.0, "T1", Outcome.OK), transcript=marked) == ["I6"]
 
+    def test_a_power_cut_may_bring_the_claim_of_a_turn_back_that_wrote_nothing(self) -> None:
+        marked = (opening(1, "T1"), marker(1, "T1", "interrupted"))
+        ended, cut = Left(1.0, "T1", Outcome.OK), (Died(2.0, "p0"), PowerCut(2.0))
+        of_p0 = asked(0.5, "T1")
+        assert found(of_p0, ended, Died(2.0, "p0"), transcript=marked) == ["I6"]
+        assert found(of_p0, ended, *cut, transcript=marked) == []
+        wrote = Acked(0.9, "T1", (), 0.8)
+        assert found(of_p0, wrote, ended, *cut, transcript=marked) == ["I6"]
+
     def test_who_jumps_the_queue(self) -> None:
         asking = (asked(1.0, "T1"), asked(2.0, "T2"))
         left = (Left(9.0, "T1", Outcome.OK), Left(9.0, "T2", Outcome.OK))
@@ -172,6 +182,15 @@ def test_who_holds_for_longer_than_its_limit() -> None:
     history.note(Left(5.0, "T1", Outcome.OK))
     assert [v.invariant for v in held_too_long(history, slack=0.5)] == ["I7"]
     assert list(held_too_long(history, slack=1.5)) == []
+
+
+def test_who_has_given_its_session_back_holds_it_no_more() -> None:
+    history = History()
+    history.note(Asked(1.0, "T1", "main/a", "p0", max_hold=2.0))
+    history.note(Granted(2.0, "T1"))
+    history.note(Leaving(3.0, "T1"))
+    history.note(Left(9.0, "T1", Outcome.OK))
+    assert list(held_too_long(history, slack=0.5)) == []
 
 
 def test_who_did_not_end_well_and_has_no_marker() -> None:

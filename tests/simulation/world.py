@@ -11,6 +11,7 @@ from tests.oracle import (
     Died,
     Event,
     History,
+    PowerCut,
     Record,
     Stopped,
     Tampered,
@@ -142,6 +143,7 @@ class World:
 
     def _cut_power(self) -> None:
         self.say("the power is cut")
+        self.note(PowerCut(self.stamp()))
         for process in self.processes:
             process.kill()
         for process in self.processes:

@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.oracle import Acked, Read, Violation
+from tests.oracle import PowerCut, Read
 from turnlock.backends.files.process import LinuxProcesses
 
 from .actors import Wire, actor
 from .calls import watch
-from .clients import Client
+from .clients import Client, now
 from .disk import Directory, Disk, Image, Name, Recorder, Synced, Trace, Write
 from .pool import Work, spread
 from .scenes import Ground, Seen, copy_of, describe, prepare, quiet, verdict
@@ -153,22 +153,11 @@ def reboot() -> None:
 
 
 def _judge(tally: Tally, one: Story, at: Path, seen: Seen, where: str) -> None:
+    seen.note(PowerCut(now()))
     found = verdict(one.sessions, str(at), seen, durable=True, first=reboot)
-    found = tuple(what for what in found if not _is_excused(what, seen))
     if found:
         tally.missed(where, describe(found))
     shutil.rmtree(at)
-
-
-def _is_excused(what: Violation, seen: Seen) -> bool:
-    """The removal of a claim is not made durable: after a cut it may be back.
-
-    Of a turn that wrote anything the transcript says how it ended. Of one that wrote nothing, and
-    ended well, there is nothing but its claim, and it is called interrupted.
-    """
-    acked = {event.turn_id for event in seen.events if isinstance(event, Acked)}
-    turn = what.what.partition("turn ")[2].partition(" ")[0]
-    return what.what.endswith("its transcript says interrupted") and turn not in acked
 
 
 def _cut_again(tally: Tally, one: Story, ground: Ground, at: Path) -> None:
