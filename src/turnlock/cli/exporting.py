@@ -25,7 +25,12 @@ from .transfer import copied, report
 def command(ctx: click.Context, keys: tuple[str, ...], as_json: bool) -> int:
     """Copy sessions from the database of --store into the state directory.
 
-    All of them, or those that are named; the same as 'turnlock import', the other way round.
+    All of them, or those that are named; 'turnlock import' the other way round. Every entry arrives
+    byte for byte. What the directory has of a session already has to be how it begins; what is
+    missing is added, so it does no harm to do it again. Nothing of the database is changed.
+
+    Exit code 1 when a session could not be copied whole.
+    With --json one object: {"sessions": [{"session", "result", "lines", "left_out"}]}.
     """
     with (
         looking(ctx),
