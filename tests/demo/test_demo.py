@@ -14,6 +14,7 @@ import termios
 import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -169,14 +170,24 @@ def until_told(process: subprocess.Popen[bytes], words: str) -> None:
     raise AssertionError(f"it ended without saying {words!r}")
 
 
-@pytest.mark.parametrize("size", [(24, 80), (18, 44)], ids=["80x24", "44x18"])
-def test_on_a_terminal_it_is_drawn_and_fits(
-    place: Place, tmp_path: Path, size: tuple[int, int]
-) -> None:
-    state = tmp_path / "kept"
-    arguments = ["demo", "--fast", "--state-dir", str(state)]
-    code, shown = on_a_terminal(place, arguments, size=size)
-    assert code == 0, shown
+def test_on_a_terminal_it_is_drawn_and_fits(place: Place, tmp_path: Path) -> None:
+    """On a usual and on a small one, at once: it is its waits that take long."""
+    played = [(tmp_path / "usual", (24, 80)), (tmp_path / "small", (18, 44))]
+    with ThreadPoolExecutor() as pool:
+        shown = pool.map(lambda one: play_on_a_terminal(place, *one), played)
+        for (state, size), (code, text) in zip(played, shown, strict=True):
+            assert code == 0, text
+            assert_it_is_drawn_and_fits(text, size)
+            # What was played is a state directory like any other.
+            assert run(state, "doctor").code == 0
+            assert "hold-limit" in run(state, "sessions", "read", "main/alice").out
+
+
+def play_on_a_terminal(place: Place, state: Path, size: tuple[int, int]) -> tuple[int, str]:
+    return on_a_terminal(place, ["demo", "--fast", "--state-dir", str(state)], size=size)
+
+
+def assert_it_is_drawn_and_fits(shown: str, size: tuple[int, int]) -> None:
     assert "\x1b[" in shown
     text = ESCAPE.sub("", shown)
     assert "revokes it in" in text
@@ -185,9 +196,6 @@ def test_on_a_terminal_it_is_drawn_and_fits(
         line for line in re.split(r"[\r\n]+", text) if len(line) > size[1] and "/" not in line
     ]
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")  # the cursor is back
-    # What was played is a state directory like any other.
-    assert run(state, "doctor").code == 0
-    assert "hold-limit" in run(state, "sessions", "read", "main/alice").out
 
 
 def test_ctrl_c_on_a_terminal_gives_it_back_as_it_was(place: Place) -> None:
