@@ -72,6 +72,27 @@ class TestInAThread:
             raise ZeroDivisionError
         assert kinds(store) == ["turn", "error"]
 
+    @pytest.mark.parametrize("is_async", [False, True])
+    def test_an_error_that_cannot_say_what_it_is_ends_its_turn_like_any_other(
+        self, store: Store, is_async: bool
+    ) -> None:
+        class Mute(Exception):
+            def __str__(self) -> str:
+                raise AttributeError("no such field")
+
+        async def fail() -> None:
+            async with store.turn("main/a"):
+                raise Mute
+
+        with pytest.raises(Mute):
+            if is_async:
+                asyncio.run(fail())
+            with store.turn("main/a"):
+                raise Mute
+        assert store.locks() == []
+        assert kinds(store) == ["turn", "error"]
+        assert entries(store)[-1]["data"]["error"] == "Mute"
+
     def test_a_turn_that_fails_closes_its_calls(self, store: Store) -> None:
         """E10, F10: the history has a result for each call of a turn that was cut off."""
         with pytest.raises(ValueError), store.turn("main/a") as turn:

@@ -161,9 +161,17 @@ def _is_cancellation(error: BaseException) -> bool:
 def cause(error: BaseException) -> tuple[str, str]:
     """(reason, error text) of the marker for what ended a block."""
     if isinstance(error, Exception):
-        return "error", f"{type(error).__name__}: {error}"
+        return "error", _described(error)
     # CancelledError, KeyboardInterrupt, GeneratorExit, SystemExit: somebody wanted it to end.
-    return "cancelled", f"{type(error).__name__}: {error}".rstrip(": ")
+    return "cancelled", _described(error).rstrip(": ")
+
+
+def _described(error: BaseException) -> str:
+    name = type(error).__name__
+    try:
+        return f"{name}: {error}"
+    except Exception:  # noqa: BLE001 - code of its class, whose bug must not keep the session
+        return name
 
 
 def passes_as_revoked(error: BaseException) -> bool:
