@@ -56,6 +56,12 @@ def test_a_red_part_failed(run: Run, capsys: pytest.CaptureFixture[str]) -> None
     assert "x: FAILED (exit 3)" in capsys.readouterr().out
 
 
+def test_a_part_may_give_up_root(run: Run) -> None:
+    """Its files are where another user gets to."""
+    look = "import os, tempfile; raise SystemExit(not os.stat(tempfile.gettempdir()).st_mode & 1)"
+    assert run(look)
+
+
 def test_a_file_that_is_left_is_a_failure(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert not run("import tempfile; tempfile.mkstemp(prefix='left-')")
     assert "x: left a file: left-" in capsys.readouterr().out
