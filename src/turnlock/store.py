@@ -332,6 +332,7 @@ class Store:
             return
         self._closed = True
         revoke_all(self._runtime, "cancelled")
+        self._runtime.watchdog.rest()
         self._backend.close()
 
     def __enter__(self) -> Store:

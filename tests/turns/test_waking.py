@@ -118,8 +118,55 @@ def test_a_lease_that_comes_while_it_goes_to_sleep_wakes_it() -> None:
     watchdog = Watchdog(
         clock, leases=leases, revoke=lambda due: None, verify=lambda all: None, on_gap=print
     )
-    watchdog._sleep(100.0, 101.0, forever=True)
+    watchdog._sleep(100.0, 101.0)
     assert clock.woken is True
+
+
+def since(before: set[threading.Thread]) -> set[threading.Thread]:
+    return set(threading.enumerate()) - before
+
+
+def test_a_store_that_is_closed_leaves_no_thread() -> None:
+    before = set(threading.enumerate())
+    with turnlock.open_store("memory:") as store, store.turn("main/a") as turn:
+        turn.append(turnlock.user("x"))
+    eventually(lambda: not [one for one in since(before) if "watchdog" in one.name])
+
+
+def test_a_store_that_is_left_alone_has_no_thread_until_there_is_something_to_watch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("turnlock.turns.watchdog.TICK", 0.01)
+    monkeypatch.setattr("turnlock.turns.watchdog._LINGER_TICKS", 1)
+    before = set(threading.enumerate())
+    store = turnlock.open_store("memory:")
+    for _ in range(2):
+        with store.turn("main/a"):
+            assert [one for one in since(before) if "watchdog" in one.name]
+        eventually(lambda: not [one for one in since(before) if "watchdog" in one.name])
+    with pytest.raises(turnlock.LeaseRevoked), store.turn("main/a", max_hold=0.05) as turn:
+        eventually(lambda: turn.revoked)
+
+
+def test_a_lease_that_comes_as_the_thread_ends_has_another() -> None:
+    """Who comes in the last look finds no thread, or is seen by it."""
+    comes = threading.Thread(target=lambda: watchdog.start())
+
+    def leases() -> list[Lease]:
+        # Too late to be in the list.
+        comes.start()
+        comes.join(0.2)
+        return []
+
+    watchdog = Watchdog(
+        SystemClock(), leases=leases, revoke=lambda due: None, verify=lambda all: None, on_gap=print
+    )
+    started: list[str] = []
+    watchdog._started = True
+    watchdog._start = lambda: started.append("thread")  # type: ignore[method-assign]
+    assert watchdog._ends()
+    comes.join()
+    assert started == ["thread"]
 
 
 def test_a_look_that_fails_is_not_the_last_one(caplog: pytest.LogCaptureFixture) -> None:

@@ -106,6 +106,7 @@ class Watchdog:
         self._nudge = threading.Event()
         self._wakes_at = -math.inf
         self._started = False
+        self._linger = _LINGER_TICKS
 
     def watch(self, lease: Lease) -> None:
         """Called for every new lease, once it is among ``leases``."""
@@ -121,6 +122,7 @@ class Watchdog:
             return
         with self._lock:
             if not self._started:
+                self._linger = _LINGER_TICKS
                 self._start()
                 self._started = True
 
@@ -133,6 +135,11 @@ class Watchdog:
             if threading.main_thread().is_alive():
                 why = f"its watchdog has no thread: {error}"
                 raise StoreError("watchdog", "start", why, "raise the limit of threads") from error
+
+    def rest(self) -> None:
+        """End the thread as soon as there is nothing to watch; the next lease starts another."""
+        self._linger = -1
+        self._nudge.set()
 
     def expect(self, deadline: float) -> None:
         """A deadline may be earlier than the thread means to wake."""
@@ -151,7 +158,17 @@ class Watchdog:
             except Exception:
                 # No memory, no thread: whatever it is, the next look may do better.
                 logger.exception("the watchdog's look failed; it goes on")
-            self._sleep(looked, verified + TICK, forever=idle > _LINGER_TICKS)
+            if idle > self._linger and self._ends():
+                return
+            self._sleep(looked, verified + TICK)
+
+    def _ends(self) -> bool:
+        """Whether the thread may go: a process may open many stores, and close none."""
+        with self._lock:
+            # First this, then the look: a lease that comes in between finds no thread, or is seen.
+            self._started = False
+            self._started = bool(self._leases())
+            return not self._started
 
     def _look(self, now: float, *, verify: bool) -> bool:
         """Revoke what is overdue; whether there is any lease.
@@ -165,14 +182,11 @@ class Watchdog:
             self._verify(leases)
         return bool(leases)
 
-    def _sleep(self, looked: float, verify_at: float, *, forever: bool) -> None:
+    def _sleep(self, looked: float, verify_at: float) -> None:
         self._nudge.clear()
         # Announced before the deadlines are read: a lease that comes later sees it, and nudges.
         self._wakes_at = math.inf
         earliest = min((deadline_of(lease)[0] for lease in self._writable()), default=None)
-        if earliest is None and forever:
-            self._clock.wait(self._nudge, None)
-            return
         # A deadline in between puts no verification off: a lease may be renewed by it in time.
         self._wakes_at = wakes_at = min(verify_at, earliest or math.inf)
         if self._clock.wait(self._nudge, max(0.0, wakes_at - self._clock.monotonic())):

@@ -293,3 +293,24 @@ ZOMBIES_FOR_EVER = Mutant(
     ),
     caught_by="tests/conformance/test_turns.py::TestInATask::test_a_task_that_ignores_cancellation_is_a_zombie_and_nobody_waits",
 )
+
+# The thread's end
+
+NEVER_ENDS = Mutant(
+    "the watchdog's thread outlives its store",
+    Edit(
+        "turns/watchdog.py",
+        "            if idle > self._linger and self._ends():\n",
+        "            if False:\n",
+    ),
+    caught_by="tests/turns/test_waking.py::test_a_store_that_is_closed_leaves_no_thread",
+)
+ENDS_UNSEEN = Mutant(
+    "the watchdog's thread says that it is gone after its last look",
+    Edit(
+        "turns/watchdog.py",
+        "            self._started = False\n            self._started = bool(self._leases())\n",
+        "            self._started = bool(self._leases())\n",
+    ),
+    caught_by="tests/turns/test_waking.py::test_a_lease_that_comes_as_the_thread_ends_has_another",
+)
