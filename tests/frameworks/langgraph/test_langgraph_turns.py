@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -215,6 +216,24 @@ def test_a_task_that_outlives_a_turn_may_begin_another(store: Store) -> None:
         return await task
 
     assert texts(graphs.run(run())) == ["later", "reply to later"]
+
+
+@pytest.mark.parametrize("saver", [None, InMemorySaver])
+def test_what_a_stream_says_of_its_checkpoints_has_no_turn_in_it(saver: Any, store: Store) -> None:
+    """A caller may store its config, and use it when the turn is long over."""
+    graph: Any = with_turns(chat(Scripted(reply=echo), checkpointer=saver and saver()), store)
+
+    async def streamed() -> list[Any]:
+        return [one async for one in graph.astream(say("two"), ALICE, stream_mode="checkpoints")]
+
+    chunks = [*graph.stream(say("one"), ALICE, stream_mode="checkpoints"), *graphs.run(streamed())]
+    debug = [*graph.stream(say("three"), ALICE, stream_mode="debug")]
+    chunks += [one["payload"] for one in debug if one["type"] == "checkpoint"]
+    kept = [json.loads(json.dumps([one["config"], one["parent_config"]])) for one in chunks]
+    assert len(kept) == 9
+    assert texts(graph.get_state(kept[2][0])) == ["one", "reply to one"]
+    seen = graph.invoke(say("instead"), chunks[2]["config"])
+    assert texts(seen) == ["one", "reply to one", "instead", "reply to instead"]
 
 
 def test_a_saver_of_another_store_is_refused(store: Store) -> None:

@@ -37,9 +37,10 @@ from .messages import entry_id, messages_in, of_entry, to_entry
 T = TypeVar("T")
 # Sessions whose state is kept in memory; another one is read again from its transcript.
 _INDEXES_MAX = 64
-# Where a run's config names its turn, and what LangGraph's own keys in it begin with.
-_TURN = "__turnlock_turn"
+# What LangGraph's own keys in a run's config begin with; those it shows to nobody.
 _OF_A_RUN = "__pregel_"
+# Where a run's config names its turn.
+_TURN = f"{_OF_A_RUN}turnlock_turn"
 
 
 def open_turn(store: Store, session: str, bound: Any = None) -> Any:
