@@ -128,6 +128,30 @@ def test_calls_that_an_interrupt_left_open_are_closed_by_a_new_message(
     assert [accepted(sent) for sent in model.sent] == [False, True]
 
 
+@pytest.mark.parametrize("saver", [None, InMemorySaver])
+def test_a_result_that_the_input_brings_is_the_calls_result(saver: Any, store: Store) -> None:
+    """A tool on the client's side: its result is the answer, and no other is put before it."""
+    model = Scripted(reply=echo, sent=[])
+    graph = with_turns(chat(model, checkpointer=saver and saver()), store)
+    two: list[Any] = [*CALLS, {"name": "look", "args": {}, "id": "c2"}]
+    graph.update_state(ALICE, {"messages": [HumanMessage("a"), AIMessage("", tool_calls=two)]})
+    graph.invoke({"messages": [ToolMessage("42", tool_call_id="c1"), HumanMessage("b")]}, ALICE)
+    sent = model.sent[-1]
+    assert accepted(sent)
+    assert [one.content for one in sent[:3]] == ["a", "", "42"]
+    graph.invoke(say("c"), ALICE)
+    assert model.sent[-1][: len(sent)] == sent
+
+
+def test_a_result_may_be_changed_by_its_id(store: Store) -> None:
+    """As any message: it is no second result of its call."""
+    graph = with_turns(chat(Scripted(reply=echo)), store)
+    result = ToolMessage("42", tool_call_id="c1", id="t1")
+    graph.update_state(ALICE, {"messages": [AIMessage("", tool_calls=CALLS), result]})
+    graph.invoke({"messages": [result.model_copy(update={"content": "43"})]}, ALICE)
+    assert texts(graph.get_state(ALICE)) == ["", "43", "reply to 43"]
+
+
 def test_calls_in_the_middle_are_closed_too(store: Store) -> None:
     """A thread that was damaged before it came here."""
     model = Scripted(reply=echo, sent=[])

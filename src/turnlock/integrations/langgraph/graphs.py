@@ -74,8 +74,9 @@ def with_turns(
       them: ``durability`` is "sync" unless you say "async", and "exit" is "sync" as well;
     * the graph is told first what it does not know yet: messages of a run that was cut off, and
       what others (the gateway, another framework) said in this session;
-    * a tool call without result gets one that says so, before a new message goes to the model. A
-      run that resumes (``None``, ``Command``) is left alone;
+    * a tool call without result gets one that says so, before a new message goes to the model; if
+      the input begins with its result, that one. A run that resumes (``None``, ``Command``) is left
+      alone;
     * a call of a LangChain model has the limits of the store, content is progress, and no tool is
       called once the turn is over. A **thread's** call is ended only for a guarded client:
       ``turnlock.guard(model)``.

@@ -13,6 +13,7 @@ import json
 import re
 import uuid
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from langchain_core.messages import (
@@ -132,11 +133,12 @@ def prepared(
         return Input({**given, key: fresh}, durable)
     known = {message.id for message in state}
     before = [*state, *(one for one in news if one.id not in known)]
-    healed = closed(before)
+    results = [*takewhile(lambda one: isinstance(one, ToolMessage) and one.id not in known, fresh)]
+    healed, rest = closed([*before, *results]), fresh[len(results) :]
     if healed[: len(state)] == list(state):
-        return Input({**given, key: [*healed[len(state) :], *fresh]}, durable)
+        return Input({**given, key: [*healed[len(state) :], *rest]}, durable)
     # Somewhere in the middle: only a list that replaces the old one has it in the right place.
-    return Input({**given, key: [RemoveMessage(id=REMOVE_ALL_MESSAGES), *healed, *fresh]}, durable)
+    return Input({**given, key: [RemoveMessage(id=REMOVE_ALL_MESSAGES), *healed, *rest]}, durable)
 
 
 def closed(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
