@@ -46,7 +46,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 )
 def test_a_message_is_an_entry_that_everybody_reads(message: BaseMessage) -> None:
     """What the common form has comes back from it, whoever reads it."""
-    entry = to_entry(message)
+    entry = to_entry(message, "any")
     assert entry is not None
     read = of_entry(entry)
     assert read is not None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
 
 import turnlock
@@ -49,7 +49,7 @@ class First:
 
     def run(self) -> None:
         try:
-            self.outcome = texts(self.graph.invoke(say("first"), ALICE))
+            self.outcome = texts(self.graph.invoke(said("first"), ALICE))
         except Exception as error:  # noqa: BLE001 - the test looks at it
             self.outcome = error
 
@@ -65,6 +65,11 @@ def first(request: pytest.FixtureRequest, store: Store) -> Iterator[First]:
     run = First(store, None if request.param == "ours" else InMemorySaver())
     yield run
     run.end()
+
+
+def said(text: str) -> Any:
+    """A message with an id that a client gave it."""
+    return {"messages": [HumanMessage(text, id="m1")]}
 
 
 def in_thread(graph: Any, strategy: MultitaskStrategy) -> list[str]:
@@ -84,8 +89,7 @@ def test_reject(run: Run, first: First, store: Store) -> None:
     with pytest.raises(SessionBusy):
         run(first.graph, "reject")
     assert first.end() == ["before", "reply to before", "first", "reply to first"]
-    said = [entry["message"]["content"][0]["text"] for entry in messages(store)]
-    assert "second" not in said
+    assert "second" not in [entry["message"]["content"][0]["text"] for entry in messages(store)]
 
 
 @both
@@ -124,9 +128,36 @@ def test_rollback(run: Run, first: First, store: Store) -> None:
     with store.turn("main/alice") as turn:
         assert [message["content"] for message in turn.messages()] == seen
     # It is not seen any more, but it is there, with its marker.
-    said = [entry["message"]["content"][0]["text"] for entry in messages(store)]
-    assert "first" in said
+    assert "first" in [entry["message"]["content"][0]["text"] for entry in messages(store)]
     assert [entry["data"]["reason"] for entry in markers(store)] == ["cancelled"]
+
+
+def test_a_message_that_was_rolled_back_may_be_said_again(first: First, store: Store) -> None:
+    """A client's retry has the id of the message it retries: it is on the new branch, once."""
+    first.graph.invoke(said("again"), ALICE, multitask_strategy="rollback")
+    first.end()
+    seen = in_thread(first.graph, "enqueue")
+    whole = ["before", "reply to before", "again", "reply to again", "second", "reply to second"]
+    assert seen == whole
+    assert first.graph.get_state(ALICE).values["messages"][2].id == "m1"
+    with store.turn("main/alice") as turn:
+        assert [message["content"] for message in turn.messages()] == whole
+
+
+@pytest.mark.parametrize("saver", [None, InMemorySaver])
+def test_a_message_of_a_deleted_thread_may_be_said_again(saver: Any, store: Store) -> None:
+    """The thread is new, and so is the branch that it is said on."""
+    graph: Any = with_turns(chat(Scripted(reply=echo), checkpointer=saver and saver()), store)
+    for text in ("one", "two"):
+        graph.checkpointer.delete_thread("alice")
+        graph.invoke(said(text), ALICE)
+        # Another process would make its own graph; what it knows, it has from the store.
+        inner = saver and graph.checkpointer.inner
+        again = with_turns(chat(Scripted(reply=echo), checkpointer=inner), store)
+        assert texts(again.get_state(ALICE)) == [text, f"reply to {text}"]
+        with store.turn("main/alice") as turn:
+            contents = [message["content"] for message in turn.messages()]
+        assert contents == [text, f"reply to {text}"]
 
 
 def test_a_rollback_of_a_rollback_goes_back_to_before_both(store: Store) -> None:

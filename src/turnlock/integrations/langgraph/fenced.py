@@ -229,10 +229,10 @@ class FencedSaver(TurnSaver):
         """``last``: what the wrapped saver had when the first turn came to it."""
         index.refresh()
         with index.lock:
-            entries = self._record(index, where, checkpoint, metadata)
+            said, record = self._record(index, where, checkpoint, metadata)
             if where.ns not in index.older:
-                entries[-1]["data"]["older"] = None if last is None else last.checkpoint["id"]
-            return entries
+                record["data"]["older"] = None if last is None else last.checkpoint["id"]
+            return [*said.new, record]
 
     def _writes(
         self, where: Configured, writes: Sequence[tuple[str, Any]], task: str, path: str

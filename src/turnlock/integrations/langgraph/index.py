@@ -2,7 +2,8 @@
 
 ::
 
-    message               one message; beside the common form its native one (``langgraph``)
+    message               one message; beside the common form its native one (``langgraph``), and
+                          the entry that it is said again for, when that one was removed
     langgraph:native      the native form of a message that is no entry of its own in that form
     langgraph:checkpoint  one checkpoint; with all of it, or only that it is one
     langgraph:writes      what one task wrote, likewise
@@ -92,6 +93,9 @@ class Index:
         self.writes: dict[tuple[str, str], dict[tuple[str, int], Write]] = {}
         self.natives: dict[str, Typed] = {}
         self.messages: dict[str, Entry] = {}
+        # Messages that were removed, and by their id the entry that each was said again in.
+        self._gone: set[str] = set()
+        self._again: dict[str, str] = {}
         # Of messages that are in no checkpoint yet the epoch; of others that of who took them.
         self._untaken: dict[str, int] = {}
         self._taken: dict[str, int] = {}
@@ -149,6 +153,11 @@ class Index:
     def is_untaken(self, identity: str) -> bool:
         return identity in self._untaken
 
+    def standing(self, identity: str | None) -> str | None:
+        """The entry of a message, by the id that follows from its own; None if none stands."""
+        found = self._again.get(identity or "", identity)
+        return found if found in self.messages and found not in self._gone else None
+
     def base(self, epoch: int) -> str | None:
         """The entry that the conversation goes on from when a turn is rolled back.
 
@@ -183,9 +192,11 @@ class Index:
             return
         self.messages[identity] = entry
         self._untaken[identity] = epoch
-        native = entry.get("langgraph")
-        if isinstance(native, dict) and _is_typed(native.get("native")):
-            self.natives[identity] = native["native"]
+        ours = entry.get("langgraph")
+        if isinstance(ours, dict) and _is_typed(ours.get("native")):
+            self.natives[identity] = ours["native"]
+            if isinstance(ours.get("for"), str):
+                self._again[ours["for"]] = identity
 
     def _take_native(self, data: Entry, epoch: int, entry: Entry) -> None:
         if _is_typed(data["native"]):
@@ -231,13 +242,16 @@ class Index:
             gone = removal.checkpoints
             self._drop(lambda one: removal.thread or (one.ns, one.id) in gone)
             if removal.thread:
+                self._gone |= self.messages.keys()
                 self._untaken.clear()
+                self._taken.clear()
 
     def _roll_back(self, epoch: int) -> None:
         self._drop(lambda record: record.epoch == epoch)
         for found in self.writes.values():
             for place in [place for place, write in found.items() if write.epoch == epoch]:
                 del found[place]
+        self._gone |= {one for one, said in self.messages.items() if epoch_of(said) == epoch}
         self._untaken = {one: of for one, of in self._untaken.items() if of != epoch}
         for one in [one for one, of in self._taken.items() if of == epoch]:
             entry = self.messages[one]

@@ -3,7 +3,8 @@
 A message is an entry once. Its entry has the common form, which every reader of transcripts knows,
 and beside it the native form, from which LangGraph gets back what it gave. The entry's id follows
 from the message's, so that a message which comes by twice, in the input and in a checkpoint, is one
-entry; and a message that is made of somebody else's entry has an id that leads back to it.
+entry; and a message that is made of somebody else's entry has an id that leads back to it. One that
+is said again after it was rolled back or deleted has a new entry, which names the id it stands for.
 """
 
 from __future__ import annotations
@@ -60,10 +61,15 @@ def entry_id(message: BaseMessage) -> str | None:
     return _OURS + hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def to_entry(message: BaseMessage) -> Entry | None:
+def another_id() -> str:
+    """The id of an entry for a message whose own one leads to an entry that does not count."""
+    return _OURS + uuid.uuid4().hex
+
+
+def to_entry(message: BaseMessage, identity: str) -> Entry | None:
     """A message's entry, in the common form; None for what is no message of a conversation."""
-    identity, role = entry_id(message), _role(message)
-    if identity is None or role is None:
+    role = _role(message)
+    if role is None:
         return None
     said: Entry = {"role": role, "content": _content(message)}
     if isinstance(message, ToolMessage):

@@ -29,7 +29,7 @@ from ...turns.aio import on_worker
 from .copying import copies
 from .index import Index, Record
 from .messages import entry_id, is_history
-from .saving import Configured, TurnSaver, apart, native_entry, place
+from .saving import Configured, Said, TurnSaver, apart, native_entry, place
 
 # `list` is a method of savers.
 Records = list[Record]
@@ -241,12 +241,12 @@ class TurnlockSaver(TurnSaver):
         index = self._index(self.session(where.thread))
         with index.lock:
             body = {name: value for name, value in checkpoint.items() if name != "channel_values"}
-            *said, record = self._record(index, where, checkpoint, metadata)
-            natives: dict[str, Entry] = {entry["id"]: entry for entry in said}
+            said, record = self._record(index, where, checkpoint, metadata)
+            natives: dict[str, Entry] = {entry["id"]: entry for entry in said.new}
             values = checkpoint["channel_values"]
             blobs = [
                 {"channel": channel, "version": version}
-                | (self._blob(index, natives, values[channel]) if channel in values else {})
+                | (self._blob(index, said, natives, values[channel]) if channel in values else {})
                 for channel, version in new_versions.items()
             ]
             record["data"] |= {
@@ -256,15 +256,21 @@ class TurnlockSaver(TurnSaver):
             }
             return [*natives.values(), record]
 
-    def _blob(self, index: Index, natives: dict[str, Entry], value: Any) -> Entry:
+    def _blob(self, index: Index, said: Said, natives: dict[str, Entry], value: Any) -> Entry:
         if not is_history(value):
             return {"value": self._dump(value)}
-        return {"messages": [self._native_id(index, natives, message) for message in value]}
+        ids = [said.ids.get(id(one)) or index.standing(entry_id(one)) for one in value]
+        pairs = zip(value, ids, strict=True)
+        return {"messages": [self._native_id(index, natives, *pair) for pair in pairs]}
 
-    def _native_id(self, index: Index, natives: dict[str, Entry], message: BaseMessage) -> str:
-        """The id of the entry that has the message's native form; one is made if none has."""
+    def _native_id(
+        self, index: Index, natives: dict[str, Entry], message: BaseMessage, identity: str | None
+    ) -> str:
+        """The id of the entry that has the message's native form; one is made if none has.
+
+        ``identity``: that of the message's own entry, which has it unless the message was changed.
+        """
         typed = self._dump(message)
-        identity = entry_id(message)
         if identity is not None:
             made = natives.get(identity)
             if typed == (made["langgraph"]["native"] if made else index.natives.get(identity)):

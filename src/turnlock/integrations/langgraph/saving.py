@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableConfig
@@ -32,7 +32,7 @@ from ...turns.aio import learn_outcome, on_worker
 from ...turns.face import TurnFace
 from ...turns.scope import current_turn, turn_left
 from .index import CHECKPOINT, NATIVE, REMOVED, VERSION, WRITES, Index, Typed
-from .messages import entry_id, messages_in, of_entry, to_entry
+from .messages import another_id, entry_id, messages_in, of_entry, to_entry
 
 T = TypeVar("T")
 # Sessions whose state is kept in memory; another one is read again from its transcript.
@@ -82,6 +82,13 @@ class Configured:
         self.ns: str = given.get("checkpoint_ns", "")
         self.id: str | None = given.get("checkpoint_id") or None
         self.turn: Any = given.get(_TURN)
+
+
+class Said(NamedTuple):
+    """Messages as entries: ``new`` ones to be appended; ``ids`` by the identity of the object."""
+
+    new: list[Entry]
+    ids: dict[int, str]
 
 
 class TurnSaver(BaseCheckpointSaver[Any]):
@@ -168,9 +175,9 @@ class TurnSaver(BaseCheckpointSaver[Any]):
     def say(self, turn: TurnFace, messages: Iterable[BaseMessage]) -> None:
         """Make messages durable that are to be said to a graph. Blocks on storage."""
         index = self._index(turn.session)
-        entries = self._said(index, messages)
-        if entries:
-            turn._core.append(entries)
+        said = self._said(index, messages)
+        if said.new:
+            turn._core.append(said.new)
 
     def roll_back(self, turn: TurnFace, turn_ids: Sequence[str]) -> None:
         """Go on from before these turns, newest last. Blocks on storage."""
@@ -185,17 +192,27 @@ class TurnSaver(BaseCheckpointSaver[Any]):
         # The conversation goes on from there: what was said since is on a branch of its own.
         return entry if parent is None else {**entry, "parentId": parent}
 
-    def _said(self, index: Index, messages: Iterable[BaseMessage]) -> list[Entry]:
-        """The entries of those messages that the transcript does not have yet."""
+    def _said(self, index: Index, messages: Iterable[BaseMessage]) -> Said:
         made: dict[str, Entry] = {}
+        ids: dict[int, str] = {}
         for message in messages:
             identity = entry_id(message)
-            if identity is None or identity in made or identity in index.messages:
-                continue
-            entry = to_entry(message)
-            if entry is not None:
-                made[identity] = {**entry, "langgraph": {"native": self._dump(message)}}
-        return list(made.values())
+            found = index.standing(identity)
+            if found is None and identity is not None:
+                if identity not in made and (entry := self._entry(index, message, identity)):
+                    made[identity] = entry
+                found = made[identity]["id"] if identity in made else None
+            if found is not None:
+                ids[id(message)] = found
+        return Said(list(made.values()), ids)
+
+    def _entry(self, index: Index, message: BaseMessage, identity: str) -> Entry | None:
+        """The entry of a message that none stands for."""
+        ours: Entry = {"native": self._dump(message)}
+        if identity in index.messages:
+            ours["for"], identity = identity, another_id()
+        entry = to_entry(message, identity)
+        return entry and {**entry, "langgraph": ours}
 
     def _record(
         self,
@@ -203,13 +220,10 @@ class TurnSaver(BaseCheckpointSaver[Any]):
         where: Configured,
         checkpoint: Checkpoint,
         metadata: CheckpointMetadata,
-        **more: Any,
-    ) -> list[Entry]:
-        """The entries of a checkpoint: first the messages in it that are new."""
-        history = self._history(where, checkpoint)
-        said = self._said(index, history)
-        fresh = {entry["id"] for entry in said}
-        ids = [identity for message in history if (identity := entry_id(message))]
+    ) -> tuple[Said, Entry]:
+        """A checkpoint's entry, and the messages in it as entries."""
+        said = self._said(index, self._history(where, checkpoint))
+        fresh = {entry["id"] for entry in said.new}
         data = {
             "thread": where.thread,
             "ns": where.ns,
@@ -218,9 +232,9 @@ class TurnSaver(BaseCheckpointSaver[Any]):
             # For people; the whole of it is in the value beside it.
             "source": metadata.get("source"),
             "step": metadata.get("step"),
-            "took": [one for one in ids if one in fresh or index.is_untaken(one)],
+            "took": [one for one in said.ids.values() if one in fresh or index.is_untaken(one)],
         }
-        return [*said, custom(CHECKPOINT, data | more)]
+        return said, custom(CHECKPOINT, data)
 
     def _history(self, where: Configured, checkpoint: Checkpoint) -> list[BaseMessage]:
         if where.ns:
@@ -257,7 +271,7 @@ class TurnSaver(BaseCheckpointSaver[Any]):
                 for place, (channel, value) in enumerate(writes)
             ],
         }
-        return [*self._said(index, said), custom(WRITES, data)]
+        return [*self._said(index, said).new, custom(WRITES, data)]
 
     # Values
 
