@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import operator
+import uuid
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from langchain_core.messages import (
@@ -25,6 +27,7 @@ from tests.frameworks.langgraph.graphs import ALICE, Scripted, accepted, chat, e
 from turnlock import Store
 from turnlock.integrations.langgraph import TurnlockSaver, with_turns
 from turnlock.integrations.langgraph.messages import closed, of_entry, to_entry
+from turnlock.transcript.entries import CUT_OFF
 
 CALLS: list[Any] = [{"name": "look", "args": {"at": "it"}, "id": "c1"}]
 
@@ -161,6 +164,69 @@ def test_calls_in_the_middle_are_closed_too(store: Store) -> None:
     graph.invoke(say("d"), ALICE)
     assert accepted(model.sent[-1])
     assert [text for text in texts(graph.get_state(ALICE)) if len(text) == 1] == list("abcd")
+
+
+LISTS: Any = TypedDict("LISTS", {"messages": Annotated[list[Any], operator.add]})
+
+
+def speaking(saver: Any, sent: list[Any], *, names: bool) -> Any:
+    """A graph that puts lists together; its replies have ids, or none."""
+
+    def speak(state: Any) -> Any:
+        sent.append(list(state["messages"]))
+        said = AIMessage(f"reply to {state['messages'][-1].content}")
+        return {"messages": [said.model_copy(update={"id": str(uuid.uuid4())}) if names else said]}
+
+    builder = StateGraph(LISTS)
+    builder.add_node("speak", speak)
+    builder.add_edge(START, "speak")
+    return builder.compile(checkpointer=saver and saver())
+
+
+@pytest.mark.parametrize("saver", [None, InMemorySaver])
+@pytest.mark.parametrize("names", [False, True])
+def test_a_channel_that_puts_lists_together_is_told_and_healed(
+    saver: Any, names: bool, store: Store
+) -> None:
+    """With `operator.add`, where messages may have no ids: each is an entry, and once."""
+    sent: list[Any] = []
+    graph = with_turns(speaking(saver, sent, names=names), store)
+    for _ in range(2):
+        graph.invoke({"messages": [HumanMessage("A")]}, ALICE)
+    whole = ["A", "reply to A"] * 2
+    with store.turn("main/alice") as turn:
+        assert [message["content"] for message in turn.messages()] == whole
+        turn.append(turnlock.user("by hand"), turnlock.assistant("answered"))
+    graph.update_state(ALICE, {"messages": [AIMessage("", tool_calls=CALLS)]})
+    for text in "BC":
+        graph.invoke({"messages": [HumanMessage(text)]}, ALICE)
+        assert accepted(sent[-1])
+    whole += ["", CUT_OFF, "by hand", "answered", "B", "reply to B", "C", "reply to C"]
+    assert texts(graph.get_state(ALICE)) == whole
+    with store.turn("main/alice") as turn:
+        told = [str(message["content"] or "") for message in turn.messages()]
+    assert sorted(told) == sorted(whole)
+
+
+def test_a_list_that_is_broken_in_the_middle_still_grows(store: Store) -> None:
+    """Nothing in it can be put elsewhere; the new message and what others said are added."""
+    graph = with_turns(speaking(None, [], names=True), store)
+    broken = [AIMessage("", tool_calls=CALLS), HumanMessage("b")]
+    graph.update_state(ALICE, {"messages": broken})
+    with store.turn("main/alice") as turn:
+        turn.append(turnlock.user("by hand"))
+    graph.invoke({"messages": [HumanMessage("c")]}, ALICE)
+    assert texts(graph.get_state(ALICE)) == ["", "b", "by hand", "c", "reply to c"]
+
+
+def test_a_list_of_something_else_is_left_alone(store: Store) -> None:
+    """Texts in a channel of that name are no messages, and stay what they are."""
+    builder = StateGraph(LISTS)
+    builder.add_node("speak", lambda state: {"messages": [len(state["messages"])]})
+    builder.add_edge(START, "speak")
+    graph: Any = with_turns(builder.compile(), store)
+    graph.invoke({"messages": ["a", ["user", "b"]]}, ALICE)
+    assert graph.invoke({"messages": []}, ALICE)["messages"] == ["a", ["user", "b"], 2, 3]
 
 
 @pytest.mark.parametrize("saver", [None, InMemorySaver])

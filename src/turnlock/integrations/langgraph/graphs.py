@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import operator
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -28,7 +29,7 @@ from ...errors import StoreError
 from ...store import Default, Store
 from .callbacks import AsyncTurnHandler, TurnHandler, watched
 from .fenced import FencedSaver
-from .messages import messages_in, prepared
+from .messages import Adding, messages_in, prepared
 from .own import TurnlockSaver
 from .saving import TurnSaver, apart, open_turn, turn_of
 from .taking import MultitaskStrategy, Wanted, in_async_turn, in_turn
@@ -36,6 +37,7 @@ from .taking import MultitaskStrategy, Wanted, in_async_turn, in_turn
 G = TypeVar("G", bound="Pregel[Any, Any, Any, Any]")
 Hand = Callable[[Any], Awaitable[None]]
 _END = object()
+_ADDING = [(add_messages, Adding.MERGES), (operator.add, Adding.APPENDS)]
 # In the config around whatever a node of a graph runs.
 _TASK = "__pregel_task_id"
 
@@ -81,8 +83,9 @@ def with_turns(
       called once the turn is over. A **thread's** call is ended only for a guarded client:
       ``turnlock.guard(model)``.
 
-    These need a ``messages_key`` channel that adds messages (``add_messages``); one that replaces
-    them is left to you. Not promised: effects of nodes and tools are not undone.
+    These need a ``messages_key`` channel that adds messages: ``add_messages``, or ``operator.add``
+    if the input's are LangChain's own. One that replaces them, or has a format that takes their ids
+    away, is left to you. Not promised: effects of nodes and tools are not undone.
 
     A run raises what `Store.turn` does, and `LeaseRevoked` when its session was taken from it.
     Raises `LimitsError`, `InvalidSessionKey` and, for a saver of ours with another store,
@@ -235,16 +238,18 @@ class _Turns(Pregel[Any, Any, Any, Any]):
         # A run from an old checkpoint is told nothing that came after it.
         is_old = bool(self._configured(config).get("checkpoint_id"))
         news = [] if is_old else saver.news(turn.session)
-        made = prepared(given, key, messages_in(values.get(key)), news, adds=self._adds(key))
+        made = prepared(given, key, messages_in(values.get(key)), news, self._adding(key))
         saver.say(turn, made.messages)
         return made.value
 
     def _has_messages(self, given: Any) -> bool:
         return isinstance(given, Mapping) and self._wanted.saver.messages_key in given
 
-    def _adds(self, key: str) -> bool:
+    def _adding(self, key: str) -> Adding | None:
         channel = self.channels.get(key)
-        return isinstance(channel, BinaryOperatorAggregate) and channel.operator is add_messages
+        if not isinstance(channel, BinaryOperatorAggregate):
+            return None
+        return next((how for known, how in _ADDING if channel.operator is known), None)
 
     def _place(self, config: RunnableConfig | None) -> RunnableConfig:
         given = self._configured(config)

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 from ...store import Store
 from ...transcript.entries import OPENING, Entry, custom_type, epoch_of, message_of, turn_id_of
 from ...transcript.jsonl import Line
+from .messages import form_of
 
 logger = logging.getLogger("turnlock")
 
@@ -96,6 +97,7 @@ class Index:
         # Messages that were removed, and by their id the entry that each was said again in.
         self._gone: set[str] = set()
         self._again: dict[str, str] = {}
+        self._alike: dict[str, list[str]] = {}
         # Of messages that are in no checkpoint yet the epoch; of others that of who took them.
         self._untaken: dict[str, int] = {}
         self._taken: dict[str, int] = {}
@@ -158,6 +160,10 @@ class Index:
         found = self._again.get(identity or "", identity)
         return found if found in self.messages and found not in self._gone else None
 
+    def alike(self, form: str) -> list[str]:
+        """The entries that stand and have a form (`form_of`), oldest first."""
+        return [one for one in self._alike.get(form, ()) if one not in self._gone]
+
     def base(self, epoch: int) -> str | None:
         """The entry that the conversation goes on from when a turn is rolled back.
 
@@ -192,6 +198,7 @@ class Index:
             return
         self.messages[identity] = entry
         self._untaken[identity] = epoch
+        self._alike.setdefault(form_of(entry), []).append(identity)
         ours = entry.get("langgraph")
         if isinstance(ours, dict) and _is_typed(ours.get("native")):
             self.natives[identity] = ours["native"]

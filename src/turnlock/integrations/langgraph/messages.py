@@ -5,6 +5,9 @@ and beside it the native form, from which LangGraph gets back what it gave. The 
 from the message's, so that a message which comes by twice, in the input and in a checkpoint, is one
 entry; and a message that is made of somebody else's entry has an id that leads back to it. One that
 is said again after it was rolled back or deleted has a new entry, which names the id it stands for.
+
+A message without an id is known by what it says: the second that says "yes" in a state is the
+second in the transcript.
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ import hashlib
 import json
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from enum import Enum
 from itertools import takewhile
 from typing import Any, NamedTuple
 
@@ -28,7 +32,15 @@ from langchain_core.messages import (
 )
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 
-from ...transcript.entries import CUT_OFF, CUT_SHORT, Entry, ToolCall, message_of
+from ...transcript.entries import (
+    CUT_OFF,
+    CUT_SHORT,
+    Entry,
+    ToolCall,
+    answered_call,
+    message_of,
+    tool_calls,
+)
 from ...transcript.history import text_of
 
 _FROM_ENTRY = "turnlock:"
@@ -40,6 +52,13 @@ _ROLES: dict[type[BaseMessage], str] = {
     AIMessage: "assistant",
     ToolMessage: "toolResult",
 }
+
+
+class Adding(Enum):
+    """How a channel adds what it is given to the messages that it has."""
+
+    MERGES = "one that has the id of another replaces it"
+    APPENDS = "it puts lists together, whatever is in them"
 
 
 class Input(NamedTuple):
@@ -61,8 +80,16 @@ def entry_id(message: BaseMessage) -> str | None:
     return _OURS + hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def form_of(entry: Entry) -> str:
+    """What tells entries apart whose messages have lost their ids: a digest of what they say."""
+    said = message_of(entry)
+    text = "".join(text_of(said.get("content")).split())
+    form = [said.get("role"), text, tool_calls(entry), answered_call(entry)]
+    return hashlib.sha256(json.dumps(form).encode()).hexdigest()
+
+
 def another_id() -> str:
-    """The id of an entry for a message whose own one leads to an entry that does not count."""
+    """The id of an entry for a message that has none, or whose entry does not count any more."""
     return _OURS + uuid.uuid4().hex
 
 
@@ -121,30 +148,42 @@ def is_history(value: object) -> bool:
 
 
 def prepared(
-    given: Any, key: str, state: Sequence[BaseMessage], news: Sequence[BaseMessage], *, adds: bool
+    given: Any,
+    key: str,
+    state: Sequence[BaseMessage],
+    news: Sequence[BaseMessage],
+    adding: Adding | None,
 ) -> Input:
     """The input of a run: with ids, with what the graph does not know yet, with no call left open.
 
-    ``state``: the messages that the graph has. ``news``: what others said since. ``adds``: whether
-    the channel adds messages to those it has; any other is left alone.
+    ``state``: the messages that the graph has. ``news``: what others said since. ``adding``: how
+    the channel adds messages; one that does not is left alone.
     """
-    if not adds or not isinstance(given, Mapping) or key not in given:
+    fresh = _given(given[key], adding)
+    if fresh is None:
         return Input(given, [])
-    said = given[key]
-    fresh = convert_to_messages(said if isinstance(said, list) else [said])
-    fresh = [_named(message) for message in fresh]
     durable = [message for message in fresh if not isinstance(message, RemoveMessage)]
     if len(durable) < len(fresh):
         # Who removes messages knows what is there.
         return Input({**given, key: fresh}, durable)
-    known = {message.id for message in state}
+    known = {message.id for message in state if message.id}
     before = [*state, *(one for one in news if one.id not in known)]
     results = [*takewhile(lambda one: isinstance(one, ToolMessage) and one.id not in known, fresh)]
     healed, rest = closed([*before, *results]), fresh[len(results) :]
     if healed[: len(state)] == list(state):
         return Input({**given, key: [*healed[len(state) :], *rest]}, durable)
     # Somewhere in the middle: only a list that replaces the old one has it in the right place.
+    if adding is Adding.APPENDS:
+        return Input({**given, key: [*before[len(state) :], *fresh]}, durable)
     return Input({**given, key: [RemoveMessage(id=REMOVE_ALL_MESSAGES), *healed, *rest]}, durable)
+
+
+def _given(said: Any, adding: Adding | None) -> list[BaseMessage] | None:
+    """The messages that a channel is given, with ids; None where they are to stay as they are."""
+    if adding is None or (adding is Adding.APPENDS and not is_history(said)):
+        return None
+    fresh = convert_to_messages(said if isinstance(said, list) else [said])
+    return [_named(message) for message in fresh]
 
 
 def closed(messages: Sequence[BaseMessage]) -> list[BaseMessage]:

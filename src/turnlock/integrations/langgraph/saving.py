@@ -11,7 +11,8 @@ import base64
 import contextlib
 import hashlib
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from langchain_core.messages import BaseMessage
@@ -32,7 +33,7 @@ from ...turns.aio import learn_outcome, on_worker
 from ...turns.face import TurnFace
 from ...turns.scope import current_turn, turn_left
 from .index import CHECKPOINT, NATIVE, REMOVED, VERSION, WRITES, Index, Typed
-from .messages import another_id, entry_id, messages_in, of_entry, to_entry
+from .messages import another_id, entry_id, form_of, messages_in, of_entry, to_entry
 
 T = TypeVar("T")
 # Sessions whose state is kept in memory; another one is read again from its transcript.
@@ -172,7 +173,7 @@ class TurnSaver(BaseCheckpointSaver[Any]):
             async with self.turnlock_store.turn(session) as own:
                 yield own
 
-    def say(self, turn: TurnFace, messages: Iterable[BaseMessage]) -> None:
+    def say(self, turn: TurnFace, messages: Sequence[BaseMessage]) -> None:
         """Make messages durable that are to be said to a graph. Blocks on storage."""
         index = self._index(turn.session)
         said = self._said(index, messages)
@@ -192,13 +193,12 @@ class TurnSaver(BaseCheckpointSaver[Any]):
         # The conversation goes on from there: what was said since is on a branch of its own.
         return entry if parent is None else {**entry, "parentId": parent}
 
-    def _said(self, index: Index, messages: Iterable[BaseMessage]) -> Said:
+    def _said(self, index: Index, messages: Sequence[BaseMessage]) -> Said:
         made: dict[str, Entry] = {}
         ids: dict[int, str] = {}
-        for message in messages:
-            identity = entry_id(message)
-            found = index.standing(identity)
-            if found is None and identity is not None:
+        for message, found in zip(messages, _standing(index, messages), strict=True):
+            identity = entry_id(message) or another_id()
+            if found is None:
                 if identity not in made and (entry := self._entry(index, message, identity)):
                     made[identity] = entry
                 found = made[identity]["id"] if identity in made else None
@@ -259,6 +259,8 @@ class TurnSaver(BaseCheckpointSaver[Any]):
                 for channel, value in writes
                 if channel == self.messages_key
                 for one in messages_in(value)
+                # Which one it is of those that say the same, its checkpoint will say.
+                if one.id
             ]
         data = {
             "thread": where.thread,
@@ -285,6 +287,21 @@ class TurnSaver(BaseCheckpointSaver[Any]):
 
     def _native(self, index: Index, identity: str) -> Any:
         return self._load(index.natives[identity])
+
+
+def _standing(index: Index, messages: Sequence[BaseMessage]) -> list[str | None]:
+    """The entry that stands for each message: by its id or, without one, by what it says."""
+    found = [index.standing(entry_id(one)) for one in messages]
+    if all(one.id for one in messages):
+        return found
+    said: Counter[str] = Counter()
+    for place, message in enumerate(messages):
+        form = form_of(to_entry(message, "") or {})
+        alike = index.alike(form)
+        if not message.id and said[form] < len(alike):
+            found[place] = alike[said[form]]
+        said[form] += 1
+    return found
 
 
 def native_entry(typed: Typed) -> Entry:
