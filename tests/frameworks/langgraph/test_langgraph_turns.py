@@ -17,6 +17,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.graph import START, MessagesState, StateGraph
 
 import turnlock
 from tests.frameworks.langgraph import graphs
@@ -31,7 +32,7 @@ from tests.frameworks.langgraph.graphs import (
     texts,
 )
 from tests.frameworks.langgraph.models import openai, practice
-from tests.helpers import child, eventually
+from tests.helpers import PATIENCE, child, eventually
 from turnlock import LeaseRevoked, Limits, Store
 from turnlock.integrations.langgraph import TurnlockSaver, with_turns
 from turnlock.practice import PracticeServer
@@ -325,6 +326,82 @@ def test_no_tool_is_called_for_a_turn_that_is_over(store: Store) -> None:
     with pytest.raises(LeaseRevoked):
         graph.invoke(say("x"), ALICE)
     assert called == []
+
+
+def alone(graph: Any, store: Store) -> None:
+    graph.invoke(say("x"), ALICE)
+
+
+def in_loop(graph: Any, store: Store) -> None:
+    asyncio.run(graph.ainvoke(say("x"), ALICE))
+
+
+def in_thread_of_a_task(graph: Any, store: Store) -> None:
+    async def run() -> None:
+        async with store.turn("main/alice"):
+            await asyncio.to_thread(graph.invoke, say("x"), ALICE)
+
+    asyncio.run(run())
+
+
+def in_loop_of_a_thread(graph: Any, store: Store) -> None:
+    with store.turn("main/alice"):
+        asyncio.run(graph.ainvoke(say("x"), ALICE))
+
+
+@pytest.mark.parametrize(
+    ("run", "is_async"),
+    [
+        (alone, False),
+        (in_loop, True),
+        (in_loop, False),
+        (in_thread_of_a_task, False),
+        (in_loop_of_a_thread, True),
+        (in_loop_of_a_thread, False),
+    ],
+)
+def test_no_tool_is_called_once_the_session_is_lost(
+    run: Callable[[Any, Store], None], is_async: bool, tmp_path: Path, store: Store
+) -> None:
+    """The storage is asked before each tool, however threads and tasks are mixed."""
+    called: list[str] = []
+    over = threading.Event()
+
+    @tool
+    def look() -> str:
+        """Look."""
+        called.append("look")
+        return "seen"
+
+    @tool
+    def lose() -> str:
+        """Lose the session, which nobody tells this process."""
+        called.append("lose")
+        (tmp_path / "state/agents/main/sessions/alice.jsonl.lock").unlink()
+        return "lost"
+
+    tools = [look, lose, look]
+
+    def act(state: Any) -> Any:
+        try:
+            return {"messages": [one.invoke({}) for one in tools]}
+        finally:
+            over.set()
+
+    async def aact(state: Any) -> Any:
+        try:
+            return {"messages": [await one.ainvoke({}) for one in tools]}
+        finally:
+            over.set()
+
+    builder = StateGraph(MessagesState)
+    builder.add_node("act", aact if is_async else act)
+    builder.add_edge(START, "act")
+    graph: Any = with_turns(builder.compile(), store)
+    with pytest.raises(LeaseRevoked):
+        run(graph, store)
+    assert over.wait(PATIENCE)
+    assert called == ["look", "lose"]
 
 
 CRASH = """

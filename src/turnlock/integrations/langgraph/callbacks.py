@@ -1,12 +1,18 @@
 """What a graph's own events mean to its turn: progress, limits of model calls, checks before tools.
 
-The handler is attached to every run below a context (`watched`), as LangChain's own counters are.
-It sees models and tools of LangChain, whatever client is under them. What a node calls without
-LangChain it does not see; for that there is `turnlock.guard`.
+The handlers are attached to every run below a context (`watch`), as LangChain's own counters are.
+They see models and tools of LangChain, whatever client is under them. What a node calls without
+LangChain they do not see; for that there is `turnlock.guard`.
+
+Threads and tasks are mixed at will: a task's graph runs its plain functions in threads, and a
+thread may run a loop in its turn. What LangChain calls in a thread may not be a coroutine, as it
+swallows what that raises, and what it calls on a loop's thread may not wait for storage. So one
+handler is plain, and asks the storage where no loop runs; a task's run has another one beside it.
 """
 
 from __future__ import annotations
 
+import asyncio
 from contextvars import ContextVar
 from typing import Any
 from uuid import UUID
@@ -16,13 +22,23 @@ from langchain_core.messages import BaseMessage
 from langchain_core.tracers.context import register_configure_hook
 
 from ...turns.calling import OpenCall
+from ...turns.face import TurnFace
+from .saving import apart
 
 watched: ContextVar[BaseCallbackHandler | None] = ContextVar("turnlock_langgraph", default=None)
+_checked: ContextVar[BaseCallbackHandler | None] = ContextVar("turnlock_tools", default=None)
 register_configure_hook(watched, inheritable=True)
+register_configure_hook(_checked, inheritable=True)
+
+
+def watch(turn: TurnFace) -> None:
+    """Attach what reports to a turn to all that this context runs. From its thread or its task."""
+    watched.set(TurnHandler(turn))
+    _checked.set(_ToolCheck(turn) if _is_on_loop() else None)
 
 
 class TurnHandler(BaseCallbackHandler):
-    """Reports a graph's events to the turn of a thread.
+    """Reports a graph's events to a turn.
 
     A model call has to bring its first content within the store's ``first_token`` and more within
     ``idle``; one that does not stream is all first content. When a limit passes the turn is revoked
@@ -32,14 +48,14 @@ class TurnHandler(BaseCallbackHandler):
     raise_error = True
     run_inline = True
 
-    def __init__(self, turn: Any) -> None:
+    def __init__(self, turn: TurnFace) -> None:
         self.turn = turn
         self._calls: dict[UUID, OpenCall] = {}
 
     def on_chain_start(self, serialized: Any, inputs: Any, **about: Any) -> None:
         node = (about.get("metadata") or {}).get("langgraph_node")
         if node is not None and about.get("name") == node:
-            self.turn.progress(f"node {node}")
+            self._progress(f"node {node}")
 
     def on_chat_model_start(self, serialized: Any, messages: Any, **about: Any) -> None:
         self._begin(about)
@@ -60,15 +76,17 @@ class TurnHandler(BaseCallbackHandler):
     def on_llm_error(self, error: BaseException, **about: Any) -> None:
         self._end(about)
 
-    def on_tool_start(self, serialized: Any, input_str: str, **about: Any) -> Any:
-        self.turn.check()
-        self._tool_begins(serialized)
+    def on_tool_start(self, serialized: Any, input_str: str, **about: Any) -> None:
+        if not _is_on_loop():
+            self.turn._core.check()
+        self._progress(f"tool {(serialized or {}).get('name', '')}".rstrip())
 
     def on_tool_end(self, output: Any, **about: Any) -> None:
-        self.turn.progress()
+        self._progress()
 
-    def _tool_begins(self, serialized: Any) -> None:
-        self.turn.progress(f"tool {(serialized or {}).get('name', '')}".rstrip())
+    def _progress(self, what: str = "") -> None:
+        self.turn._core.check_revoked()
+        self.turn._core.progress(what)
 
     def _begin(self, about: dict[str, Any]) -> None:
         metadata = about.get("metadata") or {}
@@ -86,12 +104,24 @@ class TurnHandler(BaseCallbackHandler):
             call.close()
 
 
-class AsyncTurnHandler(TurnHandler):
-    """Reports to the turn of a task: storage is asked by a worker."""
+class _ToolCheck(BaseCallbackHandler):
+    """Has a worker ask the storage before a tool that a task awaits."""
+
+    raise_error = True
+    run_inline = True
+
+    def __init__(self, turn: TurnFace) -> None:
+        self._turn = turn
+        self._loop = asyncio.get_running_loop()
 
     async def on_tool_start(self, serialized: Any, input_str: str, **about: Any) -> None:
-        await self.turn.check()
-        self._tool_begins(serialized)
+        # In a loop of LangChain's own for a thread's tool it would change nothing.
+        if asyncio.get_running_loop() is self._loop:
+            await apart(self._turn, self._turn._core.check)
+
+
+def _is_on_loop() -> bool:
+    return asyncio._get_running_loop() is not None
 
 
 def _has_content(chunk: Any) -> bool:

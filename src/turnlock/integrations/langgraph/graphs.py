@@ -27,7 +27,7 @@ from langgraph.pregel import Pregel
 
 from ...errors import StoreError
 from ...store import Default, Store
-from .callbacks import AsyncTurnHandler, TurnHandler, watched
+from .callbacks import watch, watched
 from .fenced import FencedSaver
 from .messages import Adding, messages_in, prepared
 from .own import TurnlockSaver
@@ -126,7 +126,7 @@ class _Turns(Pregel[Any, Any, Any, Any]):
             return
         block = in_turn(wanted, session) if turn is None else contextlib.nullcontext(turn)
         with _InContext(block) as (context, turn):
-            context.run(watched.set, TurnHandler(turn))
+            context.run(watch, turn)
             given = context.run(self._prepared, turn, input, config)
             chunks: Any = super().stream(given, config, **_durable(options))
             try:
@@ -165,7 +165,7 @@ class _Turns(Pregel[Any, Any, Any, Any]):
     ) -> None:
         """One run in a task: ``hand`` gives away what it yields, within the turn's block."""
         async with block as turn:
-            watched.set(AsyncTurnHandler(turn))
+            watch(turn)
             given = await self._aprepared(turn, given, config)
             chunks: Any = super().astream(given, config, **options)
             async with contextlib.aclosing(chunks):
