@@ -46,6 +46,11 @@ class OpenCall:
         return math.inf if self._budget.first is None else self._budget.first
 
     @property
+    def has_content(self) -> bool:
+        """Whether any content came yet."""
+        return self._fresh_until > -math.inf
+
+    @property
     def is_fresh(self) -> bool:
         """Whether content came a moment ago, so that `progressed` would change nothing.
 

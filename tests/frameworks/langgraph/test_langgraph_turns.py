@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import os
@@ -14,10 +15,13 @@ from typing import Any
 import pytest
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatResult
+from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph import START, MessagesState, StateGraph
+from pydantic import Field
 
 import turnlock
 from tests.frameworks.langgraph import graphs
@@ -99,6 +103,64 @@ def test_a_hung_model_ends_its_turn(
     assert texts(seen) == [f"{fault} please", "go on", "practice reply 2 to: go on"]
     assert store.zombies() == []
     eventually(lambda: fault.removeprefix("/") in left(server))
+
+
+class Hanging(Scripted):
+    """A model that says when it is asked, and never answers a task."""
+
+    asked: asyncio.Event = Field(default_factory=asyncio.Event)
+
+    async def _agenerate(self, *args: Any, **options: Any) -> ChatResult:
+        self.asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+async def cancelled(model: Hanging) -> None:
+    """As who asks two models at once does with the slower one."""
+    task = asyncio.create_task(model.ainvoke("x"))
+    await model.asked.wait()
+    task.cancel()
+    await asyncio.wait({task})
+
+
+async def timed_out(model: Hanging) -> None:
+    """Then another model is asked, in the same task."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0):
+            await model.ainvoke("x")
+    await Scripted(reply=echo).ainvoke("x")
+
+
+async def passed_on(model: Hanging) -> None:
+    """Timed out in a step of its own, which asks nobody else."""
+
+    async def ask(text: str) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0):
+                await model.ainvoke(text)
+
+    await RunnableLambda(ask).ainvoke("x")
+
+
+@pytest.mark.parametrize("give_up", [cancelled, timed_out, passed_on])
+def test_a_call_that_a_node_gives_up_has_no_limit_any_more(
+    give_up: Callable[[Hanging], Any], store: Store
+) -> None:
+    """LangChain does not tell that it was cancelled; its limit would end the turn later."""
+    open_calls: list[int] = []
+
+    async def act(state: Any) -> Any:
+        await give_up(Hanging(reply=echo))
+        open_calls.append(len(turnlock.current_turn()._core.lease.calls))
+        return {}
+
+    builder = StateGraph(MessagesState)
+    builder.add_node("act", act)
+    builder.add_edge(START, "act")
+    graph: Any = with_turns(builder.compile(), store)
+    graphs.run(graph.ainvoke(say("x"), ALICE))
+    assert open_calls == [0]
 
 
 @both

@@ -13,8 +13,9 @@ handler is plain, and asks the storage where no loop runs; a task's run has anot
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -37,12 +38,23 @@ def watch(turn: TurnFace) -> None:
     _checked.set(_ToolCheck(turn) if _is_on_loop() else None)
 
 
+class _Asked(NamedTuple):
+    """A model call that is open, the chain that made it, and its task."""
+
+    call: OpenCall
+    chain: UUID | None
+    task: asyncio.Task[Any] | None
+
+
 class TurnHandler(BaseCallbackHandler):
     """Reports a graph's events to a turn.
 
     A model call has to bring its first content within the store's ``first_token`` and more within
     ``idle``; one that does not stream is all first content. When a limit passes the turn is revoked
     with reason ``model-limit``. No model is asked and no tool is called for a turn that is over.
+
+    Of a call that was cancelled LangChain tells nothing. It is over when its task is cancelled, or
+    asks another model before any content came, or when the chain that made it ends.
     """
 
     raise_error = True
@@ -50,12 +62,18 @@ class TurnHandler(BaseCallbackHandler):
 
     def __init__(self, turn: TurnFace) -> None:
         self.turn = turn
-        self._calls: dict[UUID, OpenCall] = {}
+        self._calls: dict[UUID, _Asked] = {}
 
     def on_chain_start(self, serialized: Any, inputs: Any, **about: Any) -> None:
         node = (about.get("metadata") or {}).get("langgraph_node")
         if node is not None and about.get("name") == node:
             self._progress(f"node {node}")
+
+    def on_chain_end(self, outputs: Any, **about: Any) -> None:
+        self._end_where(lambda one: one.chain == about["run_id"])
+
+    def on_chain_error(self, error: BaseException, **about: Any) -> None:
+        self._end_where(lambda one: one.chain == about["run_id"])
 
     def on_chat_model_start(self, serialized: Any, messages: Any, **about: Any) -> None:
         self._begin(about)
@@ -64,17 +82,17 @@ class TurnHandler(BaseCallbackHandler):
         self._begin(about)
 
     def on_llm_new_token(self, token: Any, **about: Any) -> None:
-        call = self._calls.get(about["run_id"])
-        if call is not None:
-            call.check()
+        asked = self._calls.get(about["run_id"])
+        if asked is not None:
+            asked.call.check()
             if token or _has_content(about.get("chunk")):
-                call.progressed()
+                asked.call.progressed()
 
     def on_llm_end(self, response: Any, **about: Any) -> None:
-        self._end(about)
+        self._end(about["run_id"])
 
     def on_llm_error(self, error: BaseException, **about: Any) -> None:
-        self._end(about)
+        self._end(about["run_id"])
 
     def on_tool_start(self, serialized: Any, input_str: str, **about: Any) -> None:
         if not _is_on_loop():
@@ -96,12 +114,22 @@ class TurnHandler(BaseCallbackHandler):
             model=model if isinstance(model, str) else None,
             api="langchain",
         )
-        self._calls[about["run_id"]] = self.turn.begin_call(_nothing)
+        run, task = about["run_id"], asyncio.current_task() if _is_on_loop() else None
+        if task is not None:
+            if about.get("batch_size", 1) == 1:
+                self._end_where(lambda one: one.task is task and not one.call.has_content)
+            task.add_done_callback(lambda done: self._end(run) if done.cancelled() else None)
+        call = self.turn.begin_call(_nothing)
+        self._calls[run] = _Asked(call, about.get("parent_run_id"), task)
 
-    def _end(self, about: dict[str, Any]) -> None:
-        call = self._calls.pop(about["run_id"], None)
-        if call is not None:
-            call.close()
+    def _end(self, run: UUID) -> None:
+        asked = self._calls.pop(run, None)
+        if asked is not None:
+            asked.call.close()
+
+    def _end_where(self, is_over: Callable[[_Asked], bool]) -> None:
+        for run in [run for run, asked in list(self._calls.items()) if is_over(asked)]:
+            self._end(run)
 
 
 class _ToolCheck(BaseCallbackHandler):
