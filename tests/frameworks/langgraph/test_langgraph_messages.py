@@ -245,6 +245,24 @@ def test_what_others_said_the_graph_is_told(saver: Any, store: Store) -> None:
         assert [message["content"] for message in turn.messages()] == [*seen, "reply to two"]
 
 
+def test_a_saver_that_another_process_does_not_share_is_told(store: Store) -> None:
+    """In memory, or lost at a restart: the transcript knows what was said in the meantime."""
+    one, other = (
+        with_turns(chat(Scripted(reply=echo), checkpointer=InMemorySaver()), store) for _ in "ab"
+    )
+    seen: list[str] = []
+    for graph, text in ((one, "A"), (other, "B"), (one, "C"), (one, "D"), (other, "E")):
+        seen += [text, f"reply to {text}"]
+        graph.invoke(say(text), ALICE)
+        assert texts(graph.get_state(ALICE)) == seen
+    with store.turn("main/alice") as turn:
+        assert [message["content"] for message in turn.messages()] == seen
+    graph = with_turns(chat(Scripted(reply=echo), checkpointer=InMemorySaver()), store)
+    assert texts(graph.invoke(say("F"), ALICE)) == [*seen, "F", "reply to F"]
+    graph.checkpointer.delete_thread("alice")  # type: ignore[union-attr]
+    assert texts(other.invoke(say("G"), ALICE))[-2:] == ["G", "reply to G"]
+
+
 def test_a_thread_that_was_there_before_goes_on(store: Store) -> None:
     """The wrapped saver's threads are adopted, and their messages become entries."""
     saver = InMemorySaver()

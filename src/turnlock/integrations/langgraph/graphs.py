@@ -237,7 +237,7 @@ class _Turns(Pregel[Any, Any, Any, Any]):
         values = state.checkpoint["channel_values"] if state else {}
         # A run from an old checkpoint is told nothing that came after it.
         is_old = bool(self._configured(config).get("checkpoint_id"))
-        news = [] if is_old else saver.news(turn.session)
+        news = [] if is_old else saver.news(turn.session, state)
         made = prepared(given, key, messages_in(values.get(key)), news, self._adding(key))
         saver.say(turn, made.messages)
         return made.value

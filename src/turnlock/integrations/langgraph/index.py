@@ -98,9 +98,9 @@ class Index:
         self._gone: set[str] = set()
         self._again: dict[str, str] = {}
         self._alike: dict[str, list[str]] = {}
-        # Of messages that are in no checkpoint yet the epoch; of others that of who took them.
+        # Of messages that are in no checkpoint yet the epoch; of others the first that has them.
         self._untaken: dict[str, int] = {}
-        self._taken: dict[str, int] = {}
+        self._taken: dict[str, Record] = {}
         self.epochs: dict[str, int] = {}
         self._bases: dict[int, str] = {}
 
@@ -148,9 +148,24 @@ class Index:
         found = self.writes.get((ns, identity), {}).values()
         return sorted(found, key=lambda one: (one.path, one.task, one.place))
 
-    def untaken(self) -> Iterator[tuple[str, Entry]]:
-        """Messages that no checkpoint has, oldest first."""
-        return ((one, entry) for one, entry in self.messages.items() if one in self._untaken)
+    def news(self, known: str | None) -> Iterator[tuple[str, Entry]]:
+        """Messages that no checkpoint has, oldest first, with those that a later one took.
+
+        ``known``: the checkpoint that the graph is to go on from. It is not the last one when a
+        wrapped saver has not got that: it lost it, or is another process's own.
+        """
+        last, record = self.latest(""), self.checkpoints.get("", {}).get(known or "")
+        since = record.place if record else 0
+        later: set[str] = set()
+        if last is not None and last is not record:
+            later = {
+                one for one, by in self._taken.items() if by.place > since and self._is_there(by)
+            }
+        wanted = self._untaken.keys() | later
+        return ((one, entry) for one, entry in self.messages.items() if one in wanted)
+
+    def _is_there(self, record: Record) -> bool:
+        return record.id in self.checkpoints.get(record.ns, {})
 
     def is_untaken(self, identity: str) -> bool:
         return identity in self._untaken
@@ -222,7 +237,7 @@ class Index:
             self.blobs[ns, blob["channel"], blob["version"]] = blob
         for one in data["took"]:
             if self._untaken.pop(one, None) is not None:
-                self._taken[one] = epoch
+                self._taken[one] = record
 
     def _take_writes(self, data: Entry, epoch: int, entry: Entry) -> None:
         found = self.writes.setdefault((data["ns"], data["id"]), {})
@@ -260,7 +275,7 @@ class Index:
                 del found[place]
         self._gone |= {one for one, said in self.messages.items() if epoch_of(said) == epoch}
         self._untaken = {one: of for one, of in self._untaken.items() if of != epoch}
-        for one in [one for one, of in self._taken.items() if of == epoch]:
+        for one in [one for one, by in self._taken.items() if by.epoch == epoch]:
             entry = self.messages[one]
             if epoch_of(entry) != epoch:
                 self._untaken[one] = epoch_of(entry) or 0

@@ -22,6 +22,7 @@ from langgraph.checkpoint.base import (
     BaseCheckpointSaver,
     Checkpoint,
     CheckpointMetadata,
+    CheckpointTuple,
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
@@ -130,13 +131,16 @@ class TurnSaver(BaseCheckpointSaver[Any]):
         sessions = (record.session for record in self.turnlock_store.sessions())
         return [session for session in sessions if session.startswith(f"{self.agent}/")]
 
-    def news(self, session: str) -> list[BaseMessage]:
-        """What the transcript has and no checkpoint: said by others, or in a turn that was cut."""
+    def news(self, session: str, state: CheckpointTuple | None) -> list[BaseMessage]:
+        """What the transcript has and a state has not: said by others, or in a turn that was cut.
+
+        ``state``: what the thread's next run goes on from.
+        """
         index = self._index(session)
         with index.lock:
             found = [
                 self._native(index, one) if one in index.natives else of_entry(entry)
-                for one, entry in index.untaken()
+                for one, entry in index.news(state.checkpoint["id"] if state else None)
             ]
         return [message for message in found if message is not None]
 
