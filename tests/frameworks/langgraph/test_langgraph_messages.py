@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import operator
 import uuid
 from collections.abc import Iterator
@@ -29,6 +31,7 @@ from turnlock.integrations.langgraph import TurnlockSaver, with_turns
 from turnlock.integrations.langgraph.messages import closed, of_entry, to_entry
 from turnlock.transcript.entries import CUT_OFF
 
+BOB: Any = {"configurable": {"thread_id": "bob"}}
 CALLS: list[Any] = [{"name": "look", "args": {"at": "it"}, "id": "c1"}]
 
 
@@ -286,6 +289,36 @@ def test_a_message_that_is_changed_or_removed_is_so_for_the_graph(store: Store) 
     assert texts(graph.get_state(ALICE)) == ["reply to secret"]
     graph.invoke(say("next"), ALICE)
     assert texts(graph.get_state(ALICE))[0] == "reply to secret"
+
+
+def test_a_copy_has_nothing_that_was_deleted(store: Store) -> None:
+    """Neither the thread that was deleted, nor the checkpoints of one run that were."""
+    graph = with_turns(chat(Scripted(reply=echo)), store)
+    saver = graph.checkpointer
+    assert isinstance(saver, TurnlockSaver)
+    graph.invoke(say("secret"), ALICE)
+    saver.delete_thread("alice")
+    graph.invoke(say("new"), ALICE)
+    graph.invoke(say("private"), {**ALICE, "metadata": {"run_id": "r1"}})
+    saver.delete_for_runs(["r1"])
+    with store.turn("main/alice") as turn:
+        turn.append(turnlock.user("at last"))
+    saver.copy_thread("alice", "bob")
+    copied = "".join(written(entry) for entry in store.read("main/bob"))
+    assert [word in copied for word in ("new", "at last")] == [True, True]
+    assert [word in copied for word in ("secret", "private")] == [False, False]
+    seen = ["new", "reply to new", "at last", "go on", "reply to go on"]
+    assert texts(graph.invoke(say("go on"), BOB)) == seen
+
+
+def written(value: Any) -> str:
+    """All texts in an entry, also those that a serializer made bytes of."""
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            return value + base64.b64decode(value, validate=True).decode("latin-1")
+        return value
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return "".join(written(part) for part in parts)
 
 
 def test_a_state_without_messages_is_kept_as_well(store: Store) -> None:
