@@ -7,6 +7,7 @@ import contextlib
 import operator
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,6 +23,9 @@ from langchain_core.messages import (
 )
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
+from langgraph.graph.message import add_messages
+from langgraph.types import Overwrite
+from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 import turnlock
@@ -289,6 +293,48 @@ def test_a_message_that_is_changed_or_removed_is_so_for_the_graph(store: Store) 
     assert texts(graph.get_state(ALICE)) == ["reply to secret"]
     graph.invoke(say("next"), ALICE)
     assert texts(graph.get_state(ALICE))[0] == "reply to secret"
+
+
+@dataclass(frozen=True)
+class Record:
+    messages: Annotated[list[Any], add_messages] = field(default_factory=list)
+    mood: str = "good"
+
+
+class Model(BaseModel):
+    messages: Annotated[list[Any], add_messages] = []
+    mood: str = "good"
+
+
+@pytest.mark.parametrize("kind", [Record, Model])
+def test_an_input_may_be_an_instance_of_the_state(kind: Any, store: Store) -> None:
+    """Its message is durable, and the graph is told and healed, as with a plain dict."""
+    sent: list[Any] = []
+
+    def speak(state: Any) -> Any:
+        durable = turnlock.current_turn().messages()[-1]
+        sent.append((state.messages, state.mood, durable["content"]))
+        return {"messages": [AIMessage("heard")]}
+
+    builder = StateGraph(kind)
+    builder.add_node("speak", speak)
+    builder.add_edge(START, "speak")
+    graph: Any = with_turns(builder.compile(), store)
+    graph.update_state(ALICE, {"messages": [AIMessage("", tool_calls=CALLS)]})
+    graph.invoke(kind(messages=[HumanMessage("hello")], mood="bad"), ALICE)
+    assert texts(graph.get_state(ALICE)) == ["", CUT_OFF, "hello", "heard"]
+    assert accepted(sent[0][0])
+    assert sent[0][1:] == ("bad", "hello")
+
+
+@pytest.mark.parametrize("say_it", [Overwrite, lambda said: {"__overwrite__": said}])
+def test_an_input_that_overwrites_is_left_alone(say_it: Any, store: Store) -> None:
+    """Who puts all messages anew knows what is there; they become entries with the checkpoint."""
+    graph = with_turns(chat(Scripted(reply=echo)), store)
+    graph.invoke(say("old"), ALICE)
+    graph.invoke({"messages": say_it([HumanMessage("new", id="n1")])}, ALICE)
+    assert texts(graph.get_state(ALICE)) == ["new", "reply to new"]
+    assert "new" in "".join(written(entry) for entry in store.read("main/alice"))
 
 
 def test_a_copy_has_nothing_that_was_deleted(store: Store) -> None:

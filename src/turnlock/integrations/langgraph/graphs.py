@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import contextvars
 import operator
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from langchain_core.runnables import RunnableConfig, ensure_config
@@ -29,7 +29,7 @@ from ...errors import StoreError
 from ...store import Default, Store
 from .callbacks import watch, watched
 from .fenced import FencedSaver
-from .messages import Adding, messages_in, prepared
+from .messages import Adding, messages_in, prepared, said_in
 from .own import TurnlockSaver
 from .saving import TurnSaver, apart, open_turn, turn_of
 from .taking import MultitaskStrategy, Wanted, in_async_turn, in_turn
@@ -243,7 +243,7 @@ class _Turns(Pregel[Any, Any, Any, Any]):
         return made.value
 
     def _has_messages(self, given: Any) -> bool:
-        return isinstance(given, Mapping) and self._wanted.saver.messages_key in given
+        return said_in(given, self._wanted.saver.messages_key) is not None
 
     def _adding(self, key: str) -> Adding | None:
         channel = self.channels.get(key)

@@ -12,11 +12,12 @@ second in the transcript.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from itertools import takewhile
 from typing import Any, NamedTuple
@@ -31,6 +32,7 @@ from langchain_core.messages import (
     convert_to_messages,
 )
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
+from pydantic import BaseModel
 
 from ...transcript.entries import (
     CUT_OFF,
@@ -147,6 +149,15 @@ def is_history(value: object) -> bool:
     return isinstance(value, list) and bool(value) and len(messages_in(value)) == len(value)
 
 
+def said_in(given: Any, key: str) -> Any:
+    """What an input gives a channel: a dict, or an instance of the state. None for nothing."""
+    if isinstance(given, Mapping):
+        return given.get(key)
+    if isinstance(given, BaseModel):
+        return getattr(given, key, None) if key in given.model_fields_set else None
+    return getattr(given, key, None) if dataclasses.is_dataclass(given) else None
+
+
 def prepared(
     given: Any,
     key: str,
@@ -159,31 +170,45 @@ def prepared(
     ``state``: the messages that the graph has. ``news``: what others said since. ``adding``: how
     the channel adds messages; one that does not is left alone.
     """
-    fresh = _given(given[key], adding)
+    fresh = _given(said_in(given, key), adding)
     if fresh is None:
         return Input(given, [])
     durable = [message for message in fresh if not isinstance(message, RemoveMessage)]
     if len(durable) < len(fresh):
         # Who removes messages knows what is there.
-        return Input({**given, key: fresh}, durable)
+        return Input(_saying(given, key, fresh), durable)
     known = {message.id for message in state if message.id}
     before = [*state, *(one for one in news if one.id not in known)]
     results = [*takewhile(lambda one: isinstance(one, ToolMessage) and one.id not in known, fresh)]
     healed, rest = closed([*before, *results]), fresh[len(results) :]
     if healed[: len(state)] == list(state):
-        return Input({**given, key: [*healed[len(state) :], *rest]}, durable)
+        return Input(_saying(given, key, [*healed[len(state) :], *rest]), durable)
     # Somewhere in the middle: only a list that replaces the old one has it in the right place.
     if adding is Adding.APPENDS:
-        return Input({**given, key: [*before[len(state) :], *fresh]}, durable)
-    return Input({**given, key: [RemoveMessage(id=REMOVE_ALL_MESSAGES), *healed, *rest]}, durable)
+        return Input(_saying(given, key, [*before[len(state) :], *fresh]), durable)
+    anew = [RemoveMessage(id=REMOVE_ALL_MESSAGES), *healed, *rest]
+    return Input(_saying(given, key, anew), durable)
 
 
 def _given(said: Any, adding: Adding | None) -> list[BaseMessage] | None:
     """The messages that a channel is given, with ids; None where they are to stay as they are."""
     if adding is None or (adding is Adding.APPENDS and not is_history(said)):
         return None
-    fresh = convert_to_messages(said if isinstance(said, list) else [said])
+    try:
+        fresh = convert_to_messages(said if isinstance(said, list) else [said])
+    except (NotImplementedError, ValueError):
+        # It overwrites the channel, or is for LangGraph to refuse.
+        return None
     return [_named(message) for message in fresh]
+
+
+def _saying(given: Any, key: str, messages: list[BaseMessage]) -> Any:
+    """The input with these messages in a channel."""
+    if isinstance(given, Mapping):
+        return {**given, key: messages}
+    if isinstance(given, BaseModel):
+        return given.model_copy(update={key: messages})
+    return dataclasses.replace(given, **{key: messages})
 
 
 def closed(messages: Sequence[BaseMessage]) -> list[BaseMessage]:

@@ -316,7 +316,7 @@ class TurnlockSaver(TurnSaver):
                 await apart(turn, functools.partial(self._remove, turn, gone))
 
     def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
-        """Copy what a thread has now: checkpoints, writes, messages. Takes no turn on the source."""
+        """Copy what a thread has and is not deleted. No turn on the source is taken."""
         entries = copies(self._index(self.session(source_thread_id)), target_thread_id)
         if entries:
             with self._turn(self.session(target_thread_id)) as turn:
