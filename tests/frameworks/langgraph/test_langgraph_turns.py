@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
-from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.outputs import ChatResult
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
@@ -39,6 +40,7 @@ from tests.frameworks.langgraph.models import openai, practice
 from tests.helpers import PATIENCE, child, eventually
 from turnlock import LeaseRevoked, Limits, Store
 from turnlock.integrations.langgraph import TurnlockSaver, with_turns
+from turnlock.integrations.langgraph.callbacks import watched
 from turnlock.practice import PracticeServer
 
 Run = Callable[[Any, str], Any]
@@ -103,6 +105,53 @@ def test_a_hung_model_ends_its_turn(
     assert texts(seen) == [f"{fault} please", "go on", "practice reply 2 to: go on"]
     assert store.zombies() == []
     eventually(lambda: fault.removeprefix("/") in left(server))
+
+
+class Streaming(Scripted):
+    """A model whose stream is these contents, and after each of them whether it counted for any."""
+
+    contents: list[Any]
+    counted: list[bool] = Field(default_factory=list)
+
+    def _stream(self, *args: Any, **options: Any) -> Iterator[ChatGenerationChunk]:
+        for content in self.contents:
+            yield ChatGenerationChunk(message=AIMessageChunk(content=content))
+            (asked,) = watched.get()._calls.values()  # type: ignore[union-attr]
+            self.counted.append(asked.call.has_content)
+
+
+STREAMS = {"chunks": lambda model: model.stream("x")}
+if hasattr(BaseCallbackHandler, "on_stream_event"):
+    STREAMS["events"] = lambda model: model.stream_events("x", version="v3")
+
+
+@pytest.mark.filterwarnings("ignore:.*in beta.*")
+@pytest.mark.parametrize("stream", STREAMS)
+def test_only_what_says_something_is_content(stream: str, store: Store) -> None:
+    """Blocks and pieces of calls may be as empty as texts: a model that sends them for ever hangs.
+
+    Streamed as chunks, or as the events of langchain-core's protocol.
+    """
+    contents = [
+        "",
+        [{"type": "text", "text": "", "index": 0}],
+        [{"type": "reasoning", "summary": [{"type": "summary_text", "text": "", "index": 0}]}],
+        [{"type": "text", "text": "hello", "index": 0}],
+        [{"type": "text", "text": "", "index": 0}],
+    ]
+    model = Streaming(reply=echo, contents=contents)
+
+    def act(state: Any) -> Any:
+        list(STREAMS[stream](model))
+        return {}
+
+    builder = StateGraph(MessagesState)
+    builder.add_node("act", act)
+    builder.add_edge(START, "act")
+    graph: Any = with_turns(builder.compile(), store)
+    graph.invoke(say("x"), ALICE)
+    assert model.counted[:3] == [False] * 3
+    assert model.counted[4] is True
 
 
 class Hanging(Scripted):

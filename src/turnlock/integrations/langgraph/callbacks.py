@@ -26,6 +26,9 @@ from ...turns.calling import OpenCall
 from ...turns.face import TurnFace
 from .saving import apart
 
+# What blocks and pieces of them have that are otherwise empty.
+_FRAME = ("type", "id", "index")
+
 watched: ContextVar[BaseCallbackHandler | None] = ContextVar("turnlock_langgraph", default=None)
 _checked: ContextVar[BaseCallbackHandler | None] = ContextVar("turnlock_tools", default=None)
 register_configure_hook(watched, inheritable=True)
@@ -82,11 +85,10 @@ class TurnHandler(BaseCallbackHandler):
         self._begin(about)
 
     def on_llm_new_token(self, token: Any, **about: Any) -> None:
-        asked = self._calls.get(about["run_id"])
-        if asked is not None:
-            asked.call.check()
-            if token or _has_content(about.get("chunk")):
-                asked.call.progressed()
+        self._streamed(about["run_id"], _says(token) or _has_content(about.get("chunk")))
+
+    def on_stream_event(self, event: Any, **about: Any) -> None:
+        self._streamed(about["run_id"], _says(event.get("delta")))
 
     def on_llm_end(self, response: Any, **about: Any) -> None:
         self._end(about["run_id"])
@@ -121,6 +123,13 @@ class TurnHandler(BaseCallbackHandler):
             task.add_done_callback(lambda done: self._end(run) if done.cancelled() else None)
         call = self.turn.begin_call(_nothing)
         self._calls[run] = _Asked(call, about.get("parent_run_id"), task)
+
+    def _streamed(self, run: UUID, has_content: bool) -> None:
+        asked = self._calls.get(run)
+        if asked is not None:
+            asked.call.check()
+            if has_content:
+                asked.call.progressed()
 
     def _end(self, run: UUID) -> None:
         asked = self._calls.pop(run, None)
@@ -163,7 +172,14 @@ def _has_content(chunk: Any) -> bool:
         message.additional_kwargs.get("reasoning_content"),
         message.response_metadata.get("finish_reason"),
     )
-    return any(said)
+    return any(map(_says, said))
+
+
+def _says(part: Any) -> bool:
+    """Whether there is anything in a part of a message but its frame."""
+    if isinstance(part, dict):
+        return any(_says(value) for name, value in part.items() if name not in _FRAME)
+    return any(map(_says, part)) if isinstance(part, list) else bool(part)
 
 
 def _nothing() -> None:
