@@ -16,7 +16,8 @@ async def answer(store: turnlock.Store, key: str, text: str, base_url: str) -> s
         await turn.append(turnlock.user(text))
         said = [one for one in await turn.messages() if one["role"] != "tool" and one["content"]]
         agent = Agent(model=OpenAIChat(id="practice", async_client=client), telemetry=False)
-        run = await agent.arun([Message(**one) for one in said])
+        before = [Message(role=one["role"], content=one["content"]) for one in said]
+        run = await agent.arun(before)
         await turn.check()  # agno returns from a failed run as from any other
         if run.status != "COMPLETED":
             raise RuntimeError(f"the run failed: {run.content}")
