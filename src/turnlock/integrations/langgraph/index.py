@@ -172,8 +172,13 @@ class Index:
 
     def standing(self, identity: str | None) -> str | None:
         """The entry of a message, by the id that follows from its own; None if none stands."""
-        found = self._again.get(identity or "", identity)
-        return found if found in self.messages and found not in self._gone else None
+        found = self.last_of(identity or "")
+        return None if found in self._gone else found
+
+    def last_of(self, identity: str) -> str | None:
+        """The last entry of a message, also one that was removed."""
+        found = self._again.get(identity, identity)
+        return found if found in self.messages else None
 
     def alike(self, form: str) -> list[str]:
         """The entries that stand and have a form (`form_of`), oldest first."""

@@ -90,8 +90,13 @@ def form_of(entry: Entry) -> str:
     return hashlib.sha256(json.dumps(form).encode()).hexdigest()
 
 
-def another_id() -> str:
-    """The id of an entry for a message that has none, or whose entry does not count any more."""
+def next_id(identity: str) -> str:
+    """The id of the entry in which a message is said again, after the one with that id."""
+    return _OURS + hashlib.sha256(f"again {identity}".encode()).hexdigest()[:32]
+
+
+def new_id() -> str:
+    """The id of an entry for a message that has none."""
     return _OURS + uuid.uuid4().hex
 
 

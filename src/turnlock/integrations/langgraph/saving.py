@@ -34,7 +34,7 @@ from ...turns.aio import learn_outcome, on_worker
 from ...turns.face import TurnFace
 from ...turns.scope import current_turn, turn_left
 from .index import CHECKPOINT, NATIVE, REMOVED, VERSION, WRITES, Index, Typed
-from .messages import another_id, entry_id, form_of, messages_in, of_entry, to_entry
+from .messages import entry_id, form_of, messages_in, new_id, next_id, of_entry, to_entry
 
 T = TypeVar("T")
 # Sessions whose state is kept in memory; another one is read again from its transcript.
@@ -201,7 +201,7 @@ class TurnSaver(BaseCheckpointSaver[Any]):
         made: dict[str, Entry] = {}
         ids: dict[int, str] = {}
         for message, found in zip(messages, _standing(index, messages), strict=True):
-            identity = entry_id(message) or another_id()
+            identity = entry_id(message) or new_id()
             if found is None:
                 if identity not in made and (entry := self._entry(index, message, identity)):
                     made[identity] = entry
@@ -213,8 +213,8 @@ class TurnSaver(BaseCheckpointSaver[Any]):
     def _entry(self, index: Index, message: BaseMessage, identity: str) -> Entry | None:
         """The entry of a message that none stands for."""
         ours: Entry = {"native": self._dump(message)}
-        if identity in index.messages:
-            ours["for"], identity = identity, another_id()
+        if (last := index.last_of(identity)) is not None:
+            ours["for"], identity = identity, next_id(last)
         entry = to_entry(message, identity)
         return entry and {**entry, "langgraph": ours}
 
