@@ -98,7 +98,16 @@ def with_turns(
         kind = kind.__mro__[2]
     made: G = graph.copy({"checkpointer": saver})
     made.__class__ = type(kind.__name__, (_Turns, kind), {"_wanted": wanted})
+    if _adding(made, saver.messages_key) is Adding.APPENDS:
+        saver.takes_unnamed = True
     return made
+
+
+def _adding(graph: Pregel[Any, Any, Any, Any], key: str) -> Adding | None:
+    channel = graph.channels.get(key)
+    if not isinstance(channel, BinaryOperatorAggregate):
+        return None
+    return next((how for known, how in _ADDING if channel.operator is known), None)
 
 
 def _saver(found: Any, store: Store, agent: str, messages_key: str) -> TurnSaver:
@@ -238,18 +247,12 @@ class _Turns(Pregel[Any, Any, Any, Any]):
         # A run from an old checkpoint is told nothing that came after it.
         is_old = bool(self._configured(config).get("checkpoint_id"))
         news = [] if is_old else saver.news(turn.session, state)
-        made = prepared(given, key, messages_in(values.get(key)), news, self._adding(key))
+        made = prepared(given, key, messages_in(values.get(key)), news, _adding(self, key))
         saver.say(turn, made.messages)
         return made.value
 
     def _has_messages(self, given: Any) -> bool:
         return said_in(given, self._wanted.saver.messages_key) is not None
-
-    def _adding(self, key: str) -> Adding | None:
-        channel = self.channels.get(key)
-        if not isinstance(channel, BinaryOperatorAggregate):
-            return None
-        return next((how for known, how in _ADDING if channel.operator is known), None)
 
     def _place(self, config: RunnableConfig | None) -> RunnableConfig:
         given = self._configured(config)

@@ -109,6 +109,9 @@ class TurnSaver(BaseCheckpointSaver[Any]):
         self.turnlock_store = store
         self.agent = agent
         self.messages_key = messages_key
+        # Whether a message without an id is an entry as well: that is for a channel which gives
+        # none, and not for one whose format takes them away and others come and go.
+        self.takes_unnamed = False
         self._indexes: dict[str, Index] = {}
         self._mutex = threading.Lock()
 
@@ -201,8 +204,8 @@ class TurnSaver(BaseCheckpointSaver[Any]):
         made: dict[str, Entry] = {}
         ids: dict[int, str] = {}
         for message, found in zip(messages, _standing(index, messages), strict=True):
-            identity = entry_id(message) or new_id()
-            if found is None:
+            identity = entry_id(message) or (new_id() if self.takes_unnamed else None)
+            if found is None and identity is not None:
                 if identity not in made and (entry := self._entry(index, message, identity)):
                     made[identity] = entry
                 found = made[identity]["id"] if identity in made else None
