@@ -174,17 +174,19 @@ def test_calls_in_the_middle_are_closed_too(store: Store) -> None:
 
 
 LISTS: Any = TypedDict("LISTS", {"messages": Annotated[list[Any], operator.add]})
+FORMAT: Any = add_messages(format="langchain-openai")  # type: ignore[call-arg]
+FORMATTED: Any = TypedDict("FORMATTED", {"messages": Annotated[list[Any], FORMAT]})
 
 
-def speaking(saver: Any, sent: list[Any], *, names: bool) -> Any:
-    """A graph that puts lists together; its replies have ids, or none."""
+def speaking(state: Any, saver: Any, sent: list[Any], *, names: bool) -> Any:
+    """A graph with a state of its own kind; its replies have ids, or none."""
 
     def speak(state: Any) -> Any:
         sent.append(list(state["messages"]))
         said = AIMessage(f"reply to {state['messages'][-1].content}")
         return {"messages": [said.model_copy(update={"id": str(uuid.uuid4())}) if names else said]}
 
-    builder = StateGraph(LISTS)
+    builder = StateGraph(state)
     builder.add_node("speak", speak)
     builder.add_edge(START, "speak")
     return builder.compile(checkpointer=saver and saver())
@@ -192,15 +194,16 @@ def speaking(saver: Any, sent: list[Any], *, names: bool) -> Any:
 
 @pytest.mark.parametrize("saver", [None, InMemorySaver])
 @pytest.mark.parametrize("names", [False, True])
-def test_a_channel_that_puts_lists_together_is_told_and_healed(
-    saver: Any, names: bool, store: Store
+@pytest.mark.parametrize("state", [LISTS, FORMATTED])
+def test_a_channel_whose_messages_have_no_ids_is_told_and_healed(
+    state: Any, saver: Any, names: bool, store: Store
 ) -> None:
-    """With `operator.add`, where messages may have no ids: each is an entry, and once."""
+    """`operator.add` gives none, and a format takes them away: each is an entry, and once."""
     sent: list[Any] = []
-    graph = with_turns(speaking(saver, sent, names=names), store)
-    for _ in range(2):
+    graph = with_turns(speaking(state, saver, sent, names=names), store)
+    for _ in range(4):
         graph.invoke({"messages": [HumanMessage("A")]}, ALICE)
-    whole = ["A", "reply to A"] * 2
+    whole = ["A", "reply to A"] * 4
     with store.turn("main/alice") as turn:
         assert [message["content"] for message in turn.messages()] == whole
         turn.append(turnlock.user("by hand"), turnlock.assistant("answered"))
@@ -217,7 +220,7 @@ def test_a_channel_that_puts_lists_together_is_told_and_healed(
 
 def test_a_list_that_is_broken_in_the_middle_still_grows(store: Store) -> None:
     """Nothing in it can be put elsewhere; the new message and what others said are added."""
-    graph = with_turns(speaking(None, [], names=True), store)
+    graph = with_turns(speaking(LISTS, None, [], names=True), store)
     broken = [AIMessage("", tool_calls=CALLS), HumanMessage("b")]
     graph.update_state(ALICE, {"messages": broken})
     with store.turn("main/alice") as turn:

@@ -82,7 +82,7 @@ class FencedSaver(TurnSaver):
             messages_key=self.messages_key,
         )
         clone._indexes, clone._mutex = self._indexes, self._mutex
-        clone.takes_unnamed = self.takes_unnamed
+        clone.adding = self.adding
         return clone
 
     # Reading

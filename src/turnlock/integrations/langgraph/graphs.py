@@ -37,7 +37,8 @@ from .taking import MultitaskStrategy, Wanted, in_async_turn, in_turn
 G = TypeVar("G", bound="Pregel[Any, Any, Any, Any]")
 Hand = Callable[[Any], Awaitable[None]]
 _END = object()
-_ADDING = [(add_messages, Adding.MERGES), (operator.add, Adding.APPENDS)]
+# With options it is a partial of what it wraps.
+_WITH_OPTIONS: Any = add_messages()  # type: ignore[call-arg]
 # In the config around whatever a node of a graph runs.
 _TASK = "__pregel_task_id"
 
@@ -84,8 +85,8 @@ def with_turns(
       ``turnlock.guard(model)``.
 
     These need a ``messages_key`` channel that adds messages: ``add_messages``, or ``operator.add``
-    if the input's are LangChain's own. One that replaces them, or has a format that takes their ids
-    away, is left to you. Not promised: effects of nodes and tools are not undone.
+    if the input's are LangChain's own. One that replaces them is left to you. Not promised: effects
+    of nodes and tools are not undone.
 
     A run raises what `Store.turn` does, and `LeaseRevoked` when its session was taken from it.
     Raises `LimitsError`, `InvalidSessionKey` and, for a saver of ours with another store,
@@ -98,8 +99,7 @@ def with_turns(
         kind = kind.__mro__[2]
     made: G = graph.copy({"checkpointer": saver})
     made.__class__ = type(kind.__name__, (_Turns, kind), {"_wanted": wanted})
-    if _adding(made, saver.messages_key) is Adding.APPENDS:
-        saver.takes_unnamed = True
+    saver.adding = _adding(made, saver.messages_key)
     return made
 
 
@@ -107,7 +107,13 @@ def _adding(graph: Pregel[Any, Any, Any, Any], key: str) -> Adding | None:
     channel = graph.channels.get(key)
     if not isinstance(channel, BinaryOperatorAggregate):
         return None
-    return next((how for known, how in _ADDING if channel.operator is known), None)
+    reducer: Any = channel.operator
+    if reducer is operator.add:
+        return Adding.APPENDS
+    if getattr(reducer, "func", reducer) not in (add_messages, _WITH_OPTIONS.func):
+        return None
+    formats = getattr(reducer, "keywords", {}).get("format") is not None
+    return Adding.FORMATS if formats else Adding.MERGES
 
 
 def _saver(found: Any, store: Store, agent: str, messages_key: str) -> TurnSaver:
@@ -247,7 +253,7 @@ class _Turns(Pregel[Any, Any, Any, Any]):
         # A run from an old checkpoint is told nothing that came after it.
         is_old = bool(self._configured(config).get("checkpoint_id"))
         news = [] if is_old else saver.news(turn.session, state)
-        made = prepared(given, key, messages_in(values.get(key)), news, _adding(self, key))
+        made = prepared(given, key, messages_in(values.get(key)), news, saver.adding)
         saver.say(turn, made.messages)
         return made.value
 

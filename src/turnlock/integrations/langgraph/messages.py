@@ -6,8 +6,8 @@ from the message's, so that a message which comes by twice, in the input and in 
 entry; and a message that is made of somebody else's entry has an id that leads back to it. One that
 is said again after it was rolled back or deleted has a new entry, which names the id it stands for.
 
-A message without an id is known by what it says: the second that says "yes" in a state is the
-second in the transcript.
+A message without an id, or of a channel whose format takes ids away, is known by what it says: the
+second that says "yes" in a state is the second in the transcript.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ class Adding(Enum):
     """How a channel adds what it is given to the messages that it has."""
 
     MERGES = "one that has the id of another replaces it"
+    FORMATS = "likewise, but then it makes them anew, without ids"
     APPENDS = "it puts lists together, whatever is in them"
 
 

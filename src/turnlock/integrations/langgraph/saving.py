@@ -34,7 +34,16 @@ from ...turns.aio import learn_outcome, on_worker
 from ...turns.face import TurnFace
 from ...turns.scope import current_turn, turn_left
 from .index import CHECKPOINT, NATIVE, REMOVED, VERSION, WRITES, Index, Typed
-from .messages import entry_id, form_of, messages_in, new_id, next_id, of_entry, to_entry
+from .messages import (
+    Adding,
+    entry_id,
+    form_of,
+    messages_in,
+    new_id,
+    next_id,
+    of_entry,
+    to_entry,
+)
 
 T = TypeVar("T")
 # Sessions whose state is kept in memory; another one is read again from its transcript.
@@ -109,9 +118,8 @@ class TurnSaver(BaseCheckpointSaver[Any]):
         self.turnlock_store = store
         self.agent = agent
         self.messages_key = messages_key
-        # Whether a message without an id is an entry as well: that is for a channel which gives
-        # none, and not for one whose format takes them away and others come and go.
-        self.takes_unnamed = False
+        # How the channel of a graph with turns adds messages; a saver alone does not know.
+        self.adding: Adding | None = None
         self._indexes: dict[str, Index] = {}
         self._mutex = threading.Lock()
 
@@ -200,11 +208,14 @@ class TurnSaver(BaseCheckpointSaver[Any]):
         # The conversation goes on from there: what was said since is on a branch of its own.
         return entry if parent is None else {**entry, "parentId": parent}
 
-    def _said(self, index: Index, messages: Sequence[BaseMessage]) -> Said:
+    def _said(
+        self, index: Index, messages: Sequence[BaseMessage], *, by_form: bool = False
+    ) -> Said:
         made: dict[str, Entry] = {}
         ids: dict[int, str] = {}
-        for message, found in zip(messages, _standing(index, messages), strict=True):
-            identity = entry_id(message) or (new_id() if self.takes_unnamed else None)
+        known = _standing(index, messages, by_form=by_form)
+        for message, found in zip(messages, known, strict=True):
+            identity = new_id() if by_form else self._entry_id(message)
             if found is None and identity is not None:
                 if identity not in made and (entry := self._entry(index, message, identity)):
                     made[identity] = entry
@@ -212,6 +223,10 @@ class TurnSaver(BaseCheckpointSaver[Any]):
             if found is not None:
                 ids[id(message)] = found
         return Said(list(made.values()), ids)
+
+    def _entry_id(self, message: BaseMessage) -> str | None:
+        identity = entry_id(message)
+        return new_id() if identity is None and self.adding is Adding.APPENDS else identity
 
     def _entry(self, index: Index, message: BaseMessage, identity: str) -> Entry | None:
         """The entry of a message that none stands for."""
@@ -229,7 +244,9 @@ class TurnSaver(BaseCheckpointSaver[Any]):
         metadata: CheckpointMetadata,
     ) -> tuple[Said, Entry]:
         """A checkpoint's entry, and the messages in it as entries."""
-        said = self._said(index, self._history(where, checkpoint))
+        # Ids that come and go are none.
+        by_form = self.adding is Adding.FORMATS
+        said = self._said(index, self._history(where, checkpoint), by_form=by_form)
         fresh = {entry["id"] for entry in said.new}
         data = {
             "thread": where.thread,
@@ -260,7 +277,7 @@ class TurnSaver(BaseCheckpointSaver[Any]):
     ) -> list[Entry]:
         """The entries of a task's writes: first the messages in them that are new."""
         said: list[BaseMessage] = []
-        if not where.ns:
+        if not where.ns and self.adding is not Adding.FORMATS:
             said = [
                 one
                 for channel, value in writes
@@ -296,16 +313,16 @@ class TurnSaver(BaseCheckpointSaver[Any]):
         return self._load(index.natives[identity])
 
 
-def _standing(index: Index, messages: Sequence[BaseMessage]) -> list[str | None]:
+def _standing(index: Index, messages: Sequence[BaseMessage], *, by_form: bool) -> list[str | None]:
     """The entry that stands for each message: by its id or, without one, by what it says."""
-    found = [index.standing(entry_id(one)) for one in messages]
-    if all(one.id for one in messages):
+    found = [None if by_form else index.standing(entry_id(one)) for one in messages]
+    if not by_form and all(one.id for one in messages):
         return found
     said: Counter[str] = Counter()
     for place, message in enumerate(messages):
         form = form_of(to_entry(message, "") or {})
         alike = index.alike(form)
-        if not message.id and said[form] < len(alike):
+        if (by_form or not message.id) and said[form] < len(alike):
             found[place] = alike[said[form]]
         said[form] += 1
     return found
