@@ -119,13 +119,18 @@ class Run:
         """A model call, under the limits. ``end``: see `AsyncTurn.begin_call`."""
         self.be_here()
         first, idle, whole = self._limits
-        self._call = call = self.turn.begin_call(end, first=first, idle=idle, whole=whole)
+        self._call = self.turn.begin_call(end, first=first, idle=idle, whole=whole)
         try:
             yield
         finally:
-            self._call = None
-            call.close()
+            self.end_call()
         self.turn.progress("model")
+
+    def end_call(self) -> None:
+        """The model has said all that it has to say. A second call does nothing."""
+        call, self._call = self._call, None
+        if call is not None:
+            call.close()
 
     def heard(self, event: AgentStreamEvent) -> None:
         """What a stream brings: only content is progress."""
