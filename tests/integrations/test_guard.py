@@ -298,6 +298,35 @@ def test_an_sdk_retries_nothing_within_a_turn(store: turnlock.Store) -> None:
         client.close()
 
 
+def test_nor_in_a_thread_that_was_told_its_turn(store: turnlock.Store) -> None:
+    """A thread's context has no turn, but its client has."""
+    with upstream(failing) as server:
+        client = openai.OpenAI(api_key="x", base_url=server.url, max_retries=2)
+        with store.turn("main/a") as turn:
+            mine = turnlock.guard(client, turn=turn)
+            thread = threading.Thread(target=refused, args=(mine,))
+            thread.start()
+            thread.join()
+            assert len(server.heard) == 1
+            refused(mine.with_options(timeout=PATIENCE))
+            assert len(server.heard) == 2
+        assert turnlock.guard(client).max_retries == 2
+        client.close()
+
+
+def refused(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.InternalServerError):
+        client.models.list()
+
+
+def test_a_copy_that_is_made_in_a_turn_has_its_retries_outside_of_it(store: turnlock.Store) -> None:
+    with turnlock.guard(openai.OpenAI(api_key="x", max_retries=2)) as client:
+        with store.turn("main/a"):
+            copy = client.with_options(timeout=1)
+            assert copy.max_retries == 0
+        assert copy.max_retries == 2
+
+
 def test_an_sdks_call_ends_with_its_turn(store: turnlock.Store) -> None:
     with upstream(in_the_middle) as server:
         client = turnlock.guard(openai.OpenAI(api_key="x", base_url=server.url))

@@ -67,7 +67,8 @@ def guard(
     nothing within a turn.
 
     ``turn``: the turn of all its calls, for threads that do not have the context of their caller
-    (as ``loop.run_in_executor`` makes them, other than ``asyncio.to_thread``).
+    (as ``loop.run_in_executor`` makes them, other than ``asyncio.to_thread``). Once it is over they
+    are refused, until the client is guarded again.
 
     Not promised: the look-up of a host name in a thread cannot be ended; nor can what goes over a
     transport that has no connections of httpcore (it still has the limits). Over HTTP/2 calls
@@ -156,10 +157,29 @@ def _without_retries(kind: Any) -> Any:
     """The class of an SDK's client, with ``max_retries`` 0 inside of a turn."""
 
     def retries(self: Any) -> int:
-        return 0 if current_turn() is not None else int(self.__dict__["max_retries"])
+        own = self.__dict__["max_retries"]
+        return _NoRetries(own) if _is_in_turn(self) else int(own)
 
     def set_retries(self: Any, value: int) -> None:
-        self.__dict__["max_retries"] = value
+        self.__dict__["max_retries"] = getattr(value, "own", value)
 
     added = {"max_retries": property(retries, set_retries), "__module__": kind.__module__}
     return type(kind.__name__, (kind,), added)
+
+
+class _NoRetries(int):
+    """0; a copy of the client that is made in a turn has the client's own outside of it."""
+
+    own: int
+
+    def __new__(cls, own: int) -> _NoRetries:
+        made = super().__new__(cls, 0)
+        made.own = own
+        return made
+
+
+def _is_in_turn(client: Any) -> bool:
+    """Whether its calls are a turn's: that which `guard` was told, or the current one."""
+    # Not by getattr, as some clients make the one below at the first look at it.
+    transport = getattr(client.__dict__.get("_client"), "_transport", None)
+    return (getattr(transport, "_turn", None) or current_turn()) is not None
