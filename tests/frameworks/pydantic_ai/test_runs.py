@@ -24,7 +24,7 @@ from pydantic_ai.exceptions import ModelRetry, UserError
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart
 
 import turnlock
-from tests.helpers import eventually, kinds
+from tests.helpers import PATIENCE, eventually, kinds
 from turnlock.integrations.pydantic_ai import TurnlockSession
 
 from .models import Scripted, call, echo, said, text
@@ -32,8 +32,11 @@ from .models import Scripted, call, echo, said, text
 ALICE = "main/a"
 
 
-def agent_of(store: turnlock.Store, model: Scripted, **options: Any) -> Agent[None, str]:
-    return Agent(model.model, capabilities=[TurnlockSession(store, ALICE)], **options)
+def agent_of(
+    store: turnlock.Store, model: Scripted, *, wait: float = PATIENCE, **options: Any
+) -> Agent[None, str]:
+    session = TurnlockSession[None](store, ALICE, wait=wait)
+    return Agent(model.model, capabilities=[session], **options)
 
 
 async def run_whole(agent: Agent[None, str], prompt: str) -> str:
@@ -152,6 +155,25 @@ def test_a_run_in_a_turn_of_its_callers_is_part_of_that_turn(store: turnlock.Sto
     assert kinds(store) == [
         *("turn", "user:one", "assistant:re: one", "user:two", "assistant:re: two", "end")
     ]
+
+
+def test_so_is_one_on_which_a_turn_on_another_session_was_opened(store: turnlock.Store) -> None:
+    """Or it would wait for its own caller. Within the run the turn is the run's."""
+    seen: list[str] = []
+
+    def look(messages: Sequence[ModelMessage]) -> ModelResponse:
+        seen.append(turnlock.current_turn().session)
+        return echo(messages)
+
+    async def main() -> None:
+        async with store.turn(ALICE), store.turn("main/b") as inner:
+            await agent_of(store, Scripted(look), wait=0).run("one")
+            assert turnlock.current_turn() is inner
+
+    asyncio.run(main())
+    assert seen == [ALICE]
+    assert kinds(store) == ["turn", "user:one", "assistant:re: one", "end"]
+    assert kinds(store, "main/b") == []
 
 
 @pytest.mark.usefixtures("loop")
