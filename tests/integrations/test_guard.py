@@ -6,6 +6,7 @@ import asyncio
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,11 @@ from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
 
 import turnlock
-from tests.helpers import PATIENCE
+from tests.helpers import PATIENCE, eventually
+from turnlock.backends.files import FilesBackend, StateDirectory
 from turnlock.integrations.guarding import NothingToGuard
+from turnlock.store import Store
+from turnlock.testing import ManualClock
 
 from .calls import (
     COMMENTS,
@@ -186,6 +190,64 @@ def test_content_that_comes_in_time_may_take_its_time(store: turnlock.Store) -> 
         store.turn("main/a"),
     ):
         assert read_all(client, server.url).count(b"Hi") == 12
+
+
+# Seconds: short enough that the watchdog takes it for no stop of the process.
+STEP = 0.2
+
+
+def five_slow_calls(store: turnlock.Store, clock: ManualClock, script: Any) -> None:
+    with (
+        upstream(script) as server,
+        turnlock.guard(httpx.Client()) as client,
+        store.turn("main/a", max_stall=2.5 * STEP) as turn,
+    ):
+        for _ in range(5):
+            eventually(lambda: clock.waiting)
+            clock.advance(STEP)
+            store.check_leases()
+            client.get(server.url)
+        turn.check()
+
+
+async def five_slow_calls_of_a_task(store: turnlock.Store, clock: ManualClock, script: Any) -> None:
+    with upstream(script) as server:
+        async with (
+            turnlock.guard(httpx.AsyncClient()) as client,
+            store.turn("main/a", max_stall=2.5 * STEP) as turn,
+        ):
+            for _ in range(5):
+                await asyncio.to_thread(eventually, lambda: clock.waiting)
+                clock.advance(STEP)
+                store.check_leases()
+                await client.get(server.url)
+            await turn.check()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def slow(state: Path, clock: ManualClock) -> Iterator[turnlock.Store]:
+    backend = FilesBackend(StateDirectory(str(state)), clock=clock)
+    with Store(backend, location=str(state), clock=clock) as store:
+        yield store
+
+
+def test_an_answer_in_one_piece_is_progress_of_its_turn(
+    slow: turnlock.Store, clock: ManualClock
+) -> None:
+    five_slow_calls(slow, clock, answering)
+    asyncio.run(five_slow_calls_of_a_task(slow, clock, answering))
+
+
+def test_an_error_is_none(slow: turnlock.Store, clock: ManualClock) -> None:
+    with pytest.raises(turnlock.LeaseRevoked, match="stall-limit"):
+        five_slow_calls(slow, clock, failing)
+    with pytest.raises(turnlock.LeaseRevoked, match="stall-limit"):
+        asyncio.run(five_slow_calls_of_a_task(slow, clock, failing))
 
 
 @pytest.mark.parametrize("name", ["first", "idle", "whole"])

@@ -2,7 +2,8 @@
 
 Bytes are no progress: a connection that only says ``: ping``, or repeats empty deltas, hangs as
 surely as a silent one. What counts is a data event of a stream (server-sent events, or one JSON
-value a line) that holds a text of the model, a part of a tool call, or the reason for its end.
+value a line) that holds a text of the model, a part of a tool call, or the reason for its end; and
+the end of an answer that comes in one piece and is no error.
 
 The formats (OpenAI chat completions and responses, Anthropic, Google, Ollama) name these
 differently, but from one small vocabulary: so an event is searched for a key of it with a text
@@ -33,7 +34,12 @@ _LINE_MAX = 4 * 1024 * 1024
 
 
 class Pieces:
-    """Says of each chunk of a body whether content came with it."""
+    """Says of each chunk of a body whether content came with it.
+
+    ``is_whole``: the body is content once it is at its end, and not before.
+    """
+
+    is_whole = False
 
     def counts(self, chunk: bytes) -> bool:
         raise NotImplementedError
@@ -44,6 +50,8 @@ class Pieces:
 
 class WholeBody(Pieces):
     """One answer: it is there, or it is not; parts of it are no progress."""
+
+    is_whole = True
 
     def counts(self, chunk: bytes) -> bool:
         return False
