@@ -16,6 +16,7 @@ import httpx
 import httpx2
 import openai
 import pytest
+from google import genai
 from pydantic_ai.direct import model_request
 from pydantic_ai.messages import ModelRequest
 from pydantic_ai.models.openai import OpenAIChatModel
@@ -24,7 +25,7 @@ from pydantic_ai.providers.openai import OpenAIProvider
 import turnlock
 from tests.helpers import PATIENCE, eventually
 from turnlock.backends.files import FilesBackend, StateDirectory
-from turnlock.integrations.guarding import NothingToGuard
+from turnlock.integrations.guarding import NothingToGuard, guard_new
 from turnlock.store import Store
 from turnlock.testing import ManualClock
 
@@ -455,3 +456,22 @@ def test_the_client_below_a_framework_is_found() -> None:
 def test_what_has_no_http_client_is_refused_by_its_type(client: object) -> None:
     with pytest.raises(NothingToGuard, match=type(client).__name__):
         turnlock.guard(client)
+
+
+def test_what_also_calls_past_the_clients_that_are_guarded_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where aiohttp is installed, Google's async calls go over that: not all would be guarded."""
+    monkeypatch.setattr("google.genai._api_client.has_aiohttp", True)
+    with pytest.raises(NothingToGuard, match="httpx_async_client"):
+        turnlock.guard(genai.Client(api_key="x"))
+    assert not guard_new(genai.Client(api_key="x"))
+    mine = genai.types.HttpOptions(httpx_async_client=httpx.AsyncClient())
+    assert guard_new(turnlock.guard(genai.Client(api_key="x", http_options=mine)))
+
+
+def test_googles_client_is_guarded_as_well() -> None:
+    client = turnlock.guard(genai.Client(api_key="x"))
+    found: Any = client._api_client
+    for one in (found._httpx_client, found._async_httpx_client):
+        assert "Guarded" in type(one._transport).__name__
