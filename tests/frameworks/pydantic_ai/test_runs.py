@@ -21,7 +21,13 @@ from pydantic_ai import (
 )
 from pydantic_ai.capabilities import ProcessHistory
 from pydantic_ai.exceptions import ModelRetry, UserError
-from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart
+from pydantic_ai.messages import (
+    ModelMessage,
+    ModelResponse,
+    TextPart,
+    ToolCallPart,
+    ToolReturn,
+)
 
 import turnlock
 from tests.helpers import PATIENCE, eventually, kinds
@@ -121,6 +127,25 @@ def said_in(store: turnlock.Store) -> list[str]:
     model = Scripted()
     result = asyncio.run(agent_of(store, model).run("(looking)"))
     return said(result.all_messages())[:-2]
+
+
+def test_what_a_tool_notes_for_the_program_need_not_be_json(store: turnlock.Store) -> None:
+    """No model is told of it; the transcript keeps how it looks."""
+    agent = agent_of(store, Scripted(lambda _: call("look", "c1")))
+
+    @agent.tool_plain
+    def look() -> ToolReturn:
+        return ToolReturn(return_value="looked", metadata={"frame": Opaque()})
+
+    assert asyncio.run(agent.run("use it")).output == "re: c1=looked"
+    native = [entry.get("pydanticAi") for entry in store.read(ALICE)]
+    noted = [part.get("metadata") for one in native if one for part in one["parts"]]
+    assert {"frame": "Opaque()"} in noted
+
+
+class Opaque:
+    def __repr__(self) -> str:
+        return "Opaque()"
 
 
 def test_a_tool_is_in_the_turn_of_its_run(store: turnlock.Store) -> None:
