@@ -77,6 +77,25 @@ def test_a_thread_that_waits_comes_back_when_its_turn_is_revoked(
         turn.append(turnlock.user("and on it goes"))
 
 
+@HTTP
+def test_so_does_one_whose_transport_wraps_another(store: turnlock.Store, http: Any) -> None:
+    """As those of pydantic-ai that try again: what wraps has no connections of its own."""
+
+    class Wrapping(http.BaseTransport):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.wrapped = http.HTTPTransport()
+
+        def handle_request(self, request: Any) -> Any:
+            return self.wrapped.handle_request(request)
+
+        def close(self) -> None:
+            self.wrapped.close()
+
+    with upstream(never) as server:
+        client = turnlock.guard(http.Client(transport=Wrapping()))
+        assert revoked_while(store, client, server, max_hold=0.3).reason == "hold-limit"
+
+
 def test_without_the_guard_it_does_not(store: turnlock.Store) -> None:
     with upstream(never) as server, httpx.Client() as client:
         thread = threading.Thread(target=hang, args=(store, client, server.url))
