@@ -37,16 +37,47 @@ CONTENT = {
     "google text": {"candidates": [{"content": {"parts": [{"text": "Hi"}], "role": "model"}}]},
     "google tool": {"candidates": [{"content": {"parts": [{"functionCall": {"name": "ls"}}]}}]},
     "google end": {"candidates": [{"finishReason": "STOP"}]},
+    "google code": {
+        "candidates": [{"content": {"parts": [{"executableCode": {"code": "1", "language": "P"}}]}}]
+    },
+    "google code's result": {
+        "candidates": [{"content": {"parts": [{"codeExecutionResult": {"outcome": "OUTCOME_OK"}}]}}]
+    },
+    "google tool's arguments": {
+        "candidates": [
+            {"content": {"parts": [{"functionCall": {"partialArgs": [{"stringValue": "a"}]}}]}}
+        ]
+    },
+    "responses image": {
+        "type": "response.image_generation_call.partial_image",
+        "partial_image_b64": "aGk=",
+    },
+    "responses tool of the provider's": {"type": "response.web_search_call.searching", "n": 1},
+    "assistants text": {"delta": {"content": [{"text": {"annotations": [], "value": "Hi"}}]}},
+    "anthropic result of its own tool": {
+        "content_block": {"type": "web_search_tool_result", "tool_use_id": "t", "content": []}
+    },
+    "cohere plan": {"type": "tool-plan-delta", "delta": {"message": {"tool_plan": "I will"}}},
+    "copilot reasoning": chat(reasoning_text="Hm"),
     "a text with a key in it": chat(content='"content": ""'),
 }
 NONE = {
     "openai begins": chat(role="assistant", content=""),
     "openai empty": chat(),
     "openai usage": {"choices": [], "usage": {"total_tokens": 3}},
+    "openai no end": {"choices": [{"delta": {"content": ""}, "finish_reason": "null"}]},
     "responses begins": {
         "type": "response.created",
-        "response": {"output": [], "text": {"format": {"type": "text"}}, "instructions": None},
+        "response": {
+            "output": [],
+            "text": {"format": {"type": "text"}},
+            "instructions": None,
+            "metadata": {"value": "mine", "output": "mine"},
+            "prompt": {"id": "p", "variables": {"code": "mine"}},
+            "tools": [{"type": "function", "parameters": {"properties": {"code": {}}}}],
+        },
     },
+    "assistants empty": {"delta": {"content": [{"text": {"annotations": [], "value": ""}}]}},
     "responses empty": {"type": "response.output_text.delta", "delta": ""},
     "anthropic begins": {"type": "message_start", "message": {"content": [], "role": "assistant"}},
     "anthropic block begins": {"content_block": {"type": "text", "text": ""}},
@@ -66,6 +97,25 @@ def test_an_event_with_content_counts(event: object, spaces: bool) -> None:
 @pytest.mark.parametrize("event", NONE.values(), ids=NONE.keys())
 def test_an_event_without_content_does_not(event: object) -> None:
     assert not pieces_of(SSE).counts(f"data: {json.dumps(event)}\n\n".encode())
+
+
+@pytest.mark.parametrize("name", ["openai text", "anthropic end", "google text"])
+def test_an_event_over_several_lines_counts_by_the_texts_in_it(name: str) -> None:
+    assert pieces_of(SSE).counts(over_lines(CONTENT[name]))
+
+
+@pytest.mark.parametrize("event", NONE.values(), ids=NONE.keys())
+def test_so_does_one_without_content_not(event: object) -> None:
+    assert not pieces_of(SSE).counts(over_lines(event))
+
+
+def over_lines(event: object) -> bytes:
+    lines = json.dumps(event, indent=2).splitlines()
+    return "".join(f"data: {line}\n" for line in lines).encode() + b"\n"
+
+
+def test_a_text_in_quotation_marks_is_one() -> None:
+    assert pieces_of(SSE).counts(b'data: "Hi"\n\n')
 
 
 @pytest.mark.parametrize(

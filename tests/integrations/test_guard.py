@@ -6,6 +6,7 @@ import asyncio
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,18 @@ import httpx
 import httpx2
 import openai
 import pytest
+from google import genai
 from pydantic_ai.direct import model_request
 from pydantic_ai.messages import ModelRequest
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
 
 import turnlock
-from tests.helpers import PATIENCE
-from turnlock.integrations.guarding import NothingToGuard
+from tests.helpers import PATIENCE, eventually
+from turnlock.backends.files import FilesBackend, StateDirectory
+from turnlock.integrations.guarding import NothingToGuard, guard_new
+from turnlock.store import Store
+from turnlock.testing import ManualClock
 
 from .calls import (
     COMMENTS,
@@ -70,6 +75,25 @@ def test_a_thread_that_waits_comes_back_when_its_turn_is_revoked(
     assert revoked.reason == "hold-limit"
     with store.turn("main/a", wait=PATIENCE) as turn:
         turn.append(turnlock.user("and on it goes"))
+
+
+@HTTP
+def test_so_does_one_whose_transport_wraps_another(store: turnlock.Store, http: Any) -> None:
+    """As those of pydantic-ai that try again: what wraps has no connections of its own."""
+
+    class Wrapping(http.BaseTransport):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.wrapped = http.HTTPTransport()
+
+        def handle_request(self, request: Any) -> Any:
+            return self.wrapped.handle_request(request)
+
+        def close(self) -> None:
+            self.wrapped.close()
+
+    with upstream(never) as server:
+        client = turnlock.guard(http.Client(transport=Wrapping()))
+        assert revoked_while(store, client, server, max_hold=0.3).reason == "hold-limit"
 
 
 def test_without_the_guard_it_does_not(store: turnlock.Store) -> None:
@@ -188,6 +212,64 @@ def test_content_that_comes_in_time_may_take_its_time(store: turnlock.Store) -> 
         assert read_all(client, server.url).count(b"Hi") == 12
 
 
+# Seconds: short enough that the watchdog takes it for no stop of the process.
+STEP = 0.2
+
+
+def five_slow_calls(store: turnlock.Store, clock: ManualClock, script: Any) -> None:
+    with (
+        upstream(script) as server,
+        turnlock.guard(httpx.Client()) as client,
+        store.turn("main/a", max_stall=2.5 * STEP) as turn,
+    ):
+        for _ in range(5):
+            eventually(lambda: clock.waiting)
+            clock.advance(STEP)
+            store.check_leases()
+            client.get(server.url)
+        turn.check()
+
+
+async def five_slow_calls_of_a_task(store: turnlock.Store, clock: ManualClock, script: Any) -> None:
+    with upstream(script) as server:
+        async with (
+            turnlock.guard(httpx.AsyncClient()) as client,
+            store.turn("main/a", max_stall=2.5 * STEP) as turn,
+        ):
+            for _ in range(5):
+                await asyncio.to_thread(eventually, lambda: clock.waiting)
+                clock.advance(STEP)
+                store.check_leases()
+                await client.get(server.url)
+            await turn.check()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def slow(state: Path, clock: ManualClock) -> Iterator[turnlock.Store]:
+    backend = FilesBackend(StateDirectory(str(state)), clock=clock)
+    with Store(backend, location=str(state), clock=clock) as store:
+        yield store
+
+
+def test_an_answer_in_one_piece_is_progress_of_its_turn(
+    slow: turnlock.Store, clock: ManualClock
+) -> None:
+    five_slow_calls(slow, clock, answering)
+    asyncio.run(five_slow_calls_of_a_task(slow, clock, answering))
+
+
+def test_an_error_is_none(slow: turnlock.Store, clock: ManualClock) -> None:
+    with pytest.raises(turnlock.LeaseRevoked, match="stall-limit"):
+        five_slow_calls(slow, clock, failing)
+    with pytest.raises(turnlock.LeaseRevoked, match="stall-limit"):
+        asyncio.run(five_slow_calls_of_a_task(slow, clock, failing))
+
+
 @pytest.mark.parametrize("name", ["first", "idle", "whole"])
 def test_a_limit_that_is_none_is_refused_by_name(name: str) -> None:
     with pytest.raises(turnlock.LimitsError, match=name):
@@ -298,6 +380,35 @@ def test_an_sdk_retries_nothing_within_a_turn(store: turnlock.Store) -> None:
         client.close()
 
 
+def test_nor_in_a_thread_that_was_told_its_turn(store: turnlock.Store) -> None:
+    """A thread's context has no turn, but its client has."""
+    with upstream(failing) as server:
+        client = openai.OpenAI(api_key="x", base_url=server.url, max_retries=2)
+        with store.turn("main/a") as turn:
+            mine = turnlock.guard(client, turn=turn)
+            thread = threading.Thread(target=refused, args=(mine,))
+            thread.start()
+            thread.join()
+            assert len(server.heard) == 1
+            refused(mine.with_options(timeout=PATIENCE))
+            assert len(server.heard) == 2
+        assert turnlock.guard(client).max_retries == 2
+        client.close()
+
+
+def refused(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.InternalServerError):
+        client.models.list()
+
+
+def test_a_copy_that_is_made_in_a_turn_has_its_retries_outside_of_it(store: turnlock.Store) -> None:
+    with turnlock.guard(openai.OpenAI(api_key="x", max_retries=2)) as client:
+        with store.turn("main/a"):
+            copy = client.with_options(timeout=1)
+            assert copy.max_retries == 0
+        assert copy.max_retries == 2
+
+
 def test_an_sdks_call_ends_with_its_turn(store: turnlock.Store) -> None:
     with upstream(in_the_middle) as server:
         client = turnlock.guard(openai.OpenAI(api_key="x", base_url=server.url))
@@ -364,3 +475,22 @@ def test_the_client_below_a_framework_is_found() -> None:
 def test_what_has_no_http_client_is_refused_by_its_type(client: object) -> None:
     with pytest.raises(NothingToGuard, match=type(client).__name__):
         turnlock.guard(client)
+
+
+def test_what_also_calls_past_the_clients_that_are_guarded_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where aiohttp is installed, Google's async calls go over that: not all would be guarded."""
+    monkeypatch.setattr("google.genai._api_client.has_aiohttp", True)
+    with pytest.raises(NothingToGuard, match="httpx_async_client"):
+        turnlock.guard(genai.Client(api_key="x"))
+    assert not guard_new(genai.Client(api_key="x"))
+    mine = genai.types.HttpOptions(httpx_async_client=httpx.AsyncClient())
+    assert guard_new(turnlock.guard(genai.Client(api_key="x", http_options=mine)))
+
+
+def test_googles_client_is_guarded_as_well() -> None:
+    client = turnlock.guard(genai.Client(api_key="x"))
+    found: Any = client._api_client
+    for one in (found._httpx_client, found._async_httpx_client):
+        assert "Guarded" in type(one._transport).__name__

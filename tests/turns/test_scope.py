@@ -7,7 +7,7 @@ import contextvars
 import pytest
 
 import turnlock
-from turnlock.turns.scope import turn_left
+from turnlock.turns.scope import turn_left, turn_on
 
 
 def test_what_outlives_its_turn_knows_which_it_was() -> None:
@@ -25,6 +25,21 @@ def test_what_outlives_its_turn_knows_which_it_was() -> None:
     assert outlives.run(turn_left, identity) == "T1"
     assert within.run(turn_left, identity) == "T1"
     assert outlives.run(turn_left, store.identity("main/b")) is None
+
+
+def test_the_turn_on_a_session_is_found_around_those_on_others() -> None:
+    store = turnlock.open_store("memory:")
+    a, b = store.identity("main/a"), store.identity("main/b")
+    with store.turn("main/a") as outer:
+        with store.turn("main/b") as inner:
+            outlives = contextvars.copy_context()
+            assert (turn_on(a), turn_on(b)) == (outer, inner)
+            assert turnlock.current_turn() is inner
+        assert (turn_on(a), turn_on(b)) == (outer, None)
+        assert outlives.run(turn_on, b) is None
+        assert outlives.run(turn_on, a) is outer
+    assert turn_on(a) is None
+    assert outlives.run(turn_on, a) is None
 
 
 def test_a_session_is_another_one_in_another_store() -> None:

@@ -33,17 +33,22 @@ _NAMES = (
 )
 _DEPTH_MAX = 4
 _LIBRARIES = ("httpx", "httpx2")
+_NONE = (
+    "has no client of httpx or httpx2 that could be guarded;"
+    " give its SDK one that has a transport of turnlock.integrations.httpx or .httpx2"
+)
+_NOT_ALL = (
+    "makes its async calls with aiohttp, which cannot be guarded; give it a client of httpx for"
+    " them: http_options=HttpOptions(httpx_async_client=httpx.AsyncClient())"
+)
 
 
 class NothingToGuard(TypeError):
-    """There is no HTTP client of httpx or httpx2 in it. Attribute: ``client``."""
+    """It has no HTTP client of httpx or httpx2, or other ones besides. Attribute: ``client``."""
 
-    def __init__(self, client: object) -> None:
+    def __init__(self, client: object, why: str = _NONE) -> None:
         self.client = client
-        super().__init__(
-            f"a {type(client).__name__} has no client of httpx or httpx2 that could be guarded;"
-            " give its SDK one that has a transport of turnlock.integrations.httpx or .httpx2"
-        )
+        super().__init__(f"a {type(client).__name__} {why}")
 
 
 def guard(
@@ -67,18 +72,23 @@ def guard(
     nothing within a turn.
 
     ``turn``: the turn of all its calls, for threads that do not have the context of their caller
-    (as ``loop.run_in_executor`` makes them, other than ``asyncio.to_thread``).
+    (as ``loop.run_in_executor`` makes them, other than ``asyncio.to_thread``). Once it is over they
+    are refused, until the client is guarded again.
 
     Not promised: the look-up of a host name in a thread cannot be ended; nor can what goes over a
     transport that has no connections of httpcore (it still has the limits). Over HTTP/2 calls
     share a connection, and end with it.
 
-    Raises `NothingToGuard`, and `LimitsError`.
+    Raises `NothingToGuard`, also where a client has others besides (Google's, which makes its async
+    calls with aiohttp where that is installed, unless it is given a client of httpx for them), and
+    `LimitsError`.
     """
     limits = CallLimits(first, idle, whole).checked()
     found = list(_clients(client, _DEPTH_MAX))
     if not _has_any(found):
         raise NothingToGuard(client)
+    if _has_others(found):
+        raise NothingToGuard(client, _NOT_ALL)
     for library, one in found:
         if library is None:
             _end_retries(one)
@@ -88,7 +98,7 @@ def guard(
 
 
 def guard_new(client: object) -> bool:
-    """Guard what of ``client`` nobody has guarded yet; whether it has anything to guard.
+    """Guard what of ``client`` nobody has guarded yet; whether all that it uses is guarded.
 
     For plug-ins, which meet the same client again and again: whoever guarded it has set its limits.
     """
@@ -98,11 +108,17 @@ def guard_new(client: object) -> bool:
             _end_retries(one)
         elif not isinstance(one._transport, _guarding_transport(library, one)):
             _guard_transports(library, one, None, CallLimits())
-    return _has_any(found)
+    return _has_any(found) and not _has_others(found)
 
 
 def _has_any(found: Sequence[tuple[Any, Any]]) -> bool:
     return any(library is not None for library, _ in found)
+
+
+def _has_others(found: Sequence[tuple[Any, Any]]) -> bool:
+    """Google's client has those of httpx, and uses aiohttp in their place where it is installed."""
+    ask = (getattr(one, "_use_aiohttp", None) for _, one in found)
+    return any(uses() is True for uses in ask if callable(uses))
 
 
 def _clients(client: Any, depth: int) -> Iterator[tuple[Any, Any]]:
@@ -156,10 +172,29 @@ def _without_retries(kind: Any) -> Any:
     """The class of an SDK's client, with ``max_retries`` 0 inside of a turn."""
 
     def retries(self: Any) -> int:
-        return 0 if current_turn() is not None else int(self.__dict__["max_retries"])
+        own = self.__dict__["max_retries"]
+        return _NoRetries(own) if _is_in_turn(self) else int(own)
 
     def set_retries(self: Any, value: int) -> None:
-        self.__dict__["max_retries"] = value
+        self.__dict__["max_retries"] = getattr(value, "own", value)
 
     added = {"max_retries": property(retries, set_retries), "__module__": kind.__module__}
     return type(kind.__name__, (kind,), added)
+
+
+class _NoRetries(int):
+    """0; a copy of the client that is made in a turn has the client's own outside of it."""
+
+    own: int
+
+    def __new__(cls, own: int) -> _NoRetries:
+        made = super().__new__(cls, 0)
+        made.own = own
+        return made
+
+
+def _is_in_turn(client: Any) -> bool:
+    """Whether its calls are a turn's: that which `guard` was told, or the current one."""
+    # Not by getattr, as some clients make the one below at the first look at it.
+    transport = getattr(client.__dict__.get("_client"), "_transport", None)
+    return (getattr(transport, "_turn", None) or current_turn()) is not None

@@ -51,7 +51,7 @@ def sending(user: User) -> Iterator[None]:
 
 def instrument(transport: Any) -> None:
     """Have a transport's connections report who uses them. One that has no pool stays as it is."""
-    pool = getattr(transport, "_pool", None)
+    pool = _pool_of(transport)
     backend = getattr(pool, "_network_backend", None)
     if pool is None or backend is None or isinstance(backend, (_Backend, _AsyncBackend)):
         return
@@ -61,18 +61,25 @@ def instrument(transport: Any) -> None:
 
 def connections_over(transport: Any, streams: Collection[Any]) -> list[Any]:
     """The connections of a transport's pool that are made of these streams."""
-    pool = getattr(transport, "_pool", None)
+    pool = _pool_of(transport)
     return [one for one in getattr(pool, "connections", ()) if _stream_of(one) in streams]
 
 
 def drop_closed(transport: Any) -> list[Any]:
     """Give the slots of closed connections to those that wait; what else is to be closed for it."""
-    pool = transport._pool
+    pool = _pool_of(transport)
     closing: list[Any] = []
     # Older versions of httpcore do this by other names, and with the next request at the latest.
     with contextlib.suppress(AttributeError), pool._optional_thread_lock:
         closing = pool._assign_requests_to_connections()
     return closing
+
+
+def _pool_of(transport: Any) -> Any:
+    """The pool of a transport, or of the one that it wraps, as pydantic-ai's for retries do."""
+    while transport is not None and not hasattr(transport, "_pool"):
+        transport = getattr(transport, "wrapped", None)
+    return getattr(transport, "_pool", None)
 
 
 def _stream_of(connection: Any) -> Any:

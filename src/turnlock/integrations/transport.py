@@ -167,6 +167,7 @@ class _Body:
         self._of_turn = call.of_turn
         self._transport = transport
         self._pieces = pieces_of(response.headers)
+        self._is_answer = self._pieces.is_whole and response.status_code < 400
 
     def _came(self, chunk: bytes) -> bytes:
         # Of chunks that come at once the first says it all, and the limit allows for that.
@@ -175,6 +176,10 @@ class _Body:
         elif self._pieces.counts(chunk):
             self._of_turn.progressed()
         return chunk
+
+    def _ended(self) -> None:
+        if self._is_answer:
+            self._of_turn.progressed()
 
 
 def _drop(call: GuardedCall, transport: Any) -> None:
@@ -213,6 +218,7 @@ def sync_transport(http: Any) -> Any:
                     self._call.raise_if_over(error)
                     raise
                 if chunk is None:
+                    self._ended()
                     return
                 yield self._came(chunk)
 
@@ -279,6 +285,7 @@ def async_transport(http: Any) -> Any:
                     self._call.raise_if_over(error)
                     raise
                 if chunk is None:
+                    self._ended()
                     return
                 yield self._came(chunk)
 

@@ -144,9 +144,10 @@ class AsyncTurn(TurnFace):
     ) -> AsyncWatch:
         """An awaitable or an async stream under limits; ``await`` it or ``async for`` over it.
 
-        ``first`` seconds to the first item, headers and all; ``idle`` between items; None takes
-        the store's ``limits.first_token`` and ``limits.idle``. When a limit passes, the turn is
-        revoked with reason ``model-limit`` and its task is cancelled.
+        ``first`` seconds to the first item, headers and all; ``idle`` between items, with what you
+        do before you ask for the next one; None takes the store's ``limits.first_token`` and
+        ``limits.idle``. When a limit passes, the turn is revoked with reason ``model-limit`` and
+        its task is cancelled.
         """
         budget = self._default.with_limits(first, idle, content, what)
         return AsyncWatch(self._core, source, budget)

@@ -57,6 +57,17 @@ def current_turn() -> Any:
     return None if scope is None else scope.turn
 
 
+def turn_on(identity: Hashable) -> Any:
+    """The innermost open turn on a session of this task or thread, or None.
+
+    ``identity``: the session's, from its backend. Turns on other sessions may be open within it.
+    """
+    scope = _current.get()
+    while scope is not None and (scope.turn is None or scope.identity != identity):
+        scope = scope.outer
+    return None if scope is None else scope.turn
+
+
 def turn_left(identity: Hashable) -> str | None:
     """The turn on a session in which this task or thread was started, if that turn is over.
 

@@ -70,6 +70,7 @@ class Turn(TurnFace):
     ) -> Any:
         """A stream under limits: ``first`` seconds to its first item, ``idle`` between items.
 
+        What you do with an item before you ask for the next one is part of that time.
         None takes the store's ``limits.first_token`` and ``limits.idle``. A function without
         arguments is called under ``first``; the stream that it returns is watched further.
         ``content`` says which items are progress (default: all). When a limit passes, the turn is

@@ -94,7 +94,7 @@ class AsyncWatch:
     async def aclose(self) -> None:
         """End the watch, and the stream under it."""
         self._core.end_call(self._call)
-        await _close(self._source)
+        await close_stream(self._source)
 
     async def _resolve(self) -> Any:
         try:
@@ -119,10 +119,11 @@ class AsyncWatch:
                 yield item
         finally:
             self._core.end_call(self._call)
-            await _close(self._source)
+            await close_stream(self._source)
 
 
-async def _close(stream: Any) -> None:
+async def close_stream(stream: Any) -> None:
+    """Close what has something to close."""
     # openai's streams have close, generators have aclose; a plain iterator has neither.
     close = getattr(stream, "aclose", None) or getattr(stream, "close", None)
     if close is not None:

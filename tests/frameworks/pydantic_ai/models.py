@@ -11,8 +11,11 @@ from typing import Any
 from pydantic_ai.messages import (
     ModelMessage,
     ModelResponse,
+    NativeToolCallPart,
+    NativeToolReturnPart,
     RetryPromptPart,
     TextPart,
+    ThinkingPart,
     ToolCallPart,
     ToolReturnPart,
     UserPromptPart,
@@ -83,12 +86,17 @@ def _line(part: object) -> str:
 
 
 def check_acceptable(messages: Sequence[ModelMessage]) -> None:
-    """As a strict provider has it: each call is answered at once and once, and nothing else is."""
+    """As a strict provider has it: each call is answered at once and once, and nothing else is.
+
+    The calls of the provider's own tools are answered in their reply; none ends with a thought.
+    """
     unanswered: set[str] = set()
     for message in messages:
         assert message.parts, "an empty message"
         if isinstance(message, ModelResponse):
             assert not unanswered, f"calls without result: {unanswered}"
+            assert not isinstance(message.parts[-1], ThinkingPart), "a thought is the end"
+            assert _native(message, NativeToolCallPart) == _native(message, NativeToolReturnPart)
             calls = [part for part in message.parts if isinstance(part, ToolCallPart)]
             unanswered = {part.tool_call_id for part in calls}
             continue
@@ -100,6 +108,10 @@ def check_acceptable(messages: Sequence[ModelMessage]) -> None:
                 assert answered in unanswered, f"a result without call: {part}"
                 unanswered.remove(answered)
     assert not unanswered, f"calls without result: {unanswered}"
+
+
+def _native(reply: ModelResponse, kind: Any) -> set[str]:
+    return {part.tool_call_id for part in reply.parts if isinstance(part, kind)}
 
 
 def _answered(part: object) -> str | None:

@@ -148,6 +148,28 @@ def test_only_content_that_does_not_come_is_a_hang(state: Path) -> None:
     assert len(drips) == 10
 
 
+def test_what_the_reader_does_at_the_end_of_a_stream_is_no_call_of_a_model(state: Path) -> None:
+    """The framework has the model's request wait until the reader has left the stream."""
+    clock = ManualClock()
+    backend = FilesBackend(StateDirectory(str(state)), clock=clock)
+    with Store(backend, location=str(state), clock=clock) as store:
+        session = TurnlockSession[None](store, ALICE, first=0.5, idle=0.5)
+        agent = Agent(Scripted(lambda _: text("hi")).model, capabilities=[session])
+
+        async def main() -> None:
+            async with agent.run_stream("hello") as result:
+                assert (await result.get_output()).strip() == "hi"
+                for _ in range(4):
+                    eventually(lambda: clock.waiting)
+                    clock.advance(0.2)
+                assert store.check_leases() == []
+
+        asyncio.run(main())
+        assert [kind.strip() for kind in kinds(store)] == [
+            *("turn", "user:hello", "assistant:hi", "end")
+        ]
+
+
 def test_an_operator_ends_a_run(store: turnlock.Store, server: Practice) -> None:
     session = TurnlockSession[None](store, ALICE)
 

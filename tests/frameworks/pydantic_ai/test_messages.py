@@ -17,6 +17,8 @@ from pydantic_ai.messages import (
     ModelMessagesTypeAdapter,
     ModelRequest,
     ModelResponse,
+    NativeToolCallPart,
+    NativeToolReturnPart,
     SystemPromptPart,
     TextPart,
     ThinkingPart,
@@ -214,6 +216,39 @@ def test_half_of_a_reply_has_no_calls() -> None:
     assert said(healed([request(ASK), half, request(ASK), empty])) == [
         *("user:ask", "model:told", "user:ask")
     ]
+
+
+THOUGHT = ThinkingPart("hm", signature="sig", provider_name="anthropic")
+SEARCH = NativeToolCallPart("web_search", {"query": "x"}, tool_call_id="n1")
+FOUND = NativeToolReturnPart("web_search", ["y"], tool_call_id="n1")
+SEARCH2 = NativeToolCallPart("web_search", {"query": "z"}, tool_call_id="n2")
+
+
+@pytest.mark.parametrize(
+    ("parts", "left"),
+    [
+        ([THOUGHT, CALL1], []),
+        ([TOLD, THOUGHT], [TOLD]),
+        ([THOUGHT, TOLD, CALL1], [THOUGHT, TOLD]),
+        ([THOUGHT, SEARCH], []),
+        ([SEARCH, FOUND, THOUGHT, SEARCH2], [SEARCH, FOUND]),
+    ],
+    ids=["call", "thought", "text", "search", "second search"],
+)
+def test_half_of_a_reply_ends_with_what_a_provider_takes_for_an_end(
+    parts: list[Any], left: list[Any]
+) -> None:
+    """A thought is none, which leads to nothing; nor is a search that never came back."""
+    half = response(*parts)
+    half.state = "interrupted"
+    made = healed([request(ASK), half, request(ASK)])
+    check_acceptable(made)
+    assert [part for reply in made[1:-1] for part in reply.parts] == left
+
+
+def test_a_reply_that_came_to_no_more_than_a_thought_is_left_out() -> None:
+    """As one whose tokens were used up before it said anything."""
+    assert said(healed([request(ASK), response(THOUGHT), request(ASK)])) == ["user:ask"] * 2
 
 
 def test_a_reply_that_its_continuation_follows_is_said_once() -> None:

@@ -21,10 +21,16 @@ from pydantic_ai import (
 )
 from pydantic_ai.capabilities import ProcessHistory
 from pydantic_ai.exceptions import ModelRetry, UserError
-from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart
+from pydantic_ai.messages import (
+    ModelMessage,
+    ModelResponse,
+    TextPart,
+    ToolCallPart,
+    ToolReturn,
+)
 
 import turnlock
-from tests.helpers import eventually, kinds
+from tests.helpers import PATIENCE, eventually, kinds
 from turnlock.integrations.pydantic_ai import TurnlockSession
 
 from .models import Scripted, call, echo, said, text
@@ -32,8 +38,11 @@ from .models import Scripted, call, echo, said, text
 ALICE = "main/a"
 
 
-def agent_of(store: turnlock.Store, model: Scripted, **options: Any) -> Agent[None, str]:
-    return Agent(model.model, capabilities=[TurnlockSession(store, ALICE)], **options)
+def agent_of(
+    store: turnlock.Store, model: Scripted, *, wait: float = PATIENCE, **options: Any
+) -> Agent[None, str]:
+    session = TurnlockSession[None](store, ALICE, wait=wait)
+    return Agent(model.model, capabilities=[session], **options)
 
 
 async def run_whole(agent: Agent[None, str], prompt: str) -> str:
@@ -120,6 +129,25 @@ def said_in(store: turnlock.Store) -> list[str]:
     return said(result.all_messages())[:-2]
 
 
+def test_what_a_tool_notes_for_the_program_need_not_be_json(store: turnlock.Store) -> None:
+    """No model is told of it; the transcript keeps how it looks."""
+    agent = agent_of(store, Scripted(lambda _: call("look", "c1")))
+
+    @agent.tool_plain
+    def look() -> ToolReturn:
+        return ToolReturn(return_value="looked", metadata={"frame": Opaque()})
+
+    assert asyncio.run(agent.run("use it")).output == "re: c1=looked"
+    native = [entry.get("pydanticAi") for entry in store.read(ALICE)]
+    noted = [part.get("metadata") for one in native if one for part in one["parts"]]
+    assert {"frame": "Opaque()"} in noted
+
+
+class Opaque:
+    def __repr__(self) -> str:
+        return "Opaque()"
+
+
 def test_a_tool_is_in_the_turn_of_its_run(store: turnlock.Store) -> None:
     agent = agent_of(store, Scripted(lambda _: call("look", "c1"), lambda _: call("wait", "c2")))
     seen: list[Any] = []
@@ -152,6 +180,25 @@ def test_a_run_in_a_turn_of_its_callers_is_part_of_that_turn(store: turnlock.Sto
     assert kinds(store) == [
         *("turn", "user:one", "assistant:re: one", "user:two", "assistant:re: two", "end")
     ]
+
+
+def test_so_is_one_on_which_a_turn_on_another_session_was_opened(store: turnlock.Store) -> None:
+    """Or it would wait for its own caller. Within the run the turn is the run's."""
+    seen: list[str] = []
+
+    def look(messages: Sequence[ModelMessage]) -> ModelResponse:
+        seen.append(turnlock.current_turn().session)
+        return echo(messages)
+
+    async def main() -> None:
+        async with store.turn(ALICE), store.turn("main/b") as inner:
+            await agent_of(store, Scripted(look), wait=0).run("one")
+            assert turnlock.current_turn() is inner
+
+    asyncio.run(main())
+    assert seen == [ALICE]
+    assert kinds(store) == ["turn", "user:one", "assistant:re: one", "end"]
+    assert kinds(store, "main/b") == []
 
 
 @pytest.mark.usefixtures("loop")

@@ -45,6 +45,21 @@ LIMIT_SHORT_OF_THE_MOMENT = Mutant(
     Edit("turns/calling.py", "None if idle is None else idle + self._pause", "idle"),
     caught_by="tests/turns/test_calling.py::test_the_limit_is_longer_by_what_was_not_looked_at",
 )
+RETRIES_IN_A_THREAD = Mutant(
+    "an SDK's client asks the thread for the turn that it was itself told",
+    Edit(
+        "integrations/guarding.py",
+        '(getattr(transport, "_turn", None) or current_turn())',
+        "current_turn()",
+    ),
+    caught_by="tests/integrations/test_guard.py::test_nor_in_a_thread_that_was_told_its_turn",
+)
+ANSWER_IS_NO_PROGRESS = Mutant(
+    "an answer in one piece is no progress of its turn",
+    Edit("integrations/transport.py", "        if self._is_answer:\n", "        if False:\n"),
+    caught_by="tests/integrations/test_guard.py"
+    "::test_an_answer_in_one_piece_is_progress_of_its_turn",
+)
 KEY_OF_ANY_SESSION = Mutant(
     "two sessions have the same key for a tool call",
     Edit("turns/face.py", "[self.session, self.turn_id, call_id]", "[self.turn_id, call_id]"),

@@ -177,7 +177,7 @@ STREAM_LEFT_OPEN = Mutant(
     "the stream of a cancelled call is left open",
     Edit(
         "turns/watching.py",
-        "            self._core.end_call(self._call)\n            await _close(self._source)\n",
+        "            self._core.end_call(self._call)\n            await close_stream(self._source)\n",
         "            self._core.end_call(self._call)\n",
     ),
     caught_by="tests/turns/test_tasks.py::test_a_stream_that_is_left_is_closed_at_once",

@@ -5,7 +5,9 @@ A provider refuses a history for ever in which a tool call has no result, or a r
 * each call of a reply gets its result in what follows, before anything else is asked: one that says
   so when it has none. The last reply's calls may stay open for who is about to answer them;
 * a result that answers no open call is left out, and so are the calls of a reply that was cut off,
-  which may hold half a call, and a reply that its own continuation follows;
+  which may hold half a call (of the provider's own tools: those without result), and a reply that
+  its own continuation follows;
+* a thought that leads to nothing is left out: no reply may end with one;
 * no message is empty.
 
 What needs no healing stays the object that it was.
@@ -17,7 +19,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, ToolCallPart
+from pydantic_ai.messages import (
+    ModelMessage,
+    ModelRequest,
+    ModelResponse,
+    ModelResponsePart,
+    NativeToolCallPart,
+    NativeToolReturnPart,
+    ThinkingPart,
+    ToolCallPart,
+)
 
 from ...transcript.entries import CUT_OFF
 from .messages import returned, tool_result
@@ -48,7 +59,9 @@ class _Healer:
             self.made.pop()
         parts = list(reply.parts)
         if _state(reply) == "interrupted":
-            parts = [part for part in parts if not isinstance(part, ToolCallPart)]
+            parts = _whole(parts)
+        while _state(reply) != "suspended" and parts and isinstance(parts[-1], ThinkingPart):
+            parts.pop()
         calls = [part for part in parts if isinstance(part, ToolCallPart)]
         self._open = {call.tool_call_id: call.tool_name for call in calls}
         self._add(reply, parts)
@@ -77,6 +90,17 @@ class _Healer:
             return
         same = list(message.parts) == list(parts)
         self.made.append(message if same else replace(message, parts=list(parts)))
+
+
+def _whole(parts: Sequence[ModelResponsePart]) -> list[ModelResponsePart]:
+    """What of a reply that was cut off is sure to be whole."""
+    back = {part.tool_call_id for part in parts if isinstance(part, NativeToolReturnPart)}
+    return [
+        part
+        for part in parts
+        if not isinstance(part, ToolCallPart)
+        and not (isinstance(part, NativeToolCallPart) and part.tool_call_id not in back)
+    ]
 
 
 def _state(message: ModelMessage) -> str:

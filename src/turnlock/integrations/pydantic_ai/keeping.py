@@ -10,30 +10,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 from weakref import WeakSet
 
 from ...block import TurnBlock
 from ...errors import AlreadyHeld
-from ...session import parse_key
 from ...store import Store
 from ...turns.aio import AsyncTurn, learn_outcome
 from ...turns.lease import Lease
-from ...turns.scope import Scope, current_turn
+from ...turns.scope import Scope, current_turn, turn_on
 
 # Held by turns that have a run in them. A second one would mix its messages with the first one's.
 _running: WeakSet[Lease] = WeakSet()
 
 
 def turn_around(store: Store, key: str) -> AsyncTurn | None:
-    """The turn that the caller is in, task or thread, if it is one on this session."""
-    around = current_turn()
-    if around is None:
-        return None
-    identity = store._backend.identity(parse_key(key))
-    is_it = around._core.lease.ticket.identity == identity
-    return AsyncTurn(around._core, around._default) if is_it else None
+    """The turn on this session that the caller is in, task or thread, if there is one."""
+    around = turn_on(store.identity(key))
+    return None if around is None else AsyncTurn(around._core, around._default)
 
 
 @contextlib.asynccontextmanager
@@ -47,7 +42,8 @@ async def turn_for_run(
     """
     if around is not None:
         async with _running_in(around, cancel) as turn:
-            yield turn
+            with _current(turn):
+                yield turn
         return
     async with _kept(block) as kept, _running_in(kept, cancel) as turn:
         yield turn
@@ -69,6 +65,19 @@ async def _running_in(turn: AsyncTurn, cancel: Callable[[], object]) -> AsyncIte
         _running.discard(lease)
         with contextlib.suppress(ValueError):
             lease.on_revoked.remove(cancel)
+
+
+@contextlib.contextmanager
+def _current(turn: AsyncTurn) -> Iterator[None]:
+    """The current turn is this one, and not one on another session that was opened within it."""
+    scope = Scope(turn)
+    inner = current_turn()
+    if inner is None or inner.identity != turn.identity:
+        scope.enter()
+    try:
+        yield
+    finally:
+        scope.leave()
 
 
 @contextlib.asynccontextmanager

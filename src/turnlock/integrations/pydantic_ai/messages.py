@@ -55,7 +55,8 @@ def entries_of(message: ModelMessage) -> list[Entry]:
     """The entries of one message, each with an id. The message is not changed."""
     made = _common(message) or [{"type": "custom", "customType": _CUSTOM, "data": {}}]
     first, *others = [{"id": new_id()} | entry for entry in made]
-    first[NATIVE] = ModelMessagesTypeAdapter.dump_python([message], mode="json")[0]
+    # What a tool notes for the program, and no model is told of, may be anything.
+    [first[NATIVE]] = ModelMessagesTypeAdapter.dump_python([message], mode="json", fallback=repr)
     return [first, *(entry | {NATIVE: first["id"]} for entry in others)]
 
 

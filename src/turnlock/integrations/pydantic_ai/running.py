@@ -18,6 +18,7 @@ from pydantic_ai.messages import (
 )
 
 from ...store import Store
+from ...transcript.entries import Entry
 from ...turns.aio import AsyncTurn, on_worker
 from ...turns.calling import OpenCall
 from ...turns.frames import task_frames
@@ -27,10 +28,12 @@ from .messages import entries_of, messages_of, stamp, stamp_of
 
 
 class _Owed(NamedTuple):
-    """A message of the run, and what of it is not written yet."""
+    """A message of the run, or what was added to one, on its way into the transcript."""
 
     message: ModelMessage
-    rest: ModelMessage
+    # How many parts of the message are written then.
+    parts: int
+    entries: list[Entry]
 
 
 class Run:
@@ -44,6 +47,8 @@ class Run:
         self._messages: Sequence[ModelMessage] = ()
         # How many parts of each message are written, by the message's entry.
         self._parts: dict[str, int] = {}
+        # With the ids that it has for good: a write of which nothing was learned is made once more.
+        self._owed: list[_Owed] = []
         self._call: OpenCall | None = None
 
     async def read(self, store: Store) -> None:
@@ -62,14 +67,22 @@ class Run:
     async def save(self, messages: Sequence[ModelMessage] | None = None) -> None:
         """Write what the run has said since the last time. Durable when it returns."""
         said = self._messages if messages is None else messages
-        owed = [_Owed(message, rest) for message in said if (rest := self._unsaved(message))]
-        made = [entries_of(rest) for _, rest in owed]
-        if made:
-            await self.turn.append(*(entry for entries in made for entry in entries))
-        for (message, rest), entries in zip(owed, made, strict=True):
+        self._owed = [one for one in self._owed if not self._is_written(one)]
+        owed = self._owed = [*self._owed, *filter(None, map(self._unsaved, said))]
+        if owed:
+            await self.turn._run(lambda: self._write(owed))
+
+    def _write(self, owed: Sequence[_Owed]) -> None:
+        """On a worker, stamps and all: a run that is cancelled meanwhile does not come back."""
+        self.turn._core.append(entry for one in owed for entry in one.entries)
+        for message, parts, entries in owed:
             identity = stamp_of(message) or entries[0]["id"]
+            self._parts[identity] = max(parts, self._parts.get(identity, 0))
             stamp(message, identity)
-            self._parts[identity] = self._parts.get(identity, 0) + len(rest.parts)
+
+    def _is_written(self, owed: _Owed) -> bool:
+        identity = stamp_of(owed.message)
+        return identity is not None and self._parts.get(identity, -1) >= owed.parts
 
     async def save_reply(self, reply: ModelResponse) -> None:
         """Write a reply that the framework has yet to add to its messages.
@@ -79,17 +92,25 @@ class Run:
         reply.run_id = reply.run_id or self._identity
         await self.save([*self._messages, reply])
 
-    def _unsaved(self, message: ModelMessage) -> ModelMessage | None:
+    def _unsaved(self, message: ModelMessage) -> _Owed | None:
         """The message, or what was added to it since; None when there is nothing to write."""
         if message.run_id != self._identity:
             return None
-        identity = stamp_of(message)
-        if identity is None:
-            return message
-        saved = self._parts.get(identity, len(message.parts))
-        if isinstance(message, ModelResponse) or len(message.parts) <= saved:
+        count, taken = len(message.parts), self._taken(message)
+        if taken is None:
+            return _Owed(message, count, entries_of(message))
+        if isinstance(message, ModelResponse) or count <= taken:
             return None
-        return replace(message, parts=list(message.parts)[saved:], metadata=None)
+        rest = replace(message, parts=list(message.parts)[taken:], metadata=None)
+        return _Owed(message, count, entries_of(rest))
+
+    def _taken(self, message: ModelMessage) -> int | None:
+        """How many of its parts are written or on their way; None of a new message."""
+        for owed in reversed(self._owed):
+            if owed.message is message:
+                return owed.parts
+        identity = stamp_of(message)
+        return None if identity is None else self._parts.get(identity, len(message.parts))
 
     # The model's calls
 
@@ -98,13 +119,18 @@ class Run:
         """A model call, under the limits. ``end``: see `AsyncTurn.begin_call`."""
         self.be_here()
         first, idle, whole = self._limits
-        self._call = call = self.turn.begin_call(end, first=first, idle=idle, whole=whole)
+        self._call = self.turn.begin_call(end, first=first, idle=idle, whole=whole)
         try:
             yield
         finally:
-            self._call = None
-            call.close()
+            self.end_call()
         self.turn.progress("model")
+
+    def end_call(self) -> None:
+        """The model has said all that it has to say. A second call does nothing."""
+        call, self._call = self._call, None
+        if call is not None:
+            call.close()
 
     def heard(self, event: AgentStreamEvent) -> None:
         """What a stream brings: only content is progress."""

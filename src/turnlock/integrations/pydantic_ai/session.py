@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -24,6 +24,7 @@ from ...errors import LeaseRevoked, TurnlockError
 from ...session import parse_key
 from ...store import Default, Store
 from ...turns.turn import TurnCore
+from ...turns.watching import close_stream
 from ..transport import CallLimits
 from .keeping import turn_around, turn_for_run
 from .running import Run
@@ -55,7 +56,9 @@ class TurnlockSession(AbstractCapability[AgentDepsT]):
       are run, and everything else before the next call and before the run returns;
     * in a model call, ``first`` seconds are given to the first content and ``idle`` between
       contents (None: the store's limits), ``whole`` to the call (None: what the turn has). A call
-      that is not streamed has ``first`` for its whole answer; ``stream=True`` streams all of them;
+      that is not streamed has ``first`` for its whole answer; ``stream=True`` streams all of them.
+      What a reader of a stream does between two events counts against ``idle``; what it does after
+      the last one, in the block of ``run_stream`` or of a node's ``stream``, does not;
     * before a tool is run, the turn is checked: one that has lost its session runs no more tools;
     * a run whose turn is revoked, for whatever reason, is cancelled at once, and raises
       `LeaseRevoked`. Its late writes are refused.
@@ -116,6 +119,11 @@ class TurnlockSession(AbstractCapability[AgentDepsT]):
         """Whether every model call is to be streamed. Of streams that there are it hears anyway."""
         return self._streams
 
+    @property
+    def has_wrap_run_event_stream(self) -> bool:
+        """As `has_on_event`."""
+        return self._streams
+
     async def for_run(self, ctx: RunContext[AgentDepsT]) -> TurnlockSession[AgentDepsT]:
         return copy.copy(self)
 
@@ -173,6 +181,17 @@ class TurnlockSession(AbstractCapability[AgentDepsT]):
 
     async def on_event(self, ctx: RunContext[AgentDepsT], *, event: AgentStreamEvent) -> None:
         self._running.heard(event)
+
+    async def wrap_run_event_stream(
+        self, ctx: RunContext[AgentDepsT], *, stream: AsyncIterable[AgentStreamEvent]
+    ) -> AsyncIterator[AgentStreamEvent]:
+        """The framework has the model's request wait until the reader has left its stream."""
+        try:
+            async for event in stream:
+                yield event
+            self._running.end_call()
+        finally:
+            await close_stream(stream)
 
     async def before_tool_execute(
         self,
