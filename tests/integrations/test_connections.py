@@ -89,7 +89,7 @@ def test_a_thread_in_the_middle_of_the_handshake_comes_back(
     with silent_at_the_handshake() as server, http.Client(verify=tls.client) as client:
         turnlock.guard(client, first=NEVER)
         with pytest.raises(turnlock.LeaseRevoked), store.turn("main/a"):
-            revoking = revoke_once(store, server.came)
+            revoking = revoke_once(store, server.spoke)
             client.get(server.url, timeout=None)
         revoking.join()
         assert client._transport._inner._pool.connections == []
@@ -158,7 +158,7 @@ def test_a_task_in_the_middle_of_the_handshake_leaves_no_connection(
         async with turnlock.guard(http.AsyncClient(verify=tls.client), first=NEVER) as client:
             with pytest.raises(turnlock.LeaseRevoked):
                 async with store.turn("main/a"):
-                    revoking = revoke_once(store, server.came)
+                    revoking = revoke_once(store, server.spoke)
                     asking = asyncio.create_task(client.get(server.url, timeout=None))
                     await (asyncio.shield(asking) if apart else asking)
             await asyncio.to_thread(all_left, server)

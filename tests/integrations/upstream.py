@@ -52,7 +52,8 @@ Script = Callable[[Peer, int], object]
 
 class Upstream:
     """``heard``: the requests, in order; ``met``: how many connections there were. ``came``,
-    ``asked`` and ``left`` are released for each connection, request, and connection that is over.
+    ``spoke``, ``asked`` and ``left`` are released for each connection, the first that comes over
+    it, request, and connection that is over.
     """
 
     def __init__(self, script: Script, tls: ssl.SSLContext | None = None) -> None:
@@ -60,6 +61,7 @@ class Upstream:
         self.met = 0
         self.left = threading.Semaphore(0)
         self.came = threading.Semaphore(0)
+        self.spoke = threading.Semaphore(0)
         self.asked = threading.Semaphore(0)
         self._script = script
         self._server = socket.create_server(("127.0.0.1", 0), backlog=128)
@@ -80,6 +82,8 @@ class Upstream:
 
     def _talk(self, connection: socket.socket) -> None:
         try:
+            connection.recv(1, socket.MSG_PEEK)
+            self.spoke.release()
             with self._greeted(connection) as greeted:
                 self._converse(greeted)
         except OSError:

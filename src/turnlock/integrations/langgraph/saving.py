@@ -32,7 +32,7 @@ from ...store import Store
 from ...transcript.entries import Entry
 from ...turns.aio import learn_outcome, on_worker
 from ...turns.face import TurnFace
-from ...turns.scope import current_turn, turn_left
+from ...turns.scope import turn_left, turn_on
 from .index import CHECKPOINT, NATIVE, REMOVED, VERSION, WRITES, Index, Typed
 from .messages import (
     Adding,
@@ -60,8 +60,9 @@ def open_turn(store: Store, session: str, bound: Any = None) -> Any:
     ``bound``: the turn that a run is known to be of (`TurnSaver.bind`), which may be over by now.
     """
     identity = store.identity(session)
-    found = (turn for turn in (current_turn(), bound) if turn is not None)
-    return next((turn for turn in found if turn.identity == identity), None)
+    if (around := turn_on(identity)) is not None:
+        return around
+    return bound if bound is not None and bound.identity == identity else None
 
 
 def turn_of(store: Store, session: str, bound: Any = None) -> Any:
