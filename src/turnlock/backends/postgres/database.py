@@ -27,6 +27,7 @@ from psycopg import errors as pg
 from psycopg.rows import namedtuple_row
 from psycopg_pool import ConnectionPool
 
+from ...clock import SystemClock
 from ...errors import StoreError
 from .sql import SETTINGS, settings, statement
 from .url import masked, parameters
@@ -123,7 +124,7 @@ class Database:
     def _run(self, operation: str, text: str, values: dict[str, Any], bulk: int) -> list[list[Row]]:
         sent = False
         try:
-            with self._opened().connection() as connection:
+            with self._connection() as connection:
                 sent = True
                 connection.bulk = bulk
                 try:
@@ -134,6 +135,16 @@ class Database:
                     raise
         except (psycopg.Error, UnicodeError) as error:
             self._fail(operation, error, sent=sent, limit=_limit(bulk))
+
+    @contextmanager
+    def _connection(self) -> Iterator[_Connection]:
+        """A connection for one message. Raises psycopg's when there is none in time."""
+        pool = self._opened()
+        connection = _living(pool, _POOL_PATIENCE)
+        try:
+            yield connection
+        finally:
+            pool.putconn(connection)
 
     def connect(self) -> psycopg.Connection[Row]:
         """A connection of one's own, for what needs the server's session. Raises psycopg's."""
@@ -171,9 +182,7 @@ class Database:
             min_size=0,
             max_size=_CONNECTIONS_MAX,
             max_waiting=_WAITING_MAX,
-            timeout=_POOL_PATIENCE,
             reconnect_timeout=_RECONNECT,
-            check=_check_quiet,
             open=True,
             num_workers=1,
             name="turnlock",
@@ -234,15 +243,28 @@ def _rows(cursor: Any) -> list[list[Row]]:
     return found[SETTINGS.count(";") :]
 
 
-def _check_quiet(connection: psycopg.Connection[Row]) -> None:
-    """Refuse a connection that the server has closed meanwhile, without asking it anything.
+def _living(pool: ConnectionPool[_Connection], patience: float) -> _Connection:
+    """A connection that the server has not closed while it was idle.
+
+    Not by the pool's own check, which pauses after each that fails: after a restart of the server
+    all of them do. The pool makes another for each that it is given back closed.
+    """
+    deadline = SystemClock.monotonic() + patience
+    for _ in range(_CONNECTIONS_MAX + 1):
+        connection = pool.getconn(timeout=deadline - SystemClock.monotonic())
+        if _is_quiet(connection):
+            return connection
+        connection.close()
+        pool.putconn(connection)
+    raise psycopg.OperationalError("the server closes every connection while it is idle")
+
+
+def _is_quiet(connection: _Connection) -> bool:
+    """Whether the server has not closed it, without asking it anything.
 
     An idle connection has nothing to read but its end, and messages that nobody asked for.
     """
-    if connection.closed or select.select([connection.fileno()], (), (), 0)[0]:
-        # The pool keeps what it does not see to be closed.
-        connection.close()
-        raise psycopg.OperationalError("the server closed the connection while it was idle")
+    return not connection.closed and not select.select([connection.fileno()], (), (), 0)[0]
 
 
 # What the server said, and the seconds that it had, to why and hint.
