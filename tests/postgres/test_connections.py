@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import resource
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
@@ -15,6 +18,7 @@ _END_ALL = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
+_FREE = 1100
 
 
 def idle(backend: PostgresBackend, connections: int) -> None:
@@ -34,3 +38,27 @@ def test_after_a_restart_of_the_server_the_first_call_works(
     idle(backend, 10)
     postgres.execute(_END_ALL)
     assert backend.now() > 0
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Every descriptor that `select` could be asked for is taken."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 2 * _FREE:
+        pytest.skip(f"not run here: no more than {hard} files may be open")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2 * _FREE), hard))
+    opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(_FREE)]
+    try:
+        yield
+    finally:
+        for one in opened:
+            os.close(one)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_files")
+def test_a_process_with_thousands_of_files_has_connections(
+    postgres: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "_POOL_PATIENCE", 2.0)
+    assert postgres.backend().now() > 0

@@ -264,7 +264,12 @@ def _is_quiet(connection: _Connection) -> bool:
 
     An idle connection has nothing to read but its end, and messages that nobody asked for.
     """
-    return not connection.closed and not select.select([connection.fileno()], (), (), 0)[0]
+    if connection.closed:
+        return False
+    # Not `select`, which knows no descriptor above 1023.
+    looking = select.poll()
+    looking.register(connection.fileno(), select.POLLIN)
+    return not looking.poll(0)
 
 
 # What the server said, and the seconds that it had, to why and hint.
