@@ -20,7 +20,7 @@ class Net(Enum):
 class Proxy:
     """Listens on loopback for a server's port. One thread for each direction of a connection."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int | None) -> None:
         self._server = port
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listening.getsockname()[1])
@@ -31,6 +31,10 @@ class Proxy:
         # Set when there is something that was sent and does not arrive.
         self.kept = threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
+
+    def lead_to(self, port: int | None) -> None:
+        """Where the next connections go; None: they are refused, as by a server that is down."""
+        self._server = port
 
     def become(self, net: Net) -> None:
         with self._changed:
@@ -53,6 +57,9 @@ class Proxy:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self._listening.accept()
+                if self._server is None:
+                    _shut(near)
+                    continue
                 far = socket.create_connection(("127.0.0.1", self._server))
                 with self._changed:
                     self._open |= {near, far}
@@ -93,7 +100,7 @@ def _shut(one: socket.socket) -> None:
 
 
 @contextlib.contextmanager
-def proxy(port: int) -> Iterator[Proxy]:
+def proxy(port: int | None) -> Iterator[Proxy]:
     made = Proxy(port)
     try:
         yield made

@@ -9,7 +9,10 @@ from contextlib import ExitStack
 
 import pytest
 
+import turnlock
+from tests.helpers import LONG_PATIENCE, eventually
 from tests.postgres.fixtures import TestDatabase
+from tests.postgres.proxy import proxy
 from turnlock.backends.postgres import PostgresBackend, database
 
 pytestmark = pytest.mark.postgres
@@ -38,6 +41,48 @@ def test_after_a_restart_of_the_server_the_first_call_works(
     idle(backend, 10)
     postgres.execute(_END_ALL)
     assert backend.now() > 0
+
+
+def test_after_a_long_outage_calls_work_again(
+    postgres: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those who waited in vain count no more among those who wait."""
+    monkeypatch.setattr(database, "_POOL_PATIENCE", 0.1)
+    monkeypatch.setattr(database, "_WAITING_MAX", 2)
+    monkeypatch.setattr(database, "_RECONNECT", 0.1)
+    with proxy(None) as net:
+        backend = postgres.backend(through=net.port)
+        for _ in range(4):
+            with pytest.raises(turnlock.StoreError):
+                backend.now()
+        net.lead_to(postgres.server.port)
+        eventually(lambda: works(backend), patience=LONG_PATIENCE)
+        backend.close()
+
+
+def test_an_outage_of_days_fills_no_memory_with_those_who_waited(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(database, "_POOL_PATIENCE", 0.1)
+    monkeypatch.setattr(database, "_IN_VAIN_MAX", 2)
+    with proxy(None) as net:
+        one = database.Database(f"postgresql://127.0.0.1:{net.port}/db")
+        pools = []
+        for _ in range(3):
+            pools.append(one._opened())
+            with pytest.raises(turnlock.StoreError):
+                one.run("look", "now")
+        assert pools[0] is pools[1]
+        assert pools[2] is not pools[1]
+        assert pools[1].closed
+        one.close()
+
+
+def works(backend: PostgresBackend) -> bool:
+    try:
+        return backend.now() > 0
+    except turnlock.StoreError:
+        return False
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 import psycopg
 from psycopg import errors as pg
 from psycopg.rows import namedtuple_row
-from psycopg_pool import ConnectionPool
+from psycopg_pool import ConnectionPool, PoolTimeout, TooManyRequests
 
 from ...clock import SystemClock
 from ...errors import StoreError
@@ -44,6 +44,7 @@ _POOL_PATIENCE = 6.0
 _CONNECTIONS_MAX = 10
 # Who waits for a connection beyond this is told at once.
 _WAITING_MAX = 200
+_IN_VAIN_MAX = 10_000
 _RECONNECT = 3.0
 # The server went away. A protocol violation is PgBouncer's word for that, whatever was under way.
 _LOST = (pg.AdminShutdown, pg.CrashShutdown, pg.ProtocolViolation)
@@ -90,6 +91,8 @@ class Database:
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._pool: ConnectionPool[_Connection] | None = None
+        self._waiting = 0
+        self._in_vain = 0
 
     def run(self, operation: str, *names: str, again: bool = False, **values: Any) -> list[Row]:
         """As `run_each`; the rows of the first statement."""
@@ -140,11 +143,40 @@ class Database:
     def _connection(self) -> Iterator[_Connection]:
         """A connection for one message. Raises psycopg's when there is none in time."""
         pool = self._opened()
-        connection = _living(pool, _POOL_PATIENCE)
+        with self._in_line():
+            connection = _living(pool, _POOL_PATIENCE)
         try:
             yield connection
         finally:
             pool.putconn(connection)
+
+    @contextmanager
+    def _in_line(self) -> Iterator[None]:
+        """Count who waits for a connection, and turn away who would be too many.
+
+        The pool's own count has those in it who waited in vain, until it has a connection again;
+        and who is turned away has it make none.
+        """
+        with self._lock:
+            if self._waiting >= _WAITING_MAX:
+                raise TooManyRequests(f"{self._waiting} are waiting for a connection already")
+            self._waiting += 1
+        try:
+            yield
+        except PoolTimeout:
+            self._count_in_vain()
+            raise
+        finally:
+            with self._lock:
+                self._waiting -= 1
+
+    def _count_in_vain(self) -> None:
+        """In an outage of days the pool would keep everybody who waited: then a new one is made."""
+        with self._lock:
+            self._in_vain += 1
+            is_enough = self._in_vain >= _IN_VAIN_MAX and self._failure is not None
+        if is_enough:
+            self.close()
 
     def connect(self) -> psycopg.Connection[Row]:
         """A connection of one's own, for what needs the server's session. Raises psycopg's."""
@@ -169,6 +201,7 @@ class Database:
             return self._pool
 
     def _open(self) -> ConnectionPool[_Connection]:
+        self._in_vain = 0
         return ConnectionPool(
             "",
             connection_class=self._connection_class(),
@@ -181,7 +214,6 @@ class Database:
             },
             min_size=0,
             max_size=_CONNECTIONS_MAX,
-            max_waiting=_WAITING_MAX,
             reconnect_timeout=_RECONNECT,
             open=True,
             num_workers=1,
