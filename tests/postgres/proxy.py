@@ -27,7 +27,9 @@ class Proxy:
         self._open: set[socket.socket] = set()
         self._changed = threading.Condition()
         self._net = Net.WHOLE
+        self._frozen: set[socket.socket] = set()
         self.lost = 0
+        self.refused = 0
         # Set when there is something that was sent and does not arrive.
         self.kept = threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
@@ -39,7 +41,13 @@ class Proxy:
     def become(self, net: Net) -> None:
         with self._changed:
             self._net = net
+            self._frozen.clear()
             self._changed.notify_all()
+
+    def freeze(self) -> None:
+        """What is open now swallows all that is sent, and new connections are whole."""
+        with self._changed:
+            self._frozen |= self._open
 
     def cut(self) -> None:
         """Close every connection, as a server that crashes does."""
@@ -58,6 +66,7 @@ class Proxy:
             while True:
                 near, _ = self._listening.accept()
                 if self._server is None:
+                    self.refused += 1
                     _shut(near)
                     continue
                 far = socket.create_connection(("127.0.0.1", self._server))
@@ -72,7 +81,7 @@ class Proxy:
     def _pump(self, one: socket.socket, other: socket.socket, is_answer: bool) -> None:
         with contextlib.suppress(OSError):
             while data := one.recv(65536):
-                if not self._passes(is_answer):
+                if not self._passes(one, is_answer):
                     break
                 other.sendall(data)
         _shut(one)
@@ -80,9 +89,9 @@ class Proxy:
         with self._changed:
             self._open -= {one, other}
 
-    def _passes(self, is_answer: bool) -> bool:
+    def _passes(self, one: socket.socket, is_answer: bool) -> bool:
         with self._changed:
-            while self._net is Net.FROZEN:
+            while self._net is Net.FROZEN or one in self._frozen:
                 self.kept.set()
                 self._changed.wait()
             if self._net is Net.DEAF and is_answer:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import os
 import resource
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 
 import turnlock
+from tests.conformance.test_backend import KEY, taken
 from tests.helpers import LONG_PATIENCE, eventually
 from tests.postgres.fixtures import TestDatabase
 from tests.postgres.proxy import proxy
-from turnlock.backends.postgres import PostgresBackend, database
+from turnlock.backends.postgres import LEASE_TIME, PostgresBackend, database
+from turnlock.backends.postgres.lease import LeaseTime, PostgresLease
+from turnlock.turns.watchdog import TICK
 
 pytestmark = pytest.mark.postgres
 
 _END_ALL = """
-SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
 _FREE = 1100
@@ -76,6 +80,56 @@ def test_an_outage_of_days_fills_no_memory_with_those_who_waited(
         assert pools[2] is not pools[1]
         assert pools[1].closed
         one.close()
+
+
+def test_who_waits_for_a_server_that_is_down_has_it_when_it_is_back(
+    postgres: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is tried for as long as there is patience, and not for as long as the pool has."""
+    monkeypatch.setattr(database, "_POOL_PATIENCE", LONG_PATIENCE)
+    answers: list[float] = []
+    with proxy(None) as net:
+        backend = postgres.backend(through=net.port)
+        waiting = threading.Thread(target=lambda: answers.append(backend.now()))
+        waiting.start()
+        eventually(lambda: net.refused >= 5)
+        net.lead_to(postgres.server.port)
+        waiting.join()
+        backend.close()
+    assert len(answers) == 1
+
+
+def test_a_renewal_is_not_kept_by_connections_that_hang(postgres: TestDatabase) -> None:
+    """Of several that were open, as a pooler or a router that was replaced leaves them."""
+    with proxy(postgres.server.port) as net:
+        backend = postgres.backend(through=net.port, lease_time=3.0)
+        lease = taken(backend)
+        idle(backend, 4)
+        net.freeze()
+        lease.renew_at = 0.0
+        assert backend.renew([lease]) == []
+        assert lease.renew_at > 0.0
+        backend.close()
+
+
+def test_two_renewals_fit_into_what_is_left_when_the_first_is_begun_late() -> None:
+    lease = PostgresLease(KEY, 1, 1, (), 300.0)
+    time = LeaseTime(LEASE_TIME)
+    time.extend(lease, 0.0)
+    assert lease.renew_at + TICK + 2 * time.patience < lease.trusted_until
+
+
+def test_a_renewal_is_not_turned_away(
+    postgres: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = postgres.backend()
+    lease = taken(backend)
+    monkeypatch.setattr(database, "_WAITING_MAX", 0)
+    with pytest.raises(turnlock.StoreError):
+        backend.now()
+    lease.renew_at = 0.0
+    assert backend.renew([lease]) == []
+    assert lease.renew_at > 0.0
 
 
 def works(backend: PostgresBackend) -> bool:

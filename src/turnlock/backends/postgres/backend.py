@@ -250,6 +250,7 @@ class PostgresBackend(Looking):
             "renew",
             "renew",
             again=True,
+            within=self._lease_time.patience,
             session_ids=[lease.session_id for lease in leases],
             epochs=[lease.epoch for lease in leases],
             lease_time=self._lease_time.seconds,

@@ -8,8 +8,8 @@ for this process; nothing is prepared, and nothing is left behind in the server'
 also all that a pooler in transaction mode asks for.
 
 Every call is bounded: on the server by the time-outs of the message, on this side by `_PATIENCE`,
-for a server that was stopped or a network that swallows packets. A connection whose answer did not
-come is closed, and what its message did is unknown.
+for a server that was stopped or a network that swallows packets; a renewal by less. A connection
+whose answer did not come is closed, and what its message did is unknown.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ _CONNECTIONS_MAX = 10
 # Who waits for a connection beyond this is told at once.
 _WAITING_MAX = 200
 _IN_VAIN_MAX = 10_000
-_RECONNECT = 3.0
+# The pool tries twice, so far apart, and then once more as long as somebody waits.
+_RECONNECT = 0.5
 # The server went away. A protocol violation is PgBouncer's word for that, whatever was under way.
 _LOST = (pg.AdminShutdown, pg.CrashShutdown, pg.ProtocolViolation)
 # For the pool's own threads, which may be connecting to a server that does not answer.
@@ -60,14 +61,13 @@ class OutcomeUnknown(StoreError):
 
 
 class _Connection(psycopg.Connection[Row]):
-    """A connection whose answers come in time, or it is closed. ``bulk``: bytes to be sent."""
+    """A connection whose answers come in ``patience`` seconds, or it is closed."""
 
-    bulk = 0
+    patience = _PATIENCE
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         try:
-            patience = _PATIENCE + self.bulk / _BYTES_PER_SECOND
-            return super().wait(gen, interval, timeout or patience)
+            return super().wait(gen, interval, timeout or self.patience)
         except psycopg.OperationalError:
             if (
                 timeout is None
@@ -94,26 +94,33 @@ class Database:
         self._waiting = 0
         self._in_vain = 0
 
-    def run(self, operation: str, *names: str, again: bool = False, **values: Any) -> list[Row]:
+    def run(self, operation: str, *names: str, **values: Any) -> list[Row]:
         """As `run_each`; the rows of the first statement."""
-        return self.run_each(operation, *names, again=again, **values)[0]
+        return self.run_each(operation, *names, **values)[0]
 
     def run_each(
-        self, operation: str, *names: str, again: bool = False, bulk: int = 0, **values: Any
+        self,
+        operation: str,
+        *names: str,
+        again: bool = False,
+        bulk: int = 0,
+        within: float | None = None,
+        **values: Any,
     ) -> list[list[Row]]:
         """Run statements by their names, in one transaction; the rows of each.
 
         ``again``: doing it twice does no harm, so a connection that turns out to be dead is no
-        reason to give up. ``bulk``: how many bytes it may be about. Raises `StoreError`, and
-        `OutcomeUnknown` when the answer did not come.
+        reason to give up. ``bulk``: how many bytes it may be about. ``within``: seconds for a
+        connection and as many for the answer, of a call that cannot wait as long as others, nor
+        be turned away. Raises `StoreError`, and `OutcomeUnknown` when the answer did not come.
         """
         text = self.message(*names, bulk=bulk)
         try:
-            return self._run(operation, text, values, bulk)
+            return self._run(operation, text, values, bulk, within)
         except OutcomeUnknown:
             if not again:
                 raise
-        return self._run(operation, text, values, bulk)
+        return self._run(operation, text, values, bulk, within)
 
     def message(self, *names: str, bulk: int = 0) -> str:
         """The text of one transaction: its bounds, and the statements."""
@@ -124,12 +131,21 @@ class Database:
         )
         return bounds + ";\n".join(map(statement, names))
 
-    def _run(self, operation: str, text: str, values: dict[str, Any], bulk: int) -> list[list[Row]]:
+    def _run(
+        self,
+        operation: str,
+        text: str,
+        values: dict[str, Any],
+        bulk: int,
+        within: float | None,
+    ) -> list[list[Row]]:
         sent = False
         try:
-            with self._connection() as connection:
+            with self._connection(within) as connection:
                 sent = True
-                connection.bulk = bulk
+                connection.patience = _PATIENCE + bulk / _BYTES_PER_SECOND
+                if within is not None:
+                    connection.patience = min(within, connection.patience)
                 try:
                     return _rows(connection.execute(text, values))
                 except pg.ReadOnlySqlTransaction:
@@ -140,25 +156,29 @@ class Database:
             self._fail(operation, error, sent=sent, limit=_limit(bulk))
 
     @contextmanager
-    def _connection(self) -> Iterator[_Connection]:
+    def _connection(self, within: float | None) -> Iterator[_Connection]:
         """A connection for one message. Raises psycopg's when there is none in time."""
         pool = self._opened()
-        with self._in_line():
-            connection = _living(pool, _POOL_PATIENCE)
+        with self._in_line(urgent=within is not None):
+            connection = _living(pool, min(_POOL_PATIENCE, within or _POOL_PATIENCE))
         try:
             yield connection
         finally:
+            is_lost = connection.closed
             pool.putconn(connection)
+            if is_lost:
+                # What has happened to one has happened to those that were idle, as a rule.
+                pool.drain()
 
     @contextmanager
-    def _in_line(self) -> Iterator[None]:
+    def _in_line(self, *, urgent: bool) -> Iterator[None]:
         """Count who waits for a connection, and turn away who would be too many.
 
         The pool's own count has those in it who waited in vain, until it has a connection again;
         and who is turned away has it make none.
         """
         with self._lock:
-            if self._waiting >= _WAITING_MAX:
+            if self._waiting >= _WAITING_MAX and not urgent:
                 raise TooManyRequests(f"{self._waiting} are waiting for a connection already")
             self._waiting += 1
         try:
@@ -215,10 +235,21 @@ class Database:
             min_size=0,
             max_size=_CONNECTIONS_MAX,
             reconnect_timeout=_RECONNECT,
+            reconnect_failed=self._try_again(),
             open=True,
             num_workers=1,
             name="turnlock",
         )
+
+    def _try_again(self) -> Callable[[ConnectionPool[_Connection]], None]:
+        database = weakref.ref(self)
+
+        def try_again(pool: ConnectionPool[_Connection]) -> None:
+            # The pool itself tries no more, whoever waits, until somebody else comes.
+            if (one := database()) is not None and one._waiting:
+                pool.check()
+
+        return try_again
 
     def _connection_class(self) -> type[_Connection]:
         database = weakref.ref(self)

@@ -62,6 +62,8 @@ class LeaseTime:
 
     The database counts from when it has the message, this side from before it was sent, and less:
     clocks run at different speeds, and the holder has to be told before the session is another's.
+    ``patience``: how long a renewal waits for its answer. When it is begun as late as a look can be
+    (a third of the time, and a second), what is left is enough for one that hangs and another.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -69,6 +71,7 @@ class LeaseTime:
             raise ValueError(f"a lease of {seconds} s would be over when it begins")
         self.seconds = seconds
         self.margin = min(1.0, seconds / 5)
+        self.patience = seconds / 5
 
     def extend(self, lease: PostgresLease, started: float) -> None:
         """The database has extended the lease, by a message that was begun at ``started``."""
