@@ -113,7 +113,7 @@ def test_a_renewal_is_not_kept_by_connections_that_hang(postgres: TestDatabase) 
 
 
 def test_two_renewals_fit_into_what_is_left_when_the_first_is_begun_late() -> None:
-    lease = PostgresLease(KEY, 1, 1, (), 300.0)
+    lease = PostgresLease(KEY, 1, 1, "G", (), 300.0)
     time = LeaseTime(LEASE_TIME)
     time.extend(lease, 0.0)
     assert lease.renew_at + TICK + 2 * time.patience < lease.trusted_until

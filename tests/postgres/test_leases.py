@@ -50,7 +50,7 @@ def expire(postgres: TestDatabase) -> None:
 
 
 def test_trust_begins_before_the_message_and_ends_before_the_lease() -> None:
-    lease = PostgresLease(KEY, 1, 1, (), 300.0)
+    lease = PostgresLease(KEY, 1, 1, "G", (), 300.0)
     LeaseTime(10.0).extend(lease, 100.0)
     assert lease.trusted_until == 109.0
     assert lease.renew_at == pytest.approx(103.33, abs=0.01)
@@ -72,7 +72,7 @@ def test_the_database_gives_a_lease_more_time_than_its_holder_trusts_it(
 
 
 def test_who_cannot_renew_is_overdue_when_its_trust_ends() -> None:
-    held = PostgresLease(KEY, 1, 1, (), 300.0)
+    held = PostgresLease(KEY, 1, 1, "G", (), 300.0)
     held.trusted_until = 105.0
     ticket = Ticket("identity", None, "T1", lambda: None)
     lease = Lease(

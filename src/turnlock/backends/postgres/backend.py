@@ -50,7 +50,8 @@ class PostgresBackend(Looking):
 
     ``lease_time``: seconds after which a lease that nobody renews is another's to take; more than
     the longest pause that a gateway should survive. ``durability``: ``fsync``, or ``none``: what is
-    acknowledged may be lost when the server's host fails. Connects at the first call.
+    acknowledged in the last second may be lost when the server's host fails, or only its processes
+    are killed, and with it a take, a revocation or a release. Connects at the first call.
     """
 
     leases_expire = True
@@ -149,7 +150,12 @@ class PostgresBackend(Looking):
     ) -> PostgresLease:
         """A lease on the row, with the transcript's end."""
         lease = PostgresLease(
-            session, row.id, row.epoch, tuple(map(_superseded, row.owed)), request.max_hold
+            session,
+            row.id,
+            row.epoch,
+            self._gateway,
+            tuple(map(_superseded, row.owed)),
+            request.max_hold,
         )
         self._lease_time.extend(lease, started)
         try:
@@ -189,6 +195,7 @@ class PostgresBackend(Looking):
             request,
             session_id=None if lease is None else lease.session_id,
             epoch=None if lease is None else lease.epoch,
+            from_gateway=None if lease is None else lease.gateway,
             reason=reason,
             whoever=whoever,
             from_turn=None if whoever else turn_id,
@@ -204,6 +211,7 @@ class PostgresBackend(Looking):
             request,
             session_id=None,
             epoch=None,
+            from_gateway=None,
             reason="interrupted",
             whoever=True,
             from_turn=None,
@@ -253,6 +261,7 @@ class PostgresBackend(Looking):
             within=self._lease_time.patience,
             session_ids=[lease.session_id for lease in leases],
             epochs=[lease.epoch for lease in leases],
+            gateway=self._gateway,
             lease_time=self._lease_time.seconds,
         )
         # Of one session two leases may be asked for: one that was superseded, and its successor.
@@ -298,6 +307,7 @@ class PostgresBackend(Looking):
                     bulk=sum(map(len, lines)),
                     session_id=lease.session_id,
                     epoch=lease.epoch,
+                    gateway=lease.gateway,
                     size=lease.tail.size,
                     bytes=sum(map(len, lines)),
                     lines=b"".join(lines).decode().removesuffix("\n"),
@@ -330,6 +340,7 @@ class PostgresBackend(Looking):
             again=True,
             session_id=lease.session_id,
             epoch=lease.epoch,
+            gateway=lease.gateway,
             size=lease.tail.size,
         )
 
@@ -353,6 +364,7 @@ class PostgresBackend(Looking):
                 bulk=size,
                 session_id=lease.session_id,
                 epoch=lease.epoch,
+                gateway=lease.gateway,
                 size=size,
             )
             if gone:
@@ -387,7 +399,13 @@ class PostgresBackend(Looking):
 
     def _end_claim(self, way: str, lease: PostgresLease, *, again: bool = False) -> list[Row]:
         return self._database.run(
-            "release", way, "tell", again=again, session_id=lease.session_id, epoch=lease.epoch
+            "release",
+            way,
+            "tell",
+            again=again,
+            session_id=lease.session_id,
+            epoch=lease.epoch,
+            gateway=lease.gateway,
         )
 
     def _is_free_of(self, lease: PostgresLease) -> list[Row]:

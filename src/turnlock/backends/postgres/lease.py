@@ -11,7 +11,8 @@ from .. import Superseded
 
 
 class PostgresLease:
-    """``epoch`` is the session's as this lease's take has raised it: the fence.
+    """``epoch`` is the session's as this lease's take has raised it: the fence. ``gateway`` says
+    whose take that was, as in a database that loses commits another's may get the same epoch.
 
     ``trusted_until`` is of this host's monotonic clock. Until then the database gives the session
     to nobody because the lease has run out. ``doubted``: a notification named the session, so that
@@ -24,12 +25,14 @@ class PostgresLease:
         session: SessionKey,
         session_id: int,
         epoch: int,
+        gateway: str,
         owed: tuple[Superseded, ...],
         max_hold: float | None,
     ) -> None:
         self.session = session
         self.session_id = session_id
         self.epoch = epoch
+        self.gateway = gateway
         self.owed = owed
         self.max_hold = max_hold
         self.tail = Tail()

@@ -5,7 +5,8 @@ WITH fence AS (
     SET size = size + %(bytes)s,
         modified_at = turnlock.clock(),
         lease_until = turnlock.clock() + make_interval(secs => %(lease_time)s)
-    WHERE id = %(session_id)s AND epoch = %(epoch)s AND held AND size = %(size)s
+    WHERE id = %(session_id)s AND epoch = %(epoch)s AND gateway = %(gateway)s AND held
+        AND size = %(size)s
     RETURNING id, epoch
 ), written AS (
     INSERT INTO turnlock.entry (session_id, byte_offset, epoch, id, line)
