@@ -324,7 +324,7 @@ class PostgresBackend(Looking):
     def _refuse(self, lease: PostgresLease, lines: Sequence[bytes]) -> None:
         """Say why nothing was written; returns if it was, by a message whose answer was lost."""
         found = self._standing(lease)
-        if found and found[0].line is not None and found[0].line.encode() + b"\n" == lines[0]:
+        if found and _is_there(found[0], lines, lease.tail.size):
             return
         if not (found and found[0].has_it):
             raise Lost
@@ -447,6 +447,13 @@ def _holder(row: Row) -> Holder:
 
 def _superseded(said: dict[str, Any]) -> Superseded:
     return Superseded(said["turnId"], said["pid"], said["reason"], said["held"])
+
+
+def _is_there(row: Row, lines: Sequence[bytes], after: int) -> bool:
+    """Whether the lines are what was written behind so many bytes. A write is there as a whole."""
+    if row.line is None or row.size < after + sum(map(len, lines)):
+        return False
+    return bool(row.line.encode() + b"\n" == lines[0])
 
 
 def _id_of(line: bytes) -> str | None:
