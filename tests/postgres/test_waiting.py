@@ -244,3 +244,25 @@ def test_places_of_the_dead_go_with_time(postgres: TestDatabase) -> None:
     assert backend.in_line([KEY]) == {KEY: 0}
     backend.line_up(KEY)
     assert in_line(postgres) == 1
+
+
+def test_who_waits_goes_on_in_the_line_of_the_session_that_is_made_anew(
+    postgres: TestDatabase,
+) -> None:
+    """Its place is of a session that was taken away; there it would find nothing to wait for."""
+    backend, other = postgres.backend(), postgres.backend()
+    lease = taken(backend, "T1")
+    standing = other.line_up(KEY)
+    backend.remove(lease, lease.tail.size)
+    taken(backend, "T2")
+    waits: list[float | None] = []
+
+    class Clock:
+        def wait(self, event: threading.Event, timeout: float | None) -> bool:
+            waits.append(timeout)
+            return False
+
+    other._line._clock = Clock()  # type: ignore[assignment]
+    other.wait(KEY, holder(other), standing, NEVER, Wake())
+    assert len(waits) == 1
+    assert backend.in_line([KEY]) == {KEY: 1}

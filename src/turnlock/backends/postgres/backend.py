@@ -430,7 +430,7 @@ class PostgresBackend(Looking):
     def wait(
         self, session: SessionKey, holder: Holder, standing: Place, timeout: float, wake: Wake
     ) -> None:
-        self._line.wait(standing, timeout, wake)
+        self._line.wait(standing, holder.token.session_id, timeout, wake)
 
     def in_line(self, sessions: Iterable[SessionKey]) -> dict[SessionKey, int]:
         asked = list(sessions)
