@@ -345,3 +345,31 @@ def test_a_database_clock_that_jumps_back_takes_nothing_from_its_holder(
     assert left(postgres) < 60
     backend.release(lease)
     taken(backend, "T2")
+
+
+# What cannot be written stays owed
+
+
+def test_a_marker_that_cannot_be_written_is_owed_once_however_often_it_is_tried(
+    postgres: TestDatabase,
+) -> None:
+    """Who comes to write it for nobody's turn is named as long as it is the last one."""
+    backend = postgres.backend()
+    taken(backend, "T1")
+    expire(postgres)
+    nobody = request("")._replace(turn_id=None)
+    for _ in range(4):
+        (record,) = backend.locks()
+        lease = backend.reclaim(record, nobody)
+        assert lease is not None
+        backend.leave_owing(lease)
+    last = taken(backend, "T2")
+    assert [turn.turn_id for turn in last.owed] == ["T1", None]
+
+
+def test_a_lease_may_be_left_out_of_what_is_reclaimed(postgres: TestDatabase) -> None:
+    taken(postgres.backend(), "T1")
+    expire(postgres)
+    with Store(postgres.backend(), location="test") as store:
+        assert store.reclaim_expired(but={"main/a"}) == []
+        assert [record.removed for record in store.reclaim_expired(but={"main/b"})] == [True]

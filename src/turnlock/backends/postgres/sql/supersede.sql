@@ -2,7 +2,7 @@
 -- or only of one whose lease is over.
 UPDATE turnlock.session AS s
 SET {claim},
-    owed = s.owed || jsonb_build_array(jsonb_build_object(
+    owed = {owed} || jsonb_build_array(jsonb_build_object(
         'turnId', s.turn_id,
         'pid', s.pid,
         'reason', CASE WHEN %(epoch)s::bigint IS NULL AND s.lease_until <= turnlock.clock()

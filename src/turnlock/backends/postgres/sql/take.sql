@@ -3,7 +3,7 @@
 WITH claimed AS (
     UPDATE turnlock.session AS s
     SET {claim},
-        owed = CASE WHEN s.held THEN s.owed || jsonb_build_array(jsonb_build_object(
+        owed = CASE WHEN s.held THEN {owed} || jsonb_build_array(jsonb_build_object(
             'turnId', s.turn_id,
             'pid', s.pid,
             'reason', CASE WHEN s.lease_until <= turnlock.clock()
