@@ -9,10 +9,10 @@ from contextlib import contextmanager
 import pytest
 
 import turnlock
-from tests.conformance.test_backend import KEY, request, taken
+from tests.conformance.test_backend import KEY, append, line, request, taken
 from tests.helpers import Child, child, eventually, kinds
 from tests.postgres.fixtures import TestDatabase
-from turnlock.backends import Holder, Wake
+from turnlock.backends import Holder, Lost, Wake
 from turnlock.backends.postgres import PostgresBackend, waiting
 from turnlock.backends.postgres.lease import PostgresLease
 from turnlock.store import Store
@@ -266,3 +266,31 @@ def test_who_waits_goes_on_in_the_line_of_the_session_that_is_made_anew(
     other.wait(KEY, holder(other), standing, NEVER, Wake())
     assert len(waits) == 1
     assert backend.in_line([KEY]) == {KEY: 1}
+
+
+def test_nobody_listens_for_a_lease_whose_holder_was_told_that_it_is_lost(
+    postgres: TestDatabase,
+) -> None:
+    """By its append, by a look, or when it would take the session away."""
+    backend, other = postgres.backend(), postgres.backend()
+
+    def refused(lease: PostgresLease) -> None:
+        with pytest.raises(Lost):
+            append(backend, lease, line("late"))
+
+    def removed(lease: PostgresLease) -> None:
+        with pytest.raises(Lost):
+            backend.remove(lease, lease.tail.size)
+
+    for tell in (refused, removed, backend.holds):
+        lease = taken(backend)
+        assert backend.renew([lease]) == []
+        assert backend._line.listener._watching
+        new = other.supersede(KEY, request("T2"), lease=None, reason="operator")
+        assert new is not None
+        tell(lease)
+        assert backend._line.listener._watching == {}
+        # It is renewed until its turn is over, and that leaves nothing behind either.
+        assert backend.renew([lease]) == [lease]
+        assert backend._line.listener._watching == {}
+        other.release(new)

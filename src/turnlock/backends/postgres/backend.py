@@ -233,7 +233,10 @@ class PostgresBackend(Looking):
         if lease.released:
             return False
         found = self._standing(lease)
-        return bool(found and found[0].has_it)
+        if found and found[0].has_it:
+            return True
+        lease.lost()
+        return False
 
     def renew(self, leases: Sequence[PostgresLease]) -> list[PostgresLease]:
         """Ask for those whose time it is, many in one message, and hear of all."""
@@ -272,9 +275,7 @@ class PostgresBackend(Looking):
             if row.renewed:
                 self._lease_time.extend(lease, started)
             elif not row.has_it:
-                lease.over()
-                # Until its turn is over it is asked for again by every look.
-                lease.doubted = True
+                lease.lost()
                 lost.append(lease)
         return lost
 
@@ -327,6 +328,7 @@ class PostgresBackend(Looking):
         if found and _is_there(found[0], lines, lease.tail.size):
             return
         if not (found and found[0].has_it):
+            lease.lost()
             raise Lost
         size = found[0].size
         rows = Rows(self._database, lease.session)
@@ -372,6 +374,7 @@ class PostgresBackend(Looking):
             found = self._standing(lease)
             if found and found[0].has_it:
                 raise TranscriptError(f"{PREFIX}{lease.session}", "it was changed meanwhile")
+            lease.lost()
             raise Lost
 
     # The end of a lease

@@ -53,6 +53,11 @@ class PostgresLease:
             # By another thread, which did not see the watch.
             self.over()
 
+    def lost(self) -> None:
+        """The session is another's. Until its turn is over, every look asks for it again."""
+        self.over()
+        self.doubted = True
+
     def over(self) -> None:
         """Nobody need hear of the session for this lease any more."""
         unwatch, self.unwatch = self.unwatch, None
