@@ -6,14 +6,13 @@ import os
 import resource
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
 
 import pytest
 
 import turnlock
 from tests.conformance.test_backend import KEY, taken
 from tests.helpers import LONG_PATIENCE, eventually
-from tests.postgres.fixtures import TestDatabase
+from tests.postgres.fixtures import TestDatabase, idle
 from tests.postgres.proxy import proxy
 from turnlock.backends.postgres import LEASE_TIME, PostgresBackend, database
 from turnlock.backends.postgres.lease import LeaseTime, PostgresLease
@@ -26,13 +25,6 @@ SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
 _FREE = 1100
-
-
-def idle(backend: PostgresBackend, connections: int) -> None:
-    """Have so many connections open, and nobody who uses them."""
-    with ExitStack() as used:
-        for _ in range(connections):
-            used.enter_context(backend._database._opened().connection())
 
 
 def test_after_a_restart_of_the_server_the_first_call_works(
