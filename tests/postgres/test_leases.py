@@ -373,3 +373,24 @@ def test_a_lease_may_be_left_out_of_what_is_reclaimed(postgres: TestDatabase) ->
     with Store(postgres.backend(), location="test") as store:
         assert store.reclaim_expired(but={"main/a"}) == []
         assert [record.removed for record in store.reclaim_expired(but={"main/b"})] == [True]
+
+
+def test_a_database_that_fails_after_one_reclaim_stops_no_other(
+    postgres: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be looked at again was not seen to be gone; the others are."""
+    holder = postgres.backend()
+    for name in "ab":
+        assert not isinstance(holder.take(KEY._replace(name=name), request("T")), Holder)
+    expire(postgres)
+    backend = postgres.backend()
+    is_gone = backend.is_gone
+
+    def fails_once(record: LockRecord) -> bool:
+        monkeypatch.setattr(backend, "is_gone", is_gone)
+        raise turnlock.StoreError("db", "list", "the connection is lost")
+
+    monkeypatch.setattr(backend, "is_gone", fails_once)
+    with Store(backend, location="test") as store:
+        assert [record.removed for record in store.reclaim_expired()] == [False, True]
+        assert store.locks() == []
