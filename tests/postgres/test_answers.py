@@ -144,6 +144,16 @@ def test_of_an_append_of_which_a_part_is_there_the_rest_is_written(postgres: Tes
         append(backend, lease, line("1"), line("2"))
 
 
+def test_a_line_with_nothing_in_it_is_a_line(postgres: TestDatabase) -> None:
+    """None of ours is; a transcript that is copied may have one."""
+    backend = postgres.backend()
+    lease = taken(backend)
+    for batch in ([b"\n"], [b"\n", b"\n"], [line("1"), b"\n"]):
+        backend.append(lease, batch, lease.tail)
+    raw = [one.raw for one in backend.read(KEY)]
+    assert raw[1:] == [b"", b"", b"", line("1").rstrip(), b""]
+
+
 def test_a_transcript_that_moved_is_read_again(postgres: TestDatabase) -> None:
     backend = postgres.backend()
     lease = taken(backend)
