@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,9 @@ from tests.helpers import Child, child, eventually, kinds
 from tests.postgres.fixtures import TestDatabase
 from turnlock.backends import Holder, Lost, Wake
 from turnlock.backends.postgres import PostgresBackend, waiting
+from turnlock.backends.postgres.database import Database
 from turnlock.backends.postgres.lease import PostgresLease
+from turnlock.session import SessionKey
 from turnlock.store import Store
 
 pytestmark = pytest.mark.postgres
@@ -294,3 +298,33 @@ def test_nobody_listens_for_a_lease_whose_holder_was_told_that_it_is_lost(
         assert backend.renew([lease]) == [lease]
         assert backend._line.listener._watching == {}
         other.release(new)
+
+
+def test_a_waiter_that_looks_waits_for_no_disk(
+    postgres: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It locks the session's row, so that its look commits; nothing is lost with that."""
+    backend = postgres.backend()
+    taken(backend)
+    settings: list[str] = []
+    message = Database.message
+
+    def noted(self: Database, *names: str, **bounds: Any) -> str:
+        text = message(self, *names, **bounds)
+        settings.extend(re.findall(r"synchronous_commit = (\w+)", text))
+        return text
+
+    monkeypatch.setattr(Database, "message", noted)
+    place = backend.line_up(KEY)
+    backend._line._delay(place, place_of(postgres))
+    place.close()
+    assert settings == ["off"] * 3
+    backend.line_up(SessionKey("main", "b"))
+    assert not isinstance(backend.take(SessionKey("main", "b"), request("T2")), Holder)
+    assert settings[-1] == "on"
+
+
+def place_of(postgres: TestDatabase) -> int:
+    ((found,),) = postgres.rows("SELECT id FROM turnlock.session")
+    assert isinstance(found, int)
+    return found

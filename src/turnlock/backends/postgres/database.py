@@ -105,6 +105,7 @@ class Database:
         again: bool = False,
         bulk: int = 0,
         within: float | None = None,
+        lasting: bool = True,
         **values: Any,
     ) -> list[list[Row]]:
         """Run statements by their names, in one transaction; the rows of each.
@@ -112,9 +113,10 @@ class Database:
         ``again``: doing it twice does no harm, so a connection that turns out to be dead is no
         reason to give up. ``bulk``: how many bytes it may be about. ``within``: seconds for a
         connection and as many for the answer, of a call that cannot wait as long as others, nor
-        be turned away. Raises `StoreError`, and `OutcomeUnknown` when the answer did not come.
+        be turned away. ``lasting``: whether it waits for the disk. Raises `StoreError`, and
+        `OutcomeUnknown` when the answer did not come.
         """
-        text = self.message(*names, bulk=bulk)
+        text = self.message(*names, bulk=bulk, lasting=lasting)
         try:
             return self._run(operation, text, values, bulk, within)
         except OutcomeUnknown:
@@ -122,12 +124,12 @@ class Database:
                 raise
         return self._run(operation, text, values, bulk, within)
 
-    def message(self, *names: str, bulk: int = 0) -> str:
+    def message(self, *names: str, bulk: int = 0, lasting: bool = True) -> str:
         """The text of one transaction: its bounds, and the statements."""
         bounds = settings(
             lock=_LOCK_TIMEOUT,
             statement=_limit(bulk),
-            durable=self._durable,
+            durable=self._durable and lasting,
         )
         return bounds + ";\n".join(map(statement, names))
 

@@ -77,13 +77,16 @@ class Line:
             name=session.name,
             gateway=self._gateway,
             alive=ALIVE,
+            lasting=False,
         )
         return Place(self, row.ticket)
 
     def leave(self, place: Place) -> None:
         # Whatever the caller has to say counts more; a place that stays is dead in `ALIVE` seconds.
         with contextlib.suppress(StoreError):
-            self._database.run("leave the line", "leave_line", again=True, ticket=place.ticket)
+            self._database.run(
+                "leave the line", "leave_line", again=True, lasting=False, ticket=place.ticket
+            )
 
     def wait(self, place: Place, session_id: int, timeout: float, wake: Wake) -> None:
         """Block until it is worth trying: told of a release, or by the clock.
@@ -111,6 +114,7 @@ class Line:
             gateway=self._gateway,
             grace=OVER_LIMIT_GRACE,
             alive=ALIVE,
+            lasting=False,
         )
         if not found:
             return 0.0
