@@ -328,3 +328,18 @@ def place_of(postgres: TestDatabase) -> int:
     ((found,),) = postgres.rows("SELECT id FROM turnlock.session")
     assert isinstance(found, int)
     return found
+
+
+def test_a_database_clock_that_jumps_back_keeps_no_free_session_from_those_who_wait(
+    postgres: TestDatabase,
+) -> None:
+    """Though the first in line has died, and is alive by that clock for a day."""
+    backend, other = postgres.backend(), postgres.backend()
+    lease = taken(backend)
+    backend.line_up(KEY)
+    found, standing = holder(other), other.line_up(KEY)
+    backend.release(lease)
+    postgres.move_clock(-86400.0)
+    # Returning at all is the point.
+    other.wait(KEY, found, standing, NEVER, Wake())
+    assert not isinstance(other.take(KEY, request("W"), standing=standing), Holder)

@@ -29,6 +29,8 @@ WITH claimed AS (
                     s.taken_at + make_interval(secs => s.max_hold + %(grace)s)
                 )
             END <= turnlock.clock()
+            -- The clock has jumped back: when it was set free is still to come.
+            OR NOT s.held AND s.free_since > turnlock.clock() + interval '10 seconds'
         )
     RETURNING s.id, s.epoch, s.size, s.owed
 ), passed AS (
