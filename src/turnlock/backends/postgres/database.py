@@ -145,9 +145,8 @@ class Database:
         try:
             with self._connection(within) as connection:
                 sent = True
-                connection.patience = _PATIENCE + bulk / _BYTES_PER_SECOND
-                if within is not None:
-                    connection.patience = min(within, connection.patience)
+                patience = _PATIENCE + bulk / _BYTES_PER_SECOND
+                connection.patience = min(patience, within or patience)
                 try:
                     return _rows(connection.execute(text, values))
                 except pg.ReadOnlySqlTransaction:
@@ -166,11 +165,7 @@ class Database:
         try:
             yield connection
         finally:
-            is_lost = connection.closed
-            pool.putconn(connection)
-            if is_lost:
-                # What has happened to one has happened to those that were idle, as a rule.
-                pool.drain()
+            _give_back(pool, connection)
 
     @contextmanager
     def _in_line(self, *, urgent: bool) -> Iterator[None]:
@@ -320,8 +315,16 @@ def _living(pool: ConnectionPool[_Connection], patience: float) -> _Connection:
         if _is_quiet(connection):
             return connection
         connection.close()
-        pool.putconn(connection)
+        _give_back(pool, connection)
     raise psycopg.OperationalError("the server closes every connection while it is idle")
+
+
+def _give_back(pool: ConnectionPool[_Connection], connection: _Connection) -> None:
+    is_lost = connection.closed
+    pool.putconn(connection)
+    if is_lost:
+        # What has happened to one has happened to those that are idle, as a rule.
+        pool.drain()
 
 
 def _is_quiet(connection: _Connection) -> bool:
