@@ -27,7 +27,7 @@ def clean_lock(
     if held is None:
         return record
     settle_and_release(runtime, backend, held, record.session or record.path)
-    if not backend.is_gone(record):
+    if not _is_gone(backend, record):
         # Its marker cannot be written now; a dead claim of ours stands for it.
         return record
     reason = record.reasons[0] if record.reasons else "stale"
@@ -43,3 +43,12 @@ def clean_lock(
         ",".join(record.reasons),
     )
     return record._replace(removed=True)
+
+
+def _is_gone(backend: Backend[Any], record: LockRecord) -> bool:
+    """Whether it is known to be gone."""
+    try:
+        return backend.is_gone(record)
+    except TurnlockError as error:
+        logger.warning("stale lock taken, and not looked at again: path=%s: %s", record.path, error)
+        return False

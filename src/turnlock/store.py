@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import os
 import sys
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .backends import Backend, LockRecord, SessionRecord, TakeRequest, Whose
@@ -216,12 +216,14 @@ class Store:
         found = list(self._backend.locks(stale_after=after))
         return [self.clean(record, after) if record.stale else record for record in found]
 
-    def reclaim_expired(self) -> list[LockRecord]:
+    def reclaim_expired(self, *, but: Collection[str] = ()) -> list[LockRecord]:
         """`clean_stale`, of the leases that ran out alone: cheap enough to be repeated for ever.
 
-        Returns them, with ``removed``; nothing where leases do not run out.
+        ``but``: sessions that are left alone, as their markers could not be written a moment ago.
+        Returns the others, with ``removed``; nothing where leases do not run out.
         """
-        return [self.clean(record) for record in list(self._backend.expired())]
+        expired = list(self._backend.expired())
+        return [self.clean(record) for record in expired if record.session not in but]
 
     def clean(self, record: LockRecord, stale_after: float | None = None) -> LockRecord:
         """Remove one lock that `locks` called stale, if it still is; logs it, or why not."""

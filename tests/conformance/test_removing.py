@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from tests.conformance.test_backend import KEY, append, ids, line, request, taken
-from turnlock.backends import Backend, Lost
+from tests.helpers import PATIENCE
+from turnlock.backends import Backend, Holder, Lost, Wake
 from turnlock.errors import TranscriptError
 
 
@@ -70,3 +71,21 @@ def test_a_zombie_writes_nothing_to_what_was_taken_away(backend: Backend[Any]) -
     with pytest.raises(Lost):
         append(backend, zombie, line("later"))
     assert backend.record(KEY) is None
+
+
+def test_who_would_wait_for_a_session_that_was_taken_away_takes_it(backend: Backend[Any]) -> None:
+    lease = taken(backend, "T1")
+    found = backend.take(KEY, request("T2"))
+    assert isinstance(found, Holder)
+    removed(backend, lease)
+    standing = backend.line_up(KEY)
+    # Returning is the point: there is nothing to wait for.
+    backend.wait(KEY, found, standing, PATIENCE, Wake())
+    assert not isinstance(backend.take(KEY, request("T2"), standing=standing), Holder)
+    standing.close()
+
+
+def removed(backend: Backend[Any], lease: Any) -> None:
+    append(backend, lease, line("1"))
+    backend.remove(lease, size_of(backend))
+    backend.release(lease)

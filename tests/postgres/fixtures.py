@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import psycopg
 import pytest
 
+from tests.helpers import eventually
 from tests.postgres.server import Server, programs, running
 from turnlock.backends.postgres import PostgresBackend, migrate
 from turnlock.backends.postgres.database import Database
+from turnlock.backends.postgres.lease import PostgresLease
 from turnlock.clock import Clock
+from turnlock.store import Store
 
 # One for all tests, emptied after each: making one takes ten times as long.
 DATABASE = "turnlock"
@@ -87,6 +91,23 @@ class TestDatabase:
         for backend in self._opened:
             backend.close()
         self.execute(_CLEAN)
+
+
+def idle(backend: PostgresBackend, connections: int) -> None:
+    """Have so many connections open, and nobody who uses them."""
+    with ExitStack() as used:
+        for _ in range(connections):
+            used.enter_context(backend._database._opened().connection())
+
+
+def renewed(store: Store) -> None:
+    """Returns when the lease of the store's only turn was renewed; fails if it was revoked."""
+    (lease,) = store._runtime.leases()
+    held = lease.held
+    assert isinstance(held, PostgresLease)
+    first = held.trusted_until
+    eventually(lambda: held.trusted_until > first or lease.is_revoked)
+    assert not lease.is_revoked
 
 
 class _Following(Database):

@@ -20,22 +20,34 @@ class Net(Enum):
 class Proxy:
     """Listens on loopback for a server's port. One thread for each direction of a connection."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int | None) -> None:
         self._server = port
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listening.getsockname()[1])
         self._open: set[socket.socket] = set()
         self._changed = threading.Condition()
         self._net = Net.WHOLE
+        self._frozen: set[socket.socket] = set()
         self.lost = 0
+        self.refused = 0
         # Set when there is something that was sent and does not arrive.
         self.kept = threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
 
+    def lead_to(self, port: int | None) -> None:
+        """Where the next connections go; None: they are refused, as by a server that is down."""
+        self._server = port
+
     def become(self, net: Net) -> None:
         with self._changed:
             self._net = net
+            self._frozen.clear()
             self._changed.notify_all()
+
+    def freeze(self) -> None:
+        """What is open now swallows all that is sent, and new connections are whole."""
+        with self._changed:
+            self._frozen |= self._open
 
     def cut(self) -> None:
         """Close every connection, as a server that crashes does."""
@@ -53,6 +65,10 @@ class Proxy:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self._listening.accept()
+                if self._server is None:
+                    self.refused += 1
+                    _shut(near)
+                    continue
                 far = socket.create_connection(("127.0.0.1", self._server))
                 with self._changed:
                     self._open |= {near, far}
@@ -65,7 +81,7 @@ class Proxy:
     def _pump(self, one: socket.socket, other: socket.socket, is_answer: bool) -> None:
         with contextlib.suppress(OSError):
             while data := one.recv(65536):
-                if not self._passes(is_answer):
+                if not self._passes(one, is_answer):
                     break
                 other.sendall(data)
         _shut(one)
@@ -73,9 +89,9 @@ class Proxy:
         with self._changed:
             self._open -= {one, other}
 
-    def _passes(self, is_answer: bool) -> bool:
+    def _passes(self, one: socket.socket, is_answer: bool) -> bool:
         with self._changed:
-            while self._net is Net.FROZEN:
+            while self._net is Net.FROZEN or one in self._frozen:
                 self.kept.set()
                 self._changed.wait()
             if self._net is Net.DEAF and is_answer:
@@ -93,7 +109,7 @@ def _shut(one: socket.socket) -> None:
 
 
 @contextlib.contextmanager
-def proxy(port: int) -> Iterator[Proxy]:
+def proxy(port: int | None) -> Iterator[Proxy]:
     made = Proxy(port)
     try:
         yield made

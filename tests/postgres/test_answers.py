@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import threading
 
+import psycopg
 import pytest
 
 import turnlock
 from tests.conformance.test_backend import KEY, append, ids, line, request, taken
-from tests.helpers import kinds
+from tests.helpers import eventually, kinds
 from tests.postgres.fixtures import TestDatabase
 from tests.postgres.proxy import Net, proxy
 from turnlock.backends import Holder, Lost, TailMoved
@@ -16,6 +18,16 @@ from turnlock.backends.postgres import PostgresBackend, database
 from turnlock.store import Store
 
 pytestmark = pytest.mark.postgres
+
+# What an append does, by somebody who has not committed it yet.
+_FIRST = """
+WITH fence AS (
+    UPDATE turnlock.session SET size = size + octet_length(%(line)s) + 1
+    RETURNING id, epoch, size - octet_length(%(line)s) - 1 AS before
+)
+INSERT INTO turnlock.entry (session_id, byte_offset, epoch, id, line)
+SELECT id, before, epoch, 'X', %(line)s FROM fence
+"""
 
 
 def test_an_append_whose_answer_is_lost_is_done_once(postgres: TestDatabase) -> None:
@@ -97,6 +109,51 @@ def test_an_append_that_arrives_after_the_session_was_taken_is_refused(
         backend.close()
 
 
+def test_an_append_that_is_asked_for_again_while_the_first_commits_is_one_entry(
+    postgres: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first hangs in its commit, without a connection; nobody sees it before it is there."""
+    monkeypatch.setattr(database, "_LOCK_TIMEOUT", 20.0)
+    monkeypatch.setattr(database, "_STATEMENT_TIMEOUT", 20.0)
+    monkeypatch.setattr(database, "_PATIENCE", 30.0)
+    with Store(postgres.backend(lease_time=300.0), location="test") as store:
+        with store.turn("main/a") as turn:
+            turn.append(turnlock.user("1"))
+            with psycopg.connect(postgres.url) as first:
+                first.execute(_FIRST, {"line": line("X").decode().rstrip("\n")})
+                again = threading.Thread(
+                    target=turn.append, args=(turnlock.user("x") | {"id": "X"},)
+                )
+                again.start()
+                eventually(lambda: postgres.rows("SELECT FROM pg_locks WHERE NOT granted"))
+                first.commit()
+            again.join()
+            turn.append(turnlock.user("2"))
+        found = [json.loads(one.raw).get("id") for one in store.read_lines("main/a")]
+        assert found.count("X") == 1
+
+
+def test_of_an_append_of_which_a_part_is_there_the_rest_is_written(postgres: TestDatabase) -> None:
+    """Its first line was written by an append that had no more."""
+    backend = postgres.backend()
+    lease = taken(backend)
+    before = lease.tail
+    append(backend, lease, line("1"))
+    lease.tail = before
+    with pytest.raises(TailMoved):
+        append(backend, lease, line("1"), line("2"))
+
+
+def test_a_line_with_nothing_in_it_is_a_line(postgres: TestDatabase) -> None:
+    """None of ours is; a transcript that is copied may have one."""
+    backend = postgres.backend()
+    lease = taken(backend)
+    for batch in ([b"\n"], [b"\n", b"\n"], [line("1"), b"\n"]):
+        backend.append(lease, batch, lease.tail)
+    raw = [one.raw for one in backend.read(KEY)]
+    assert raw[1:] == [b"", b"", b"", line("1").rstrip(), b""]
+
+
 def test_a_transcript_that_moved_is_read_again(postgres: TestDatabase) -> None:
     backend = postgres.backend()
     lease = taken(backend)
@@ -147,8 +204,6 @@ def test_a_row_that_somebody_keeps_locked_is_an_error_and_no_hang(
     postgres: TestDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "_LOCK_TIMEOUT", 0.2)
-    import psycopg
-
     backend = postgres.backend()
     lease = taken(backend)
     with psycopg.connect(postgres.url) as other:
@@ -165,8 +220,6 @@ def test_a_flood_of_callers_is_turned_away_and_not_piled_up(
 ) -> None:
     monkeypatch.setattr(database, "_CONNECTIONS_MAX", 1)
     monkeypatch.setattr(database, "_WAITING_MAX", 1)
-    import psycopg
-
     backend = postgres.backend()
     taken(backend)
     errors: list[str] = []

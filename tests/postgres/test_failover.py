@@ -10,7 +10,7 @@ from psycopg import sql
 
 import turnlock
 from tests.helpers import eventually, kinds
-from tests.postgres.fixtures import DATABASE, NO_SERVER
+from tests.postgres.fixtures import DATABASE, NO_SERVER, idle, renewed
 from tests.postgres.server import Server, programs, running
 from turnlock.backends.postgres import PostgresBackend, database, migrate
 from turnlock.store import Store
@@ -74,6 +74,21 @@ def test_a_turn_goes_on_over_a_failover(
             turn.append(turnlock.user("new"))
         assert kinds(store) == ["turn", "user:before", "user:after", "end"]
         assert kinds(store, "main/b") == ["turn", "user:new", "end"]
+
+
+def test_a_turn_that_appends_nothing_goes_on_over_a_failover(pair: tuple[Server, Server]) -> None:
+    """With a lease as long as anybody's, and with connections that were idle: all of them die."""
+    primary, standby = pair
+    backend = PostgresBackend(both(primary, standby))
+    with Store(backend, location="test") as store:
+        with store.turn("main/a") as turn:
+            idle(backend, 10)
+            turn.append(turnlock.user("before"))
+            primary.crash()
+            standby.promote()
+            renewed(store)
+            turn.append(turnlock.user("after"))
+        assert kinds(store) == ["turn", "user:before", "user:after", "end"]
 
 
 def appended(turn: Turn, text: str) -> None:

@@ -13,6 +13,7 @@ from tests.helpers import child, eventually, kinds
 from tests.mutants import Edit, Mutant, mutated
 from tests.postgres.fixtures import TestDatabase
 from turnlock.backends import Lost
+from turnlock.backends.postgres.lease import PostgresLease
 from turnlock.store import Store
 
 pytestmark = pytest.mark.postgres
@@ -39,7 +40,8 @@ UNFENCED = Mutant(
     "append without a look at who holds the session",
     Edit(
         "backends/postgres/sql/append.sql",
-        "AND epoch = %(epoch)s AND held AND size = %(size)s\n    RETURNING id, epoch",
+        "AND epoch = %(epoch)s AND gateway = %(gateway)s AND held\n"
+        "        AND size = %(size)s\n    RETURNING id, epoch",
         "RETURNING id, epoch, size - %(bytes)s AS size",
     ),
     Edit(
@@ -158,3 +160,42 @@ def test_a_stopped_gateway_keeps_nobody_waiting(postgres: TestDatabase) -> None:
 def waits_for_a_lock(postgres: TestDatabase) -> bool:
     waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
     return bool(postgres.rows(waiting))
+
+
+# As when a standby that lacks the last commits is promoted, or a server that does not wait for its
+# disk is killed: the session is free, and its epoch what it was before the take.
+_LOST_TAKE = """
+UPDATE turnlock.session SET epoch = epoch - 1, held = false, turn_id = NULL, gateway = NULL,
+    host = NULL, pid = NULL, taken_at = NULL, max_hold = NULL, lease_until = NULL,
+    free_since = turnlock.clock()
+"""
+
+
+def test_a_holder_whose_take_was_lost_by_the_database_is_fenced_all_the_same(
+    postgres: TestDatabase,
+) -> None:
+    """Its successor has the same epoch, as the database counts on from what it remembers."""
+    one, other = postgres.backend(), postgres.backend()
+    old = taken(one, "T1")
+    postgres.execute(_LOST_TAKE)
+    new = taken(other, "T2")
+    assert new.epoch == old.epoch
+    append(other, new, line("2"))
+    with pytest.raises(Lost):
+        append(one, old, line("late"))
+    old.doubted = True
+    assert one.renew([old]) == [old]
+    assert not one.holds(old)
+    assert one.supersede(KEY, request("T3"), lease=old, reason="hold-limit") is None
+    one.leave_owing(old)
+    assert not one.release(unended(old))
+    assert other.renew([new]) == []
+    assert other.holds(new)
+    assert ids(other) == ["2"]
+
+
+def unended(lease: PostgresLease) -> PostgresLease:
+    """The same lease as one that nobody has ended yet."""
+    return PostgresLease(
+        lease.session, lease.session_id, lease.epoch, lease.gateway, lease.owed, lease.max_hold
+    )

@@ -50,7 +50,7 @@ def expire(postgres: TestDatabase) -> None:
 
 
 def test_trust_begins_before_the_message_and_ends_before_the_lease() -> None:
-    lease = PostgresLease(KEY, 1, 1, (), 300.0)
+    lease = PostgresLease(KEY, 1, 1, "G", (), 300.0)
     LeaseTime(10.0).extend(lease, 100.0)
     assert lease.trusted_until == 109.0
     assert lease.renew_at == pytest.approx(103.33, abs=0.01)
@@ -72,7 +72,7 @@ def test_the_database_gives_a_lease_more_time_than_its_holder_trusts_it(
 
 
 def test_who_cannot_renew_is_overdue_when_its_trust_ends() -> None:
-    held = PostgresLease(KEY, 1, 1, (), 300.0)
+    held = PostgresLease(KEY, 1, 1, "G", (), 300.0)
     held.trusted_until = 105.0
     ticket = Ticket("identity", None, "T1", lambda: None)
     lease = Lease(
@@ -345,3 +345,52 @@ def test_a_database_clock_that_jumps_back_takes_nothing_from_its_holder(
     assert left(postgres) < 60
     backend.release(lease)
     taken(backend, "T2")
+
+
+# What cannot be written stays owed
+
+
+def test_a_marker_that_cannot_be_written_is_owed_once_however_often_it_is_tried(
+    postgres: TestDatabase,
+) -> None:
+    """Who comes to write it for nobody's turn is named as long as it is the last one."""
+    backend = postgres.backend()
+    taken(backend, "T1")
+    expire(postgres)
+    nobody = request("")._replace(turn_id=None)
+    for _ in range(4):
+        (record,) = backend.locks()
+        lease = backend.reclaim(record, nobody)
+        assert lease is not None
+        backend.leave_owing(lease)
+    last = taken(backend, "T2")
+    assert [turn.turn_id for turn in last.owed] == ["T1", None]
+
+
+def test_a_lease_may_be_left_out_of_what_is_reclaimed(postgres: TestDatabase) -> None:
+    taken(postgres.backend(), "T1")
+    expire(postgres)
+    with Store(postgres.backend(), location="test") as store:
+        assert store.reclaim_expired(but={"main/a"}) == []
+        assert [record.removed for record in store.reclaim_expired(but={"main/b"})] == [True]
+
+
+def test_a_database_that_fails_after_one_reclaim_stops_no_other(
+    postgres: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be looked at again was not seen to be gone; the others are."""
+    holder = postgres.backend()
+    for name in "ab":
+        assert not isinstance(holder.take(KEY._replace(name=name), request("T")), Holder)
+    expire(postgres)
+    backend = postgres.backend()
+    is_gone = backend.is_gone
+
+    def fails_once(record: LockRecord) -> bool:
+        monkeypatch.setattr(backend, "is_gone", is_gone)
+        raise turnlock.StoreError("db", "list", "the connection is lost")
+
+    monkeypatch.setattr(backend, "is_gone", fails_once)
+    with Store(backend, location="test") as store:
+        assert [record.removed for record in store.reclaim_expired()] == [False, True]
+        assert store.locks() == []

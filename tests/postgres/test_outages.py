@@ -11,7 +11,7 @@ import pytest
 import turnlock
 from tests.conformance.test_backend import KEY, request, taken
 from tests.helpers import LONG_PATIENCE, eventually, kinds
-from tests.postgres.fixtures import DATABASE, NO_SERVER, TestDatabase
+from tests.postgres.fixtures import DATABASE, NO_SERVER, TestDatabase, idle, renewed
 from tests.postgres.server import Server, programs, running
 from turnlock.backends import Holder
 from turnlock.backends.postgres import PostgresBackend, database, migrate
@@ -48,6 +48,22 @@ def test_a_turn_goes_on_over_a_crash_of_the_server(
         assert kinds(store) == ["turn", "user:before", "user:after", "end"]
         # The line is gone with the crash, and everybody can stand in it again.
         backend.line_up(KEY).close()
+
+
+def test_a_turn_that_appends_nothing_goes_on_over_a_restart_of_the_server(
+    own_server: Server,
+) -> None:
+    """With a lease as long as anybody's, and with connections that were idle: all of them die."""
+    backend = PostgresBackend(own_server.url(DATABASE))
+    with Store(backend, location="test") as store:
+        with store.turn("main/a") as turn:
+            idle(backend, 10)
+            turn.append(turnlock.user("before"))
+            own_server.crash()
+            own_server.start()
+            renewed(store)
+            turn.append(turnlock.user("after"))
+        assert kinds(store) == ["turn", "user:before", "user:after", "end"]
 
 
 def test_a_server_without_a_free_connection_is_named_as_the_reason(

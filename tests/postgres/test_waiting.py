@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
 import turnlock
-from tests.conformance.test_backend import KEY, request, taken
+from tests.conformance.test_backend import KEY, append, line, request, taken
 from tests.helpers import Child, child, eventually, kinds
 from tests.postgres.fixtures import TestDatabase
-from turnlock.backends import Holder, Wake
+from turnlock.backends import Holder, Lost, Wake
 from turnlock.backends.postgres import PostgresBackend, waiting
+from turnlock.backends.postgres.database import Database
 from turnlock.backends.postgres.lease import PostgresLease
+from turnlock.session import SessionKey
 from turnlock.store import Store
 
 pytestmark = pytest.mark.postgres
@@ -244,3 +248,98 @@ def test_places_of_the_dead_go_with_time(postgres: TestDatabase) -> None:
     assert backend.in_line([KEY]) == {KEY: 0}
     backend.line_up(KEY)
     assert in_line(postgres) == 1
+
+
+def test_who_waits_goes_on_in_the_line_of_the_session_that_is_made_anew(
+    postgres: TestDatabase,
+) -> None:
+    """Its place is of a session that was taken away; there it would find nothing to wait for."""
+    backend, other = postgres.backend(), postgres.backend()
+    lease = taken(backend, "T1")
+    standing = other.line_up(KEY)
+    backend.remove(lease, lease.tail.size)
+    taken(backend, "T2")
+    waits: list[float | None] = []
+
+    class Clock:
+        def wait(self, event: threading.Event, timeout: float | None) -> bool:
+            waits.append(timeout)
+            return False
+
+    other._line._clock = Clock()  # type: ignore[assignment]
+    other.wait(KEY, holder(other), standing, NEVER, Wake())
+    assert len(waits) == 1
+    assert backend.in_line([KEY]) == {KEY: 1}
+
+
+def test_nobody_listens_for_a_lease_whose_holder_was_told_that_it_is_lost(
+    postgres: TestDatabase,
+) -> None:
+    """By its append, by a look, or when it would take the session away."""
+    backend, other = postgres.backend(), postgres.backend()
+
+    def refused(lease: PostgresLease) -> None:
+        with pytest.raises(Lost):
+            append(backend, lease, line("late"))
+
+    def removed(lease: PostgresLease) -> None:
+        with pytest.raises(Lost):
+            backend.remove(lease, lease.tail.size)
+
+    for tell in (refused, removed, backend.holds):
+        lease = taken(backend)
+        assert backend.renew([lease]) == []
+        assert backend._line.listener._watching
+        new = other.supersede(KEY, request("T2"), lease=None, reason="operator")
+        assert new is not None
+        tell(lease)
+        assert backend._line.listener._watching == {}
+        # It is renewed until its turn is over, and that leaves nothing behind either.
+        assert backend.renew([lease]) == [lease]
+        assert backend._line.listener._watching == {}
+        other.release(new)
+
+
+def test_a_waiter_that_looks_waits_for_no_disk(
+    postgres: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It locks the session's row, so that its look commits; nothing is lost with that."""
+    backend = postgres.backend()
+    taken(backend)
+    settings: list[str] = []
+    message = Database.message
+
+    def noted(self: Database, *names: str, **bounds: Any) -> str:
+        text = message(self, *names, **bounds)
+        settings.extend(re.findall(r"synchronous_commit = (\w+)", text))
+        return text
+
+    monkeypatch.setattr(Database, "message", noted)
+    place = backend.line_up(KEY)
+    backend._line._delay(place, place_of(postgres))
+    place.close()
+    assert settings == ["off"] * 3
+    backend.line_up(SessionKey("main", "b"))
+    assert not isinstance(backend.take(SessionKey("main", "b"), request("T2")), Holder)
+    assert settings[-1] == "on"
+
+
+def place_of(postgres: TestDatabase) -> int:
+    ((found,),) = postgres.rows("SELECT id FROM turnlock.session")
+    assert isinstance(found, int)
+    return found
+
+
+def test_a_database_clock_that_jumps_back_keeps_no_free_session_from_those_who_wait(
+    postgres: TestDatabase,
+) -> None:
+    """Though the first in line has died, and is alive by that clock for a day."""
+    backend, other = postgres.backend(), postgres.backend()
+    lease = taken(backend)
+    backend.line_up(KEY)
+    found, standing = holder(other), other.line_up(KEY)
+    backend.release(lease)
+    postgres.move_clock(-86400.0)
+    # Returning at all is the point.
+    other.wait(KEY, found, standing, NEVER, Wake())
+    assert not isinstance(other.take(KEY, request("W"), standing=standing), Holder)

@@ -169,6 +169,11 @@ class Writer:
             try:
                 self._backend.append(self._held, rendered.lines, rendered.after)
             except TailMoved:
+                left = self._unwritten(entries)
+                if entries and not left:
+                    self._has_ended()
+                    return
+                entries = left
                 continue
             self._owes = False
             self.opened = self.opened or with_opening
@@ -178,6 +183,14 @@ class Writer:
         raise TranscriptError(
             self._label, f"another program wrote it {_MOVES_MAX} times in between"
         )
+
+    def _unwritten(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Those that the transcript has not got meanwhile.
+
+        A write of ours that failed may arrive while it is asked for again, and moves the end.
+        """
+        known = self._backend.known_ids(self._held, {entry["id"] for entry in entries})
+        return [entry for entry in entries if entry["id"] not in known]
 
     def _has_ended(self) -> bool:
         """Whether the transcript has the turn's terminal entry already.

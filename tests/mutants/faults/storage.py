@@ -451,3 +451,32 @@ POOLERS_WORD_IS_FINAL = Mutant(
     caught_by="tests/postgres/test_outages.py::"
     "test_what_a_pooler_says_of_a_server_that_went_away_is_asked_again",
 )
+LATE_WRITE_IS_WRITTEN_AGAIN = Mutant(
+    "an id is looked for before the first try of an append alone",
+    Edit("turns/writer.py", "left = self._unwritten(entries)\n", "left = list(entries)\n"),
+    caught_by="tests/postgres/test_answers.py::"
+    "test_an_append_that_is_asked_for_again_while_the_first_commits_is_one_entry",
+)
+RENEWAL_IS_TURNED_AWAY = Mutant(
+    "a renewal is turned away when many wait for a connection",
+    Edit(
+        "backends/postgres/database.py",
+        "if self._waiting >= _WAITING_MAX and not urgent:\n",
+        "if self._waiting >= _WAITING_MAX:\n",
+    ),
+    caught_by="tests/postgres/test_connections.py::test_a_renewal_is_not_turned_away",
+)
+IDLE_ONES_ARE_KEPT = Mutant(
+    "when a connection is lost the idle ones are kept, which hang as well",
+    Edit("backends/postgres/database.py", "        pool.drain()\n", "        pass\n"),
+    caught_by="tests/postgres/test_connections.py::"
+    "test_a_renewal_is_not_kept_by_connections_that_hang",
+)
+TRIES_NO_MORE = Mutant(
+    "the pool connects no more though somebody waits",
+    Edit(
+        "backends/postgres/database.py", "                pool.check()\n", "                pass\n"
+    ),
+    caught_by="tests/postgres/test_connections.py::"
+    "test_who_waits_for_a_server_that_is_down_has_it_when_it_is_back",
+)

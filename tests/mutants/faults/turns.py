@@ -581,7 +581,7 @@ WORKERS_KEEP_INTERPRETER = Mutant(
 )
 CLEANED_WITHOUT_LOOK = Mutant(
     "a lock that is still there counts as removed",
-    Edit("cleaning.py", "    if not backend.is_gone(record):\n", "    if False:\n"),
+    Edit("cleaning.py", "    if not _is_gone(backend, record):\n", "    if False:\n"),
     caught_by="tests/files/test_faults.py::test_a_marker_that_clean_up_cannot_write_is_written_by_the_next_turn",
 )
 CLEANING_STOPS = Mutant(

@@ -179,7 +179,7 @@ GIVES_IN_TO_ANOTHER = Mutant(
     "an append gives up when another program wrote in between",
     Edit(
         "turns/writer.py",
-        "            except TailMoved:\n                continue\n",
+        "            except TailMoved:\n",
         "            except TailMoved:\n                return\n",
     ),
     caught_by="tests/files/test_faults.py::test_what_another_program_appends_in_between_is_kept",

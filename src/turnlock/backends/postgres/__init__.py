@@ -2,9 +2,9 @@
 
 **The row.** A session is one row. It has the claim (who holds it, since when, until when), the size
 of the transcript, and the row's epoch, which every take raises and nothing lowers. A lease *is*
-that number: it holds the session for exactly as long as the row has it. (The epoch of an entry
-counts the turns that wrote; it is the transcript's, and the same in a file. The row's counts the
-takes.)
+that number: it holds the session for exactly as long as the row has it. (With it goes the gateway's
+id, for a database that loses commits and so may give a number twice. The epoch of an entry counts
+the turns that wrote; it is the transcript's, and the same in a file. The row's counts the takes.)
 
 **The fence is in the statement.** An append is one statement: it changes the row where the epoch is
 the lease's and the size is what the lease knows, and inserts its lines for the row that it has

@@ -50,7 +50,8 @@ class PostgresBackend(Looking):
 
     ``lease_time``: seconds after which a lease that nobody renews is another's to take; more than
     the longest pause that a gateway should survive. ``durability``: ``fsync``, or ``none``: what is
-    acknowledged may be lost when the server's host fails. Connects at the first call.
+    acknowledged in the last second may be lost when the server's host fails, or only its processes
+    are killed, and with it a take, a revocation or a release. Connects at the first call.
     """
 
     leases_expire = True
@@ -149,7 +150,12 @@ class PostgresBackend(Looking):
     ) -> PostgresLease:
         """A lease on the row, with the transcript's end."""
         lease = PostgresLease(
-            session, row.id, row.epoch, tuple(map(_superseded, row.owed)), request.max_hold
+            session,
+            row.id,
+            row.epoch,
+            self._gateway,
+            tuple(map(_superseded, row.owed)),
+            request.max_hold,
         )
         self._lease_time.extend(lease, started)
         try:
@@ -189,6 +195,7 @@ class PostgresBackend(Looking):
             request,
             session_id=None if lease is None else lease.session_id,
             epoch=None if lease is None else lease.epoch,
+            from_gateway=None if lease is None else lease.gateway,
             reason=reason,
             whoever=whoever,
             from_turn=None if whoever else turn_id,
@@ -204,6 +211,7 @@ class PostgresBackend(Looking):
             request,
             session_id=None,
             epoch=None,
+            from_gateway=None,
             reason="interrupted",
             whoever=True,
             from_turn=None,
@@ -225,7 +233,10 @@ class PostgresBackend(Looking):
         if lease.released:
             return False
         found = self._standing(lease)
-        return bool(found and found[0].has_it)
+        if found and found[0].has_it:
+            return True
+        lease.lost()
+        return False
 
     def renew(self, leases: Sequence[PostgresLease]) -> list[PostgresLease]:
         """Ask for those whose time it is, many in one message, and hear of all."""
@@ -250,8 +261,10 @@ class PostgresBackend(Looking):
             "renew",
             "renew",
             again=True,
+            within=self._lease_time.patience,
             session_ids=[lease.session_id for lease in leases],
             epochs=[lease.epoch for lease in leases],
+            gateway=self._gateway,
             lease_time=self._lease_time.seconds,
         )
         # Of one session two leases may be asked for: one that was superseded, and its successor.
@@ -262,9 +275,7 @@ class PostgresBackend(Looking):
             if row.renewed:
                 self._lease_time.extend(lease, started)
             elif not row.has_it:
-                lease.over()
-                # Until its turn is over it is asked for again by every look.
-                lease.doubted = True
+                lease.lost()
                 lost.append(lease)
         return lost
 
@@ -297,6 +308,7 @@ class PostgresBackend(Looking):
                     bulk=sum(map(len, lines)),
                     session_id=lease.session_id,
                     epoch=lease.epoch,
+                    gateway=lease.gateway,
                     size=lease.tail.size,
                     bytes=sum(map(len, lines)),
                     lines=b"".join(lines).decode().removesuffix("\n"),
@@ -313,9 +325,10 @@ class PostgresBackend(Looking):
     def _refuse(self, lease: PostgresLease, lines: Sequence[bytes]) -> None:
         """Say why nothing was written; returns if it was, by a message whose answer was lost."""
         found = self._standing(lease)
-        if found and found[0].line is not None and found[0].line.encode() + b"\n" == lines[0]:
+        if found and _is_there(found[0], lines, lease.tail.size):
             return
         if not (found and found[0].has_it):
+            lease.lost()
             raise Lost
         size = found[0].size
         rows = Rows(self._database, lease.session)
@@ -329,6 +342,7 @@ class PostgresBackend(Looking):
             again=True,
             session_id=lease.session_id,
             epoch=lease.epoch,
+            gateway=lease.gateway,
             size=lease.tail.size,
         )
 
@@ -352,6 +366,7 @@ class PostgresBackend(Looking):
                 bulk=size,
                 session_id=lease.session_id,
                 epoch=lease.epoch,
+                gateway=lease.gateway,
                 size=size,
             )
             if gone:
@@ -359,6 +374,7 @@ class PostgresBackend(Looking):
             found = self._standing(lease)
             if found and found[0].has_it:
                 raise TranscriptError(f"{PREFIX}{lease.session}", "it was changed meanwhile")
+            lease.lost()
             raise Lost
 
     # The end of a lease
@@ -386,7 +402,13 @@ class PostgresBackend(Looking):
 
     def _end_claim(self, way: str, lease: PostgresLease, *, again: bool = False) -> list[Row]:
         return self._database.run(
-            "release", way, "tell", again=again, session_id=lease.session_id, epoch=lease.epoch
+            "release",
+            way,
+            "tell",
+            again=again,
+            session_id=lease.session_id,
+            epoch=lease.epoch,
+            gateway=lease.gateway,
         )
 
     def _is_free_of(self, lease: PostgresLease) -> list[Row]:
@@ -411,7 +433,7 @@ class PostgresBackend(Looking):
     def wait(
         self, session: SessionKey, holder: Holder, standing: Place, timeout: float, wake: Wake
     ) -> None:
-        self._line.wait(standing, timeout, wake)
+        self._line.wait(standing, holder.token.session_id, timeout, wake)
 
     def in_line(self, sessions: Iterable[SessionKey]) -> dict[SessionKey, int]:
         asked = list(sessions)
@@ -428,6 +450,13 @@ def _holder(row: Row) -> Holder:
 
 def _superseded(said: dict[str, Any]) -> Superseded:
     return Superseded(said["turnId"], said["pid"], said["reason"], said["held"])
+
+
+def _is_there(row: Row, lines: Sequence[bytes], after: int) -> bool:
+    """Whether the lines are what was written behind so many bytes. A write is there as a whole."""
+    if row.line is None or row.size < after + sum(map(len, lines)):
+        return False
+    return bool(row.line.encode() + b"\n" == lines[0])
 
 
 def _id_of(line: bytes) -> str | None:

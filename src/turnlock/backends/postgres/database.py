@@ -8,8 +8,8 @@ for this process; nothing is prepared, and nothing is left behind in the server'
 also all that a pooler in transaction mode asks for.
 
 Every call is bounded: on the server by the time-outs of the message, on this side by `_PATIENCE`,
-for a server that was stopped or a network that swallows packets. A connection whose answer did not
-come is closed, and what its message did is unknown.
+for a server that was stopped or a network that swallows packets; a renewal by less. A connection
+whose answer did not come is closed, and what its message did is unknown.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from typing import Any, NoReturn
 import psycopg
 from psycopg import errors as pg
 from psycopg.rows import namedtuple_row
-from psycopg_pool import ConnectionPool
+from psycopg_pool import ConnectionPool, PoolTimeout, TooManyRequests
 
+from ...clock import SystemClock
 from ...errors import StoreError
 from .sql import SETTINGS, settings, statement
 from .url import masked, parameters
@@ -43,7 +44,9 @@ _POOL_PATIENCE = 6.0
 _CONNECTIONS_MAX = 10
 # Who waits for a connection beyond this is told at once.
 _WAITING_MAX = 200
-_RECONNECT = 3.0
+_IN_VAIN_MAX = 10_000
+# The pool tries twice, so far apart, and then once more as long as somebody waits.
+_RECONNECT = 0.5
 # The server went away. A protocol violation is PgBouncer's word for that, whatever was under way.
 _LOST = (pg.AdminShutdown, pg.CrashShutdown, pg.ProtocolViolation)
 # For the pool's own threads, which may be connecting to a server that does not answer.
@@ -58,14 +61,13 @@ class OutcomeUnknown(StoreError):
 
 
 class _Connection(psycopg.Connection[Row]):
-    """A connection whose answers come in time, or it is closed. ``bulk``: bytes to be sent."""
+    """A connection whose answers come in ``patience`` seconds, or it is closed."""
 
-    bulk = 0
+    patience = _PATIENCE
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         try:
-            patience = _PATIENCE + self.bulk / _BYTES_PER_SECOND
-            return super().wait(gen, interval, timeout or patience)
+            return super().wait(gen, interval, timeout or self.patience)
         except psycopg.OperationalError:
             if (
                 timeout is None
@@ -89,43 +91,62 @@ class Database:
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._pool: ConnectionPool[_Connection] | None = None
+        self._waiting = 0
+        self._in_vain = 0
 
-    def run(self, operation: str, *names: str, again: bool = False, **values: Any) -> list[Row]:
+    def run(self, operation: str, *names: str, **values: Any) -> list[Row]:
         """As `run_each`; the rows of the first statement."""
-        return self.run_each(operation, *names, again=again, **values)[0]
+        return self.run_each(operation, *names, **values)[0]
 
     def run_each(
-        self, operation: str, *names: str, again: bool = False, bulk: int = 0, **values: Any
+        self,
+        operation: str,
+        *names: str,
+        again: bool = False,
+        bulk: int = 0,
+        within: float | None = None,
+        lasting: bool = True,
+        **values: Any,
     ) -> list[list[Row]]:
         """Run statements by their names, in one transaction; the rows of each.
 
         ``again``: doing it twice does no harm, so a connection that turns out to be dead is no
-        reason to give up. ``bulk``: how many bytes it may be about. Raises `StoreError`, and
+        reason to give up. ``bulk``: how many bytes it may be about. ``within``: seconds for a
+        connection and as many for the answer, of a call that cannot wait as long as others, nor
+        be turned away. ``lasting``: whether it waits for the disk. Raises `StoreError`, and
         `OutcomeUnknown` when the answer did not come.
         """
-        text = self.message(*names, bulk=bulk)
+        text = self.message(*names, bulk=bulk, lasting=lasting)
         try:
-            return self._run(operation, text, values, bulk)
+            return self._run(operation, text, values, bulk, within)
         except OutcomeUnknown:
             if not again:
                 raise
-        return self._run(operation, text, values, bulk)
+        return self._run(operation, text, values, bulk, within)
 
-    def message(self, *names: str, bulk: int = 0) -> str:
+    def message(self, *names: str, bulk: int = 0, lasting: bool = True) -> str:
         """The text of one transaction: its bounds, and the statements."""
         bounds = settings(
             lock=_LOCK_TIMEOUT,
             statement=_limit(bulk),
-            durable=self._durable,
+            durable=self._durable and lasting,
         )
         return bounds + ";\n".join(map(statement, names))
 
-    def _run(self, operation: str, text: str, values: dict[str, Any], bulk: int) -> list[list[Row]]:
+    def _run(
+        self,
+        operation: str,
+        text: str,
+        values: dict[str, Any],
+        bulk: int,
+        within: float | None,
+    ) -> list[list[Row]]:
         sent = False
         try:
-            with self._opened().connection() as connection:
+            with self._connection(within) as connection:
                 sent = True
-                connection.bulk = bulk
+                patience = _PATIENCE + bulk / _BYTES_PER_SECOND
+                connection.patience = min(patience, within or patience)
                 try:
                     return _rows(connection.execute(text, values))
                 except pg.ReadOnlySqlTransaction:
@@ -134,6 +155,45 @@ class Database:
                     raise
         except (psycopg.Error, UnicodeError) as error:
             self._fail(operation, error, sent=sent, limit=_limit(bulk))
+
+    @contextmanager
+    def _connection(self, within: float | None) -> Iterator[_Connection]:
+        """A connection for one message. Raises psycopg's when there is none in time."""
+        pool = self._opened()
+        with self._in_line(urgent=within is not None):
+            connection = _living(pool, min(_POOL_PATIENCE, within or _POOL_PATIENCE))
+        try:
+            yield connection
+        finally:
+            _give_back(pool, connection)
+
+    @contextmanager
+    def _in_line(self, *, urgent: bool) -> Iterator[None]:
+        """Count who waits for a connection, and turn away who would be too many.
+
+        The pool's own count has those in it who waited in vain, until it has a connection again;
+        and who is turned away has it make none.
+        """
+        with self._lock:
+            if self._waiting >= _WAITING_MAX and not urgent:
+                raise TooManyRequests(f"{self._waiting} are waiting for a connection already")
+            self._waiting += 1
+        try:
+            yield
+        except PoolTimeout:
+            self._count_in_vain()
+            raise
+        finally:
+            with self._lock:
+                self._waiting -= 1
+
+    def _count_in_vain(self) -> None:
+        """In an outage of days the pool would keep everybody who waited: then a new one is made."""
+        with self._lock:
+            self._in_vain += 1
+            is_enough = self._in_vain >= _IN_VAIN_MAX and self._failure is not None
+        if is_enough:
+            self.close()
 
     def connect(self) -> psycopg.Connection[Row]:
         """A connection of one's own, for what needs the server's session. Raises psycopg's."""
@@ -158,6 +218,7 @@ class Database:
             return self._pool
 
     def _open(self) -> ConnectionPool[_Connection]:
+        self._in_vain = 0
         return ConnectionPool(
             "",
             connection_class=self._connection_class(),
@@ -170,14 +231,22 @@ class Database:
             },
             min_size=0,
             max_size=_CONNECTIONS_MAX,
-            max_waiting=_WAITING_MAX,
-            timeout=_POOL_PATIENCE,
             reconnect_timeout=_RECONNECT,
-            check=_check_quiet,
+            reconnect_failed=self._try_again(),
             open=True,
             num_workers=1,
             name="turnlock",
         )
+
+    def _try_again(self) -> Callable[[ConnectionPool[_Connection]], None]:
+        database = weakref.ref(self)
+
+        def try_again(pool: ConnectionPool[_Connection]) -> None:
+            # The pool itself tries no more, whoever waits, until somebody else comes.
+            if (one := database()) is not None and one._waiting:
+                pool.check()
+
+        return try_again
 
     def _connection_class(self) -> type[_Connection]:
         database = weakref.ref(self)
@@ -234,15 +303,41 @@ def _rows(cursor: Any) -> list[list[Row]]:
     return found[SETTINGS.count(";") :]
 
 
-def _check_quiet(connection: psycopg.Connection[Row]) -> None:
-    """Refuse a connection that the server has closed meanwhile, without asking it anything.
+def _living(pool: ConnectionPool[_Connection], patience: float) -> _Connection:
+    """A connection that the server has not closed while it was idle.
+
+    Not by the pool's own check, which pauses after each that fails: after a restart of the server
+    all of them do. The pool makes another for each that it is given back closed.
+    """
+    deadline = SystemClock.monotonic() + patience
+    for _ in range(_CONNECTIONS_MAX + 1):
+        connection = pool.getconn(timeout=deadline - SystemClock.monotonic())
+        if _is_quiet(connection):
+            return connection
+        connection.close()
+        _give_back(pool, connection)
+    raise psycopg.OperationalError("the server closes every connection while it is idle")
+
+
+def _give_back(pool: ConnectionPool[_Connection], connection: _Connection) -> None:
+    is_lost = connection.closed
+    pool.putconn(connection)
+    if is_lost:
+        # What has happened to one has happened to those that are idle, as a rule.
+        pool.drain()
+
+
+def _is_quiet(connection: _Connection) -> bool:
+    """Whether the server has not closed it, without asking it anything.
 
     An idle connection has nothing to read but its end, and messages that nobody asked for.
     """
-    if connection.closed or select.select([connection.fileno()], (), (), 0)[0]:
-        # The pool keeps what it does not see to be closed.
-        connection.close()
-        raise psycopg.OperationalError("the server closed the connection while it was idle")
+    if connection.closed:
+        return False
+    # Not `select`, which knows no descriptor above 1023.
+    looking = select.poll()
+    looking.register(connection.fileno(), select.POLLIN)
+    return not looking.poll(0)
 
 
 # What the server said, and the seconds that it had, to why and hint.

@@ -11,7 +11,8 @@ from .. import Superseded
 
 
 class PostgresLease:
-    """``epoch`` is the session's as this lease's take has raised it: the fence.
+    """``epoch`` is the session's as this lease's take has raised it: the fence. ``gateway`` says
+    whose take that was, as in a database that loses commits another's may get the same epoch.
 
     ``trusted_until`` is of this host's monotonic clock. Until then the database gives the session
     to nobody because the lease has run out. ``doubted``: a notification named the session, so that
@@ -24,12 +25,14 @@ class PostgresLease:
         session: SessionKey,
         session_id: int,
         epoch: int,
+        gateway: str,
         owed: tuple[Superseded, ...],
         max_hold: float | None,
     ) -> None:
         self.session = session
         self.session_id = session_id
         self.epoch = epoch
+        self.gateway = gateway
         self.owed = owed
         self.max_hold = max_hold
         self.tail = Tail()
@@ -50,6 +53,11 @@ class PostgresLease:
             # By another thread, which did not see the watch.
             self.over()
 
+    def lost(self) -> None:
+        """The session is another's. Until its turn is over, every look asks for it again."""
+        self.over()
+        self.doubted = True
+
     def over(self) -> None:
         """Nobody need hear of the session for this lease any more."""
         unwatch, self.unwatch = self.unwatch, None
@@ -62,6 +70,8 @@ class LeaseTime:
 
     The database counts from when it has the message, this side from before it was sent, and less:
     clocks run at different speeds, and the holder has to be told before the session is another's.
+    ``patience``: how long a renewal waits for its answer. When it is begun as late as a look can be
+    (a third of the time, and a second), what is left is enough for one that hangs and another.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -69,6 +79,7 @@ class LeaseTime:
             raise ValueError(f"a lease of {seconds} s would be over when it begins")
         self.seconds = seconds
         self.margin = min(1.0, seconds / 5)
+        self.patience = seconds / 5
 
     def extend(self, lease: PostgresLease, started: float) -> None:
         """The database has extended the lease, by a message that was begun at ``started``."""

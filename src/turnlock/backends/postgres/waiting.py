@@ -50,10 +50,9 @@ class Token(NamedTuple):
 class Place:
     """A waiter's place in line. ``took``: it has left it with the session in its hand."""
 
-    def __init__(self, line: Line, ticket: int, session_id: int) -> None:
+    def __init__(self, line: Line, ticket: int) -> None:
         self._line = line
         self.ticket = ticket
-        self.session_id = session_id
         self.took = False
 
     def close(self) -> None:
@@ -70,7 +69,7 @@ class Line:
         self.listener = Listener(database, clock)
 
     def join(self, session: SessionKey) -> Place:
-        """A place at the end of the line of a session that is there."""
+        """A place at the end of the line. Of a session that is gone, its ticket alone."""
         (row,) = self._database.run(
             "line up",
             "line_up",
@@ -78,25 +77,32 @@ class Line:
             name=session.name,
             gateway=self._gateway,
             alive=ALIVE,
+            lasting=False,
         )
-        return Place(self, row.ticket, row.session_id)
+        return Place(self, row.ticket)
 
     def leave(self, place: Place) -> None:
         # Whatever the caller has to say counts more; a place that stays is dead in `ALIVE` seconds.
         with contextlib.suppress(StoreError):
-            self._database.run("leave the line", "leave_line", again=True, ticket=place.ticket)
+            self._database.run(
+                "leave the line", "leave_line", again=True, lasting=False, ticket=place.ticket
+            )
 
-    def wait(self, place: Place, timeout: float, wake: Wake) -> None:
-        """Block until it is worth trying: told of a release, or by the clock."""
-        unwatch = self.listener.watch(place.session_id, wake.set)
+    def wait(self, place: Place, session_id: int, timeout: float, wake: Wake) -> None:
+        """Block until it is worth trying: told of a release, or by the clock.
+
+        ``session_id`` is the session's of now: one of its name may have gone since the place was
+        taken.
+        """
+        unwatch = self.listener.watch(session_id, wake.set)
         try:
-            delay = self._delay(place)
+            delay = self._delay(place, session_id)
             if delay > 0 and not wake.is_set():
                 self._clock.wait(wake, min(timeout, delay))
         finally:
             unwatch()
 
-    def _delay(self, place: Place) -> float:
+    def _delay(self, place: Place, session_id: int) -> float:
         """Seconds until this waiter should try by itself; 0: now."""
         found = self._database.run(
             "wait",
@@ -104,10 +110,11 @@ class Line:
             "stay_in_line",
             again=True,
             ticket=place.ticket,
-            session_id=place.session_id,
+            session_id=session_id,
             gateway=self._gateway,
             grace=OVER_LIMIT_GRACE,
             alive=ALIVE,
+            lasting=False,
         )
         if not found:
             return 0.0

@@ -7,6 +7,8 @@ from pathlib import Path
 
 _HERE = Path(__file__).parent
 MIGRATIONS = _HERE / "migrations"
+# Of several statements, in which their names stand in braces.
+_PARTS = ("claim", "owed")
 
 # In front of every statement, in the same message and so in the same transaction: behind a pooler a
 # setting of the session would be another client's. The database's own defaults may be anything.
@@ -25,7 +27,10 @@ SETTINGS = (
 def statement(name: str) -> str:
     """The statement of ``sql/NAME.sql``, without the lines that are comments."""
     text = without_comments((_HERE / f"{name}.sql").read_text("utf-8"))
-    return text.replace("{claim}", statement("claim")) if "{claim}" in text else text
+    for part in _PARTS:
+        if f"{{{part}}}" in text:
+            text = text.replace(f"{{{part}}}", statement(part))
+    return text
 
 
 def without_comments(text: str) -> str:

@@ -1,4 +1,5 @@
--- A place at the end of the line. Places of the dead go.
+-- A place at the end of the line, if there is such a session; the ticket in any case. Places of the
+-- dead go.
 WITH gone AS (
     DELETE FROM turnlock.waiter WHERE ticket IN (
         SELECT w.ticket
@@ -8,10 +9,13 @@ WITH gone AS (
             AND w.alive_until < turnlock.clock() - interval '1 minute'
         FOR UPDATE OF w SKIP LOCKED
     )
+), mine AS MATERIALIZED (
+    SELECT nextval('turnlock.ticket') AS ticket
+), placed AS (
+    INSERT INTO turnlock.waiter (ticket, session_id, gateway, alive_until)
+    SELECT mine.ticket, s.id, %(gateway)s,
+        turnlock.clock() + make_interval(secs => %(alive)s)
+    FROM mine, turnlock.session AS s
+    WHERE s.agent = %(agent)s AND s.name = %(name)s
 )
-INSERT INTO turnlock.waiter (ticket, session_id, gateway, alive_until)
-SELECT nextval('turnlock.ticket'), s.id, %(gateway)s,
-    turnlock.clock() + make_interval(secs => %(alive)s)
-FROM turnlock.session AS s
-WHERE s.agent = %(agent)s AND s.name = %(name)s
-RETURNING ticket, session_id
+SELECT ticket FROM mine

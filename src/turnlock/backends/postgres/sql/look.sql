@@ -1,6 +1,8 @@
 -- In how many seconds the session may be taken, and whether anybody stands in front. Locks the
 -- row: a release that is under way is waited for, and one that comes later sees who waits.
 SELECT CASE
+        -- The clock has jumped back.
+        WHEN NOT s.held AND s.free_since > turnlock.clock() + interval '10 seconds' THEN -1e9
         WHEN NOT s.held THEN extract(epoch FROM s.free_since - turnlock.clock())
         WHEN s.lease_until = '-infinity' THEN -1e9
         ELSE extract(epoch FROM least(

@@ -1,7 +1,8 @@
 -- Take a session away with its entries and its line, if the lease has it and nothing was added.
 WITH gone AS (
     DELETE FROM turnlock.session
-    WHERE id = %(session_id)s AND epoch = %(epoch)s AND held AND size = %(size)s
+    WHERE id = %(session_id)s AND epoch = %(epoch)s AND gateway = %(gateway)s AND held
+        AND size = %(size)s
     RETURNING id
 ), entries AS (
     DELETE FROM turnlock.entry AS e USING gone WHERE e.session_id = gone.id

@@ -7,7 +7,7 @@ WITH asked AS (
     SELECT s.id
     FROM asked
     JOIN turnlock.session AS s ON s.id = asked.id AND s.epoch = asked.epoch
-    WHERE s.held AND s.lease_until <> '-infinity'
+    WHERE s.gateway = %(gateway)s AND s.held AND s.lease_until <> '-infinity'
     FOR NO KEY UPDATE OF s SKIP LOCKED
 ), renewed AS (
     UPDATE turnlock.session AS s
@@ -19,8 +19,8 @@ WITH asked AS (
 SELECT asked.id, asked.epoch, renewed.id IS NOT NULL AS renewed,
     renewed.id IS NOT NULL OR EXISTS (
         SELECT FROM turnlock.session AS s
-        WHERE s.id = asked.id AND s.epoch = asked.epoch AND s.held
-            AND s.lease_until <> '-infinity'
+        WHERE s.id = asked.id AND s.epoch = asked.epoch
+            AND s.gateway = %(gateway)s AND s.held AND s.lease_until <> '-infinity'
     ) AS has_it
 FROM asked
 LEFT JOIN renewed ON renewed.id = asked.id AND renewed.epoch = asked.epoch

@@ -3,7 +3,7 @@
 WITH claimed AS (
     UPDATE turnlock.session AS s
     SET {claim},
-        owed = CASE WHEN s.held THEN s.owed || jsonb_build_array(jsonb_build_object(
+        owed = CASE WHEN s.held THEN {owed} || jsonb_build_array(jsonb_build_object(
             'turnId', s.turn_id,
             'pid', s.pid,
             'reason', CASE WHEN s.lease_until <= turnlock.clock()
@@ -29,6 +29,8 @@ WITH claimed AS (
                     s.taken_at + make_interval(secs => s.max_hold + %(grace)s)
                 )
             END <= turnlock.clock()
+            -- The clock has jumped back: when it was set free is still to come.
+            OR NOT s.held AND s.free_since > turnlock.clock() + interval '10 seconds'
         )
     RETURNING s.id, s.epoch, s.size, s.owed
 ), passed AS (
