@@ -16,7 +16,7 @@ from agents import Runner, SQLiteSession, function_tool
 import turnlock
 from turnlock.integrations.openai_agents import TurnHooks, TurnSession, run, run_streamed, run_sync
 
-from .conftest import KEY, MODELS, Practice, agent_of, said, turns
+from .conftest import KEY, MODELS, Practice, Scripted, agent_of, calls, said, says, turns
 
 APIS = pytest.mark.parametrize("api", list(MODELS))
 LOOK = '/tool look {"at": "it"}'
@@ -302,6 +302,53 @@ def test_an_interrupted_run_goes_on_in_another_turn(
     assert words.count("call delete") == 1
     assert words.count("toolResult deleted it") == 1
     assert len(turns(words)) == 3
+
+
+@function_tool
+async def read() -> str:
+    return "read it"
+
+
+@function_tool(needs_approval=True)
+async def erase() -> str:
+    return "erased it"
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        [calls("c1", "erase")],
+        [calls("c1", "read"), calls("c2", "erase")],
+        [calls("c1", "erase"), calls("c2", "read"), calls("c3", "erase")],
+    ],
+    ids=["alone", "beside", "between"],
+)
+def test_an_interrupted_run_goes_on_in_its_own_turn(
+    store: turnlock.Store, response: list[Any]
+) -> None:
+    """Each call is there once and has its own result, whichever of them were run before."""
+    agent = agents.Agent("Ada", model=Scripted(response, [says("done")]), tools=[read, erase])
+
+    async def test() -> list[Any]:
+        async with store.turn(KEY) as turn:
+            session = TurnSession(turn)
+            hooks = TurnHooks(session)
+            asked = await Runner.run(agent, "go", session=session, hooks=hooks)
+            state = asked.to_state()
+            for approval in asked.interruptions:
+                state.approve(approval)
+            result = await Runner.run(agent, state, session=session, hooks=hooks)
+            assert result.final_output == "done"
+            return cast("list[Any]", await session.get_items())
+
+    items = asyncio.run(test())
+    called = [item["call_id"] for item in items if item.get("type") == "function_call"]
+    assert called == [call.call_id for call in response]
+    results = {item["call_id"]: item["output"] for item in items if "output" in item}
+    said_by = {"read": "read it", "erase": "erased it"}
+    assert results == {call.call_id: said_by[call.name] for call in response}
+    words = said(store)
+    assert [word.partition(" ")[0] for word in words].count("call") == len(response)
 
 
 def test_the_limit_of_the_settings_is_that_of_the_history(

@@ -144,17 +144,6 @@ def items_of(entries: Iterable[Entry]) -> list[Item]:
     return _healed([item for entry in entries for item in items_in(entry)])
 
 
-def open_calls(entries: Iterable[Entry]) -> list[Item]:
-    """The calls of functions that have no result in these entries."""
-    calls: dict[object, Item] = {}
-    for item in (item for entry in entries for item in items_in(entry)):
-        if item.get("type") == "function_call":
-            calls[item.get("call_id")] = item
-        elif item.get("type") == "function_call_output":
-            calls.pop(item.get("call_id"), None)
-    return list(calls.values())
-
-
 def items_in(entry: Entry) -> list[Item]:
     """The items of one entry: one, or as many as another writer put into it."""
     native = native_item(entry)
