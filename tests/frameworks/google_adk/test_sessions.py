@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +13,33 @@ from google.adk.errors.already_exists_error import AlreadyExistsError
 from google.adk.errors.session_not_found_error import SessionNotFoundError
 from google.adk.events.event import Event
 from google.adk.events.event_actions import EventActions, EventCompaction
+from google.adk.models.llm_request import LlmRequest
+from google.adk.models.llm_response import LlmResponse
 from google.adk.sessions import Session
 from google.adk.sessions.base_session_service import GetSessionConfig
+from google.adk.tools.tool_context import ToolContext
 from google.genai import types
+from pydantic import BaseModel
 
 import turnlock
 from turnlock.integrations.google_adk import StaleSessionError, TurnlockSessionService
 from turnlock.integrations.google_adk.events import entries_of_event
 from turnlock.integrations.google_adk.service import default_key
 
-from .scripted import APP, KEY, NAME, USER, answering, ask, runner_of, said, told, user_says
+from .scripted import (
+    APP,
+    KEY,
+    NAME,
+    USER,
+    answering,
+    ask,
+    calls,
+    runner_of,
+    said,
+    says,
+    told,
+    user_says,
+)
 
 
 def event(text: str = "hello", author: str = "user", **given: Any) -> Event:
@@ -104,6 +123,62 @@ def test_state_is_shared_by_its_prefix_and_temporary_state_is_not_stored(
         assert other_app.state == {}
         assert await service.get_user_state(app_name=APP, user_id=USER) == {"c": 2}
         assert b"temp:" not in b"".join(p.read_bytes() for p in files(store))
+
+    asyncio.run(main())
+
+
+class Liking(BaseModel):
+    colour: str = "red"
+
+
+STATES: dict[str, tuple[Any, Any]] = {
+    "a time": (datetime(2026, 1, 2, tzinfo=UTC), "2026-01-02T00:00:00Z"),
+    "a model, its defaults too": (Liking(), {"colour": "red"}),
+    "a set": ({1}, [1]),
+    "no number": ([float("nan"), float("inf")], [None, None]),
+    "bytes": (b"\xff\x00", "_wA="),
+    "a thing of Python's": (int, "<class 'int'>"),
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+@pytest.mark.parametrize("prefix", ["", "user:", "app:"])
+def test_state_that_is_no_json_is_stored_as_what_comes_nearest(
+    store: turnlock.Store, name: str, prefix: str
+) -> None:
+    """Whoever's it is, and from wherever it comes: no run ends for it after the model was paid."""
+    value, stored = STATES[name]
+
+    def remember(tool_context: ToolContext) -> str:
+        tool_context.state[f"{prefix}x"] = value
+        return "done"
+
+    async def script(request: LlmRequest) -> AsyncIterator[LlmResponse]:
+        yield says("well") if said(request)[-1].startswith("result:") else calls("remember")
+
+    async def main() -> None:
+        runner = runner_of(store, script, [remember])
+        service = runner.session_service
+        made = await service.create_session(**NAME, state={f"{prefix}y": value})
+        assert made.state == {f"{prefix}y": stored}
+        assert (await ask(runner, "go"))[-1] == "well"
+        found = await service.get_session(**NAME)
+        assert found is not None
+        assert found.state == {f"{prefix}x": stored, f"{prefix}y": stored}
+
+    asyncio.run(main())
+
+
+def test_of_state_that_cannot_be_stored_at_all_nothing_is(store: turnlock.Store) -> None:
+    async def main() -> None:
+        service = TurnlockSessionService(store)
+        with pytest.raises(turnlock.TranscriptError, match="state"):
+            await service.create_session(**NAME, state={"a": 1, "user:x": "\ud800"})
+        assert await service.get_session(**NAME) is None
+        session = await service.create_session(**NAME)
+        with pytest.raises(turnlock.TranscriptError, match="state"):
+            await service.append_event(session, changing(**{"user:x": "\ud800"}))
+        assert (await got(service)).events == []
 
     asyncio.run(main())
 

@@ -33,10 +33,10 @@ class Deltas(NamedTuple):
     session: dict[str, Any]
 
 
-def deltas_of(changes: dict[str, Any] | None) -> Deltas:
+def deltas_of(changes: dict[str, Any]) -> Deltas:
     """Changes of state, apart. What is ``temp:`` is nobody's."""
     made = Deltas({}, {}, {})
-    for key, value in (changes or {}).items():
+    for key, value in changes.items():
         if key.startswith(State.APP_PREFIX):
             made.app[key.removeprefix(State.APP_PREFIX)] = value
         elif key.startswith(State.USER_PREFIX):

@@ -28,7 +28,7 @@ from ...turns.scope import current_turn
 from ...turns.sync import Turn
 from . import contents
 from .contents import Contents, Deltas, Who, deltas_of
-from .events import entries_of_event
+from .events import entries_of_event, stored_state
 from .running import Events, Run, current_run
 from .watching import watch_models_of
 
@@ -73,7 +73,8 @@ class TurnlockSessionService(BaseSessionService):
     store; by default ``<app>/<user>:<session>``. Two sessions must not get one key.
 
     State: ``app:`` and ``user:`` values are in sessions of their own, ``<app>/app-state`` and
-    ``<app>/user-state=2F<user>``; ``temp:`` values are never stored.
+    ``<app>/user-state=2F<user>``; ``temp:`` values are never stored. What is no JSON (a time, a
+    set, a model of pydantic, NaN) is stored as the JSON that comes nearest, and comes back as that.
 
     Outside of a run, `append_event` and `create_session` take a turn of their own; a session object
     that others wrote behind gets ADK's ``StaleSessionError``, as its database service does. So it
@@ -148,7 +149,7 @@ class TurnlockSessionService(BaseSessionService):
         """Make a session. Raises ADK's ``AlreadyExistsError``, and `SessionBusy`."""
         who = Who(app_name, user_id, (session_id or "").strip() or str(uuid.uuid4()))
         key = self._key(*who)
-        deltas = deltas_of(state)
+        deltas = deltas_of(stored_state(state or {}, key))
         async with self.turn_on(key) as turn:
             found = await self._read(key)
             if not found.exists:
@@ -221,7 +222,8 @@ class TurnlockSessionService(BaseSessionService):
             run.appended(event)
         else:
             await self._append_alone(key, session, entries)
-        await self._share(who, deltas_of(event.actions.state_delta), event.id)
+        deltas = deltas_of(stored_state(event.actions.state_delta, key))
+        await self._share(who, deltas, event.id)
         await super().append_event(session=session, event=event)
         session.last_update_time = event.timestamp
         return event
