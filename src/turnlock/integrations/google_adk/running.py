@@ -32,8 +32,15 @@ Events = AsyncGenerator[Event, None]
 current_run: ContextVar[Run | None] = ContextVar("turnlock_google_adk_run", default=None)
 
 
-class _Call(NamedTuple):
+class Caller(NamedTuple):
+    """Who asks a model. Each run of an agent that is a tool is an invocation of its own."""
+
     agent: str
+    invocation: str
+
+
+class _Call(NamedTuple):
+    by: Caller
     open: OpenCall
 
 
@@ -43,9 +50,9 @@ class Calls:
     def __init__(self) -> None:
         self._open: dict[asyncio.Task[Any] | None, _Call] = {}
 
-    def begin(self, turn: Any, agent: str) -> None:
+    def begin(self, turn: Any, by: Caller) -> None:
         self.close_here()
-        self._open[asyncio.current_task()] = _Call(agent, turn.begin_call(_nothing))
+        self._open[asyncio.current_task()] = _Call(by, turn.begin_call(_nothing))
 
     def progressed(self) -> None:
         if (call := self._open.get(asyncio.current_task())) is not None:
@@ -55,9 +62,10 @@ class Calls:
         """Close the call of this task, if it has one."""
         self._close([asyncio.current_task()])
 
-    def close_of(self, agent: str) -> None:
-        """Close an agent's calls: what it said has become an event."""
-        self._close([task for task, call in self._open.items() if call.agent == agent])
+    def close_of(self, event: Event) -> None:
+        """Close the calls of an event's author: what it said has become that event."""
+        by = Caller(event.author, event.invocation_id)
+        self._close([task for task, call in self._open.items() if call.by == by])
 
     def close(self) -> None:
         self._close(list(self._open))
@@ -81,12 +89,11 @@ class Run:
         self._asked: asyncio.Queue[asyncio.Future[Event]] = asyncio.Queue()
 
     def appended(self, event: Event) -> None:
-        """Keep in mind which tool calls of the turn have no result, and end its author's call."""
+        """Keep in mind which tool calls of the turn have no result."""
         waited_for = event.long_running_tool_ids or set()
         calls = {call.id for call in event.get_function_calls()}
         self._open_calls |= calls - waited_for
         self._open_calls -= {result.id for result in event.get_function_responses()}
-        self.calls.close_of(event.author)
 
     async def events(self, source: Events) -> Events:
         """The events of a run, which goes on for as long as somebody asks for more."""
