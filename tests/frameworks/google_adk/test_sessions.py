@@ -22,6 +22,7 @@ from google.genai import types
 from pydantic import BaseModel
 
 import turnlock
+from tests.helpers import eventually
 from turnlock.integrations.google_adk import StaleSessionError, TurnlockSessionService
 from turnlock.integrations.google_adk.events import entries_of_event
 from turnlock.integrations.google_adk.service import default_key
@@ -179,6 +180,31 @@ def test_of_state_that_cannot_be_stored_at_all_nothing_is(store: turnlock.Store)
         with pytest.raises(turnlock.TranscriptError, match="state"):
             await service.append_event(session, changing(**{"user:x": "\ud800"}))
         assert (await got(service)).events == []
+
+    asyncio.run(main())
+
+
+def test_a_run_that_does_not_wait_for_its_session_waits_for_state_that_is_shared(
+    store: turnlock.Store,
+) -> None:
+    """Its model call was paid for, and whoever writes there has done so in a moment."""
+    shared = "weather/app-state"
+
+    def remember(tool_context: ToolContext) -> str:
+        tool_context.state["app:x"] = 1
+        return "done"
+
+    async def script(request: LlmRequest) -> AsyncIterator[LlmResponse]:
+        yield says("well") if said(request)[-1].startswith("result:") else calls("remember")
+
+    async def main() -> None:
+        runner = runner_of(store, script, [remember], wait=0.0)
+        async with store.turn(shared):
+            task = asyncio.create_task(ask(runner, "go"))
+            await asyncio.to_thread(eventually, lambda: store.waiters([shared])[shared] == 1)
+        assert (await task)[-1] == "well"
+        made = await runner.session_service.create_session(app_name=APP, user_id="bob")
+        assert made.state == {"app:x": 1}
 
     asyncio.run(main())
 

@@ -40,6 +40,10 @@ except ImportError:  # older versions have none
         """A session object is older than what the store has."""
 
 
+# Seconds to wait for state that sessions share, which is held for one append at a time. They are no
+# option, as a run that did not wait for its session has paid its model by then.
+_SHARING_WAIT = 10.0
+
 Key = Callable[[str, str, str], str]
 """The session key for ``app_name``, ``user_id``, ``session_id``."""
 
@@ -75,6 +79,7 @@ class TurnlockSessionService(BaseSessionService):
     State: ``app:`` and ``user:`` values are in sessions of their own, ``<app>/app-state`` and
     ``<app>/user-state=2F<user>``; ``temp:`` values are never stored. What is no JSON (a time, a
     set, a model of pydantic, NaN) is stored as the JSON that comes nearest, and comes back as that.
+    A change of shared state waits for another one 10 seconds, whatever ``wait`` is.
 
     Outside of a run, `append_event` and `create_session` take a turn of their own; a session object
     that others wrote behind gets ADK's ``StaleSessionError``, as its database service does. So it
@@ -289,7 +294,7 @@ class TurnlockSessionService(BaseSessionService):
             (_user_state(who.app, who.user), deltas.user),
         ):
             if delta:
-                async with self.store.turn(key, wait=self._limits["wait"]) as turn:
+                async with self.store.turn(key, wait=_SHARING_WAIT) as turn:
                     await turn.append(contents.shared(delta) | named)
 
     async def _settle(self, run: Run, who: Who, found: Contents) -> None:
