@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -150,7 +151,7 @@ def says(text: str) -> ResponseOutputMessage:
     )
 
 
-def calls(call_id: str, name: str) -> ResponseFunctionToolCall:
+def calls(call_id: str, name: str, **arguments: str) -> ResponseFunctionToolCall:
     return ResponseFunctionToolCall(
-        type="function_call", call_id=call_id, name=name, arguments="{}"
+        type="function_call", call_id=call_id, name=name, arguments=json.dumps(arguments)
     )

@@ -248,6 +248,38 @@ def test_the_models_of_agents_that_are_tools_are_guarded(
     asyncio.run(test())
 
 
+class Picky(agents.ModelProvider):
+    def get_model(self, model_name: str | None) -> agents.Model:
+        raise LookupError(model_name)
+
+
+@pytest.mark.parametrize(
+    ("model", "config"),
+    [
+        (None, agents.RunConfig()),
+        ("nobody/knows", agents.RunConfig()),
+        ("any", agents.RunConfig(model_provider=Picky())),
+    ],
+    ids=["without key", "of no provider", "that its provider refuses"],
+)
+def test_a_model_that_is_never_asked_need_not_be_there(
+    store: turnlock.Store,
+    model: str | None,
+    config: agents.RunConfig,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever asks it is told by the SDK."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    last = agents.Agent("Cy", model=model)
+    expert = agents.Agent("Bob", model=Scripted([says("hi")]), handoffs=[last])
+    ask = expert.as_tool("ask", "asks another agent")
+    call = calls("c1", "ask", input="hello")
+    agent = agents.Agent("Ada", model=Scripted([call], [says("well")]), tools=[ask])
+    result = asyncio.run(run(agent, "go", store=store, session=KEY, run_config=config))
+    assert result.final_output == "well"
+    assert "toolResult hi" in said(store)
+
+
 def test_a_call_of_an_agent_that_is_a_tool_has_the_limits(practice: Practice, state: Path) -> None:
     async def test() -> None:
         async with agent_of(practice) as other:
