@@ -200,6 +200,29 @@ def test_who_leaves_after_the_answer_has_a_finished_turn(store: turnlock.Store) 
     assert store.locks() == []
 
 
+def test_who_leaves_in_the_middle_of_an_answer_leaves_a_marker(store: turnlock.Store) -> None:
+    """Nothing of that answer is stored: a turn that ended well would have one."""
+
+    async def streaming(request: LlmRequest) -> AsyncIterator[LlmResponse]:
+        yield says("re ", partial=True)
+        yield says("hello", partial=True)
+        yield says("re hello")
+
+    async def main() -> None:
+        async for event in run(runner_of(store, streaming), "hello"):
+            assert event.partial
+            break
+        async for event in run(runner_of(store, streaming), "again"):
+            if not event.partial:
+                break
+
+    asyncio.run(main())
+    assert told(store) == [
+        *("turn", "user:hello", "cancelled"),
+        *("turn", "user:again", "assistant:re hello", "end"),
+    ]
+
+
 def test_who_leaves_between_a_call_and_its_result_leaves_no_open_call(
     store: turnlock.Store,
 ) -> None:

@@ -10,9 +10,10 @@ one at a time: it goes no further than it is asked to. So it does not matter whi
 revocation ends the run, not its caller: who asks for the next event gets `LeaseRevoked`.
 
 Who asks no more ends the run. Between two events that is a good end, as ADK has it: the last event
-was wanted and came. But a tool call of the turn that has no result yet makes it a failed one, with
-a marker and a result that says that the call was cut off; a model would be confused for ever by a
-call without one. Who is cancelled while it waits for an event has cancelled the run.
+was wanted and came. But who leaves after a piece of an answer has cut the answer off, which is not
+stored: the turn is a failed one, with a marker. So it is with a tool call of the turn that has no
+result yet, and gets one that says that the call was cut off; a model would be confused for ever by
+a call without one. Who is cancelled while it waits for an event has cancelled the run.
 """
 
 from __future__ import annotations
@@ -140,7 +141,7 @@ class Run:
             try:
                 wanted = await self._asked.get()
             except asyncio.CancelledError as gone:
-                if self._open_calls:
+                if self._open_calls or event.partial:
                     raise
                 return gone
         return None
