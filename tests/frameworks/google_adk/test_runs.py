@@ -15,6 +15,7 @@ import pytest
 from google.adk.agents import LlmAgent
 from google.adk.errors.session_not_found_error import SessionNotFoundError
 from google.adk.events.event import Event
+from google.adk.events.event_actions import EventActions
 from google.adk.models.llm_request import LlmRequest
 from google.adk.models.llm_response import LlmResponse
 from google.adk.runners import InMemoryRunner, Runner
@@ -403,6 +404,55 @@ def test_a_run_within_a_turn_of_a_thread_is_refused_at_once(store: turnlock.Stor
         turn.append(turnlock.user("by hand"))
         asyncio.run(main(contextvars.copy_context()))
     assert told(store) == ["turn", "user:by hand", "end"]
+
+
+def noting(value: int) -> Event:
+    return Event(author="system", actions=EventActions(state_delta={"note": value}))
+
+
+def test_who_reads_a_run_may_append_to_its_session_between_two_events(
+    store: turnlock.Store,
+) -> None:
+    """It would wait for its own run, which waits for it."""
+
+    async def main() -> None:
+        runner = runner_of(store, calling, [one, two])
+        service = runner.session_service
+        old = await service.create_session(**NAME)
+        async with asyncio.timeout(PATIENCE):
+            async for event in run(runner, "hello"):
+                now = await service.get_session(**NAME)
+                assert now is not None
+                assert event_text(now.events[-1]) == event_text(event)
+                await service.append_event(now, noting(len(now.events)))
+                with pytest.raises(StaleSessionError):
+                    await service.append_event(old, noting(0))
+        found = await service.get_session(**NAME)
+        assert found is not None
+        assert found.state == {"note": 6}
+        # Once the run is over, appends have a turn of their own again.
+        await service.append_event(found, noting(7))
+
+    asyncio.run(main())
+    assert told(store)[:1] + told(store)[-4:] == ["turn", "assistant:done", "end", "turn", "end"]
+    assert told(store).count("turn") == 3
+
+
+def test_who_reads_a_run_is_told_at_once_of_what_would_wait_for_that_run(
+    store: turnlock.Store,
+) -> None:
+    async def main() -> None:
+        runner = runner_of(store, calling, [one, two])
+        async with asyncio.timeout(PATIENCE):
+            async for _ in run(runner, "hello"):
+                with pytest.raises(turnlock.AlreadyHeld):
+                    await ask(runner, "and?")
+                with pytest.raises(turnlock.AlreadyHeld):
+                    await runner.session_service.delete_session(**NAME)
+            await runner.session_service.delete_session(**NAME)
+
+    asyncio.run(main())
+    assert "user:and?" not in told(store)
 
 
 def test_runs_of_another_session_service_are_left_alone(store: turnlock.Store) -> None:

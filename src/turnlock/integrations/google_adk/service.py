@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import aclosing, asynccontextmanager, nullcontext
+from typing import Any, NamedTuple
 
 from google.adk.errors.already_exists_error import AlreadyExistsError
 from google.adk.errors.session_not_found_error import SessionNotFoundError
@@ -59,6 +60,13 @@ class _Session(Session):
     _epoch: int = PrivateAttr(default=0)
 
 
+class _Reader(NamedTuple):
+    """Who was handed a run's latest event, and has yet to ask for the next."""
+
+    task: asyncio.Task[Any] | None
+    run: Run
+
+
 class TurnlockSessionService(BaseSessionService):
     """ADK's sessions in a Turnlock store, for any `Runner`: one run is one turn.
 
@@ -86,6 +94,10 @@ class TurnlockSessionService(BaseSessionService):
     is for `run_live` and `rewind_async` too: these are no turns, and nothing is lost or mixed
     unnoticed.
 
+    Who reads a run's events may append to its session between two of them: in the run's turn, which
+    stands still. What would wait for that run (a second one, `delete_session`) raises `AlreadyHeld`
+    at once, if it comes from the same task and this service.
+
     Not promised: a deleted session's text stays in its transcript, behind an entry that hides it
     from ADK. Any method may raise `StoreError`, `LockPathError`, `TranscriptError`.
     """
@@ -102,6 +114,7 @@ class TurnlockSessionService(BaseSessionService):
         self.store = store
         self._limits: dict[str, Any] = {"wait": wait, "max_hold": max_hold, "max_stall": max_stall}
         self._key = key
+        self._readers: dict[str, _Reader] = {}
         # Refuses limits that are none here, where the mistake is.
         store.turn("main/main", **self._limits)
         _let_runs_be_turns()
@@ -112,8 +125,10 @@ class TurnlockSessionService(BaseSessionService):
     async def turn_on(self, key: str) -> AsyncIterator[Any]:
         """The caller's turn on a session if it has one there, even if it is over; else a turn.
 
-        Raises `AlreadyHeld` where that is a thread's: it cannot be awaited.
+        Raises `AlreadyHeld` where that is a thread's, which cannot be awaited, and where it is that
+        of a run which goes on when the caller asks it for its next event.
         """
+        self._refuse_reader(key)
         run = current_run.get()
         outer = run.turn if run is not None and run.key == key else current_turn()
         if outer is not None and outer.session == key:
@@ -127,16 +142,35 @@ class TurnlockSessionService(BaseSessionService):
     async def run(self, runner: Runner, source: Events, *, user_id: str, session_id: str) -> Events:
         """The events of a run, in a turn. For `running`."""
         key = self._key(runner.app_name, user_id, session_id.strip())
+        self._refuse_reader(key)
         if not await on_worker(lambda: self._is_there(key)) and not runner.auto_create_session:
             # A run without session fails: that is no reason to make one.
-            events = source
-        else:
-            events = Run(key, runner.agent.name, self.turn_on(key)).events(source)
-        try:
+            async with aclosing(source) as events:
+                async for event in events:
+                    yield event
+            return
+        run = Run(key, runner.agent.name, self.turn_on(key))
+        async with aclosing(run.events(source)) as events:
             async for event in events:
-                yield event
-        finally:
-            await events.aclose()
+                self._readers[key] = reader = _Reader(asyncio.current_task(), run)
+                try:
+                    yield event
+                finally:
+                    if self._readers.get(key) is reader:
+                        del self._readers[key]
+
+    def _read_by_caller(self, key: str) -> Run | None:
+        """The run on a session which stands still until this task asks for its next event."""
+        reader = self._readers.get(key)
+        if reader is None or reader.task is not asyncio.current_task() or reader.run.turn.revoked:
+            return None
+        return reader.run
+
+    def _refuse_reader(self, key: str) -> None:
+        if (read := self._read_by_caller(key)) is not None:
+            problem = AlreadyHeld(key, read.turn.turn_id)
+            problem.add_note("It is that of the run whose events are being read: read them first.")
+            raise problem
 
     def _is_there(self, key: str) -> bool:
         return next(self.store.read_lines(key), None) is not None
@@ -226,20 +260,25 @@ class TurnlockSessionService(BaseSessionService):
             await run.turn.append(*entries)
             run.appended(event)
         else:
-            await self._append_alone(key, session, entries)
+            await self._append_alone(key, session, event, entries)
         deltas = deltas_of(stored_state(event.actions.state_delta, key))
         await self._share(who, deltas, event.id)
         await super().append_event(session=session, event=event)
         session.last_update_time = event.timestamp
         return event
 
-    async def _append_alone(self, key: str, session: Session, entries: list[Entry]) -> None:
-        async with self.turn_on(key) as turn:
+    async def _append_alone(
+        self, key: str, session: Session, event: Event, entries: list[Entry]
+    ) -> None:
+        read = self._read_by_caller(key)
+        async with self.turn_on(key) if read is None else nullcontext(read.turn) as turn:
             found = await self._read(key)
             is_stale = isinstance(session, _Session) and found.epoch != session._epoch
             if found.exists and not is_stale:
                 await turn.append(*entries)
                 found.epoch = int(turn.epoch)
+                if read is not None:
+                    read.appended(event)
         if not found.exists:
             raise SessionNotFoundError(f"Session {session.id} not found.")
         if is_stale:
