@@ -24,7 +24,7 @@ from ...block import TurnBlock
 from ...store import Default, Store
 from ...turns.aio import AsyncTurn
 from ...turns.sync import Turn
-from .hooks import TurnHooks
+from .hooks import TurnHooks, guard_ahead
 from .session import TurnSession
 
 Input = str | list[TResponseInputItem] | RunState[Any]
@@ -71,7 +71,7 @@ async def run(
     ``Runner.run`` raises.
     """
     async with _block(store, session, options) as turn, _configured(options) as config:
-        return await Runner.run(agent, input, **_in_turn(turn, config, options))
+        return await Runner.run(agent, input, **_in_turn(turn, agent, config, options))
 
 
 def run_sync(
@@ -84,7 +84,7 @@ def run_sync(
     """
     with _block(store, session, options) as turn:
         config = options.get("run_config") or RunConfig()
-        return Runner.run_sync(agent, input, **_in_turn(turn, config, options))
+        return Runner.run_sync(agent, input, **_in_turn(turn, agent, config, options))
 
 
 @asynccontextmanager
@@ -108,7 +108,7 @@ async def run_streamed(
     left = asyncio.CancelledError("the run was left before its end")
     try:
         async with _block(store, session, options) as turn, _configured(options) as config:
-            result = Runner.run_streamed(agent, input, **_in_turn(turn, config, options))
+            result = Runner.run_streamed(agent, input, **_in_turn(turn, agent, config, options))
             try:
                 yield result
                 await _finish(result, left)
@@ -139,8 +139,12 @@ async def _configured(options: Options) -> AsyncIterator[RunConfig]:
             await config.model_provider.aclose()
 
 
-def _in_turn(turn: Turn | AsyncTurn, config: RunConfig, options: Options) -> dict[str, Any]:
+def _in_turn(
+    turn: Turn | AsyncTurn, agent: Agent[Any], config: RunConfig, options: Options
+) -> dict[str, Any]:
     """What ``Runner.run`` is given, to be a run of the turn."""
+    # A guardrail may ask the same client first, in a run that has no hooks.
+    guard_ahead(agent, config)
     rest = {name: value for name, value in options.items() if name not in _OF_TURN}
     settings = cast("SessionSettings | None", rest.pop("session_settings", None))
     session = TurnSession(turn, session_settings=settings)
