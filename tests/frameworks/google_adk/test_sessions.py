@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ from google.genai import types
 from pydantic import BaseModel
 
 import turnlock
-from tests.helpers import eventually
+from tests.helpers import PATIENCE, eventually
 from turnlock.integrations.google_adk import StaleSessionError, TurnlockSessionService
 from turnlock.integrations.google_adk.events import entries_of_event
 from turnlock.integrations.google_adk.service import default_key
@@ -91,6 +92,42 @@ def test_a_session_is_not_made_twice_and_the_first_one_stays(store: turnlock.Sto
         with pytest.raises(AlreadyExistsError):
             await service.create_session(**NAME, state={"x": 2})
         assert list(store.read(KEY)) == before
+
+    asyncio.run(main())
+
+
+def test_that_a_session_is_there_is_told_at_once_whoever_holds_it(store: turnlock.Store) -> None:
+    async def main() -> None:
+        service = TurnlockSessionService(store, wait=0.0)
+        await service.create_session(**NAME)
+        held, over = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with store.turn(KEY):
+                held.set()
+                over.wait(PATIENCE)
+
+        holding = asyncio.create_task(asyncio.to_thread(hold))
+        assert await asyncio.to_thread(held.wait, PATIENCE)
+        with pytest.raises(AlreadyExistsError):
+            await service.create_session(**NAME)
+        over.set()
+        await holding
+
+    asyncio.run(main())
+
+
+def test_of_two_that_make_a_session_at_one_time_one_is_refused(store: turnlock.Store) -> None:
+    async def main() -> None:
+        barrier = asyncio.Barrier(4)
+
+        async def make() -> object:
+            await barrier.wait()
+            return await TurnlockSessionService(store).create_session(**NAME)
+
+        outcomes = await asyncio.gather(*[make() for _ in range(4)], return_exceptions=True)
+        assert sum(isinstance(one, Session) for one in outcomes) == 1
+        assert sum(isinstance(one, AlreadyExistsError) for one in outcomes) == 3
 
     asyncio.run(main())
 

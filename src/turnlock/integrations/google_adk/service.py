@@ -189,12 +189,13 @@ class TurnlockSessionService(BaseSessionService):
         who = Who(app_name, user_id, (session_id or "").strip() or str(uuid.uuid4()))
         key = self._key(*who)
         deltas = deltas_of(stored_state(state or {}, key))
-        async with self.turn_on(key) as turn:
-            found = await self._read(key)
-            if not found.exists:
-                now = SystemClock().wall()
-                await turn.append(contents.created(who, deltas.session, now))
-        if found.exists:
+        if not (exists := (await self._read(key)).exists):
+            async with self.turn_on(key) as turn:
+                # Another may have made it since.
+                if not (exists := (await self._read(key)).exists):
+                    now = SystemClock().wall()
+                    await turn.append(contents.created(who, deltas.session, now))
+        if exists:
             raise AlreadyExistsError(f"Session with id {who.session} already exists.")
         await self._share(who, deltas, "")
         return await self._session(who, await self._read(key))
