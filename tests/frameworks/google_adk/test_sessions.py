@@ -402,6 +402,32 @@ def test_a_deleted_session_is_gone_and_its_name_is_free(store: turnlock.Store) -
     asyncio.run(main())
 
 
+def test_saved_events_may_be_put_back_into_a_session_that_was_deleted(
+    store: turnlock.Store,
+) -> None:
+    """The transcript has entries of these ids already: they are not those of this session."""
+
+    async def main() -> None:
+        service = TurnlockSessionService(store)
+        session = await service.create_session(**NAME)
+        saved = [event(), EVENTS["several parts"], EVENTS["results"], changing(a=1)]
+        for one in saved:
+            await service.append_event(session, one.model_copy(deep=True))
+        await service.delete_session(**NAME)
+        await service.create_session(**NAME)
+        # Nor is one there twice that is put back twice.
+        for one in [each for each in saved for _ in range(2)]:
+            unread = GetSessionConfig(num_recent_events=0)
+            now = await service.get_session(**NAME, config=unread)
+            assert now is not None
+            await service.append_event(now, one.model_copy(deep=True))
+        found = await got(service)
+        assert found.events == saved
+        assert found.state == {"a": 1}
+
+    asyncio.run(main())
+
+
 def test_a_session_object_that_others_wrote_behind_is_refused(store: turnlock.Store) -> None:
     """So appends outside of a run are never mixed with others unnoticed."""
 

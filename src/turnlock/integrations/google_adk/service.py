@@ -276,6 +276,10 @@ class TurnlockSessionService(BaseSessionService):
             found = await self._read(key)
             is_stale = isinstance(session, _Session) and found.epoch != session._epoch
             if found.exists and not is_stale:
+                if event.id in found.taken and all(one.id != event.id for one in found.events):
+                    # By its id the storage would take it for one that it has.
+                    for entry in entries:
+                        entry.pop("id", None)
                 await turn.append(*entries)
                 found.epoch = int(turn.epoch)
                 if read is not None:
