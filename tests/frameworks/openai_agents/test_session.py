@@ -310,6 +310,48 @@ def test_a_model_that_is_only_named_is_guarded_too(
     asyncio.run(test())
 
 
+@pytest.mark.parametrize("way", ["run", "run_streamed", "run_sync"])
+def test_a_configuration_may_be_a_dictionary_as_the_sdk_has_it(
+    practice: Practice, store: turnlock.Store, way: str
+) -> None:
+    client = openai.AsyncOpenAI(
+        base_url=practice.url, api_key="any", default_headers={"Connection": "close"}
+    )
+    provider = agents.OpenAIProvider(openai_client=client, use_responses=False)
+    config: dict[str, Any] = {"model": "practice", "model_provider": provider}
+    agent = agents.Agent("Ada")
+
+    async def whole(config: dict[str, Any]) -> Any:
+        return await run(agent, "hello", store=store, session=KEY, run_config=config)
+
+    async def streamed(config: dict[str, Any]) -> Any:
+        async with run_streamed(
+            agent, "hello", store=store, session=KEY, run_config=config
+        ) as result:
+            async for _ in result.stream_events():
+                pass
+        return result
+
+    def in_thread(config: dict[str, Any]) -> Any:
+        asyncio.set_event_loop(loop := asyncio.new_event_loop())
+        try:
+            return run_sync(agent, "hello", store=store, session=KEY, run_config=config)
+        finally:
+            loop.close()
+
+    runs = {
+        "run": lambda config: asyncio.run(whole(config)),
+        "run_streamed": lambda config: asyncio.run(streamed(config)),
+        "run_sync": in_thread,
+    }
+    assert runs[way](config).final_output == "practice reply 1 to: hello"
+    assert "Guarded" in type(client._client._transport).__name__
+    before = said(store)
+    with pytest.raises(TypeError, match="modle"):
+        runs[way]({"modle": "practice"})
+    assert said(store) == before
+
+
 def test_an_interrupted_run_goes_on_in_another_turn(
     practice: Practice, store: turnlock.Store
 ) -> None:

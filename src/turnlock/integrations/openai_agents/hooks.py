@@ -50,12 +50,12 @@ class TurnHooks(RunHooks[Any]):
         session: TurnSession,
         inner: RunHooks[Any] | None = None,
         *,
-        run_config: RunConfig | None = None,
+        run_config: RunConfig | dict[str, Any] | None = None,
     ) -> None:
         self._session = session
         self._turn = session._turn
         self._inner: RunHooks[Any] = inner or RunHooks()
-        self._run_config = run_config or RunConfig()
+        self._run_config = config_of(run_config)
         self._response: list[Item] = []
 
     async def on_llm_start(
@@ -144,6 +144,10 @@ def _model_of(agent: Agent[Any], run_config: RunConfig) -> Model:
     """The model that the run asks, as the SDK chooses it."""
     model = run_config.model if run_config.model is not None else agent.model
     return model if isinstance(model, Model) else run_config.model_provider.get_model(model)
+
+
+def config_of(given: RunConfig | dict[str, Any] | None) -> RunConfig:
+    return RunConfig(**given) if isinstance(given, dict) else given or RunConfig()
 
 
 def guard_ahead(agent: Agent[Any], run_config: RunConfig) -> None:

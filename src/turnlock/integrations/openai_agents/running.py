@@ -24,7 +24,7 @@ from ...block import TurnBlock
 from ...store import Default, Store
 from ...turns.aio import AsyncTurn
 from ...turns.sync import Turn
-from .hooks import TurnHooks, guard_ahead
+from .hooks import TurnHooks, config_of, guard_ahead
 from .session import TurnSession
 
 Input = str | list[TResponseInputItem] | RunState[Any]
@@ -47,7 +47,7 @@ class Options(TypedDict, total=False):
     turn_id: str | None
     session_settings: SessionSettings | None
     hooks: RunHooks[Any] | None
-    run_config: RunConfig | None
+    run_config: RunConfig | dict[str, Any] | None
     context: Any
     max_turns: int | None
     error_handlers: RunErrorHandlers[Any] | None
@@ -70,7 +70,7 @@ async def run(
     Raises what `Store.turn` raises, `SessionBusy` and `LeaseRevoked` above all, and what
     ``Runner.run`` raises.
     """
-    async with _block(store, session, options) as turn, _configured(options) as config:
+    async with _configured(options) as config, _block(store, session, options) as turn:
         return await Runner.run(agent, input, **_in_turn(turn, agent, config, options))
 
 
@@ -82,8 +82,8 @@ def run_sync(
     When the turn is revoked, the thread comes back: what the run awaits is cancelled. Only a tool
     that blocks the thread itself stays where it is, and can write nothing.
     """
+    config = config_of(options.get("run_config"))
     with _block(store, session, options) as turn:
-        config = options.get("run_config") or RunConfig()
         return Runner.run_sync(agent, input, **_in_turn(turn, agent, config, options))
 
 
@@ -107,7 +107,7 @@ async def run_streamed(
     """
     left = asyncio.CancelledError("the run was left before its end")
     try:
-        async with _block(store, session, options) as turn, _configured(options) as config:
+        async with _configured(options) as config, _block(store, session, options) as turn:
             result = Runner.run_streamed(agent, input, **_in_turn(turn, agent, config, options))
             try:
                 yield result
@@ -131,11 +131,12 @@ def _block(store: Store, session: str, options: Options) -> TurnBlock:
 async def _configured(options: Options) -> AsyncIterator[RunConfig]:
     """The run's configuration; one that is made here has a provider that has to be closed."""
     given = options.get("run_config")
-    config = given or RunConfig()
+    config = config_of(given)
+    has_provider = "model_provider" in given if isinstance(given, dict) else given is not None
     try:
         yield config
     finally:
-        if given is None:
+        if not has_provider:
             await config.model_provider.aclose()
 
 
