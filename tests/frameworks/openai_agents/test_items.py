@@ -196,6 +196,27 @@ def test_a_call_that_is_added_again_with_its_result_is_there_once(
     asyncio.run(test())
 
 
+@pytest.mark.parametrize(
+    ("limit", "made"),
+    [
+        (1, []),
+        (2, []),
+        (3, [C2, O2]),
+        (4, [CALL, C2, OUTPUT, O2]),
+    ],
+)
+def test_of_the_latest_items_none_is_a_result_without_its_call(
+    store: turnlock.Store, limit: int, made: list[Item]
+) -> None:
+    """An endpoint would refuse them."""
+
+    async def read(session: TurnSession, _: Any) -> list[Any]:
+        await session.add_items(cast("Any", [USER, CALL, C2, OUTPUT, O2]))
+        return cast("list[Any]", await session.get_items(limit))
+
+    assert in_turn(store, read) == made
+
+
 def test_an_open_call_that_was_popped_may_be_added_again(store: turnlock.Store) -> None:
     async def test() -> None:
         async with store.turn(KEY) as turn:

@@ -144,6 +144,17 @@ def items_of(entries: Iterable[Entry]) -> list[Item]:
     return _healed([item for entry in entries for item in items_in(entry)])
 
 
+def latest(items: Sequence[Item], limit: int) -> list[Item]:
+    """The last ``limit`` items, or fewer: without results whose calls are none of them."""
+    kept = items[-limit:] if limit > 0 else []
+    called = {item.get("call_id") for item in kept if not _is_result(item)}
+    return [item for item in kept if not _is_result(item) or item.get("call_id") in called]
+
+
+def _is_result(item: Item) -> bool:
+    return "call_id" in item and str(item.get("type")).endswith("_call_output")
+
+
 def items_in(entry: Entry) -> list[Item]:
     """The items of one entry: one, or as many as another writer put into it."""
     native = native_item(entry)

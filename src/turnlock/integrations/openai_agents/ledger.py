@@ -21,7 +21,7 @@ from ...errors import TranscriptError
 from ...transcript.entries import Entry, new_id
 from ...transcript.history import active_branch, uncompacted_branch
 from ...turns.turn import TurnCore
-from .items import Item, Origin, entry_of, items_in, items_of
+from .items import Item, Origin, entry_of, items_in, items_of, latest
 
 _POP = "openai-agents:pop"
 # Calls whose tools the SDK runs itself. Each has its result in an item of the type NAME_output.
@@ -45,9 +45,7 @@ class Ledger:
         with self._lock:
             self._core.check_revoked()
             items = items_of(self._load())
-        if limit is None:
-            return items
-        return items[-limit:] if limit > 0 else []
+        return items if limit is None else latest(items, limit)
 
     def add(self, items: Sequence[Mapping[str, Any]]) -> None:
         with self._lock:
