@@ -12,6 +12,7 @@ import agents
 import openai
 import pytest
 from agents import Runner, SQLiteSession, function_tool
+from openai.types.responses import ResponseReasoningItem
 
 import turnlock
 from turnlock.integrations.openai_agents import TurnHooks, TurnSession, run, run_streamed, run_sync
@@ -388,6 +389,11 @@ async def erase() -> str:
     return "erased it"
 
 
+@agents.output_guardrail
+async def well(*_: Any) -> agents.GuardrailFunctionOutput:
+    return agents.GuardrailFunctionOutput(output_info=None, tripwire_triggered=False)
+
+
 @pytest.mark.parametrize(
     "response",
     [
@@ -423,6 +429,35 @@ def test_an_interrupted_run_goes_on_in_its_own_turn(
     assert results == {call.call_id: said_by[call.name] for call in response}
     words = said(store)
     assert [word.partition(" ")[0] for word in words].count("call") == len(response)
+
+
+@pytest.mark.parametrize("guarded", [False, True], ids=["", "guarded"])
+@pytest.mark.parametrize("where", ["in a turn", "elsewhere"])
+def test_a_run_that_goes_on_leaves_its_response_in_order(
+    store: turnlock.Store, where: str, guarded: bool
+) -> None:
+    """The Responses API takes no call before the reasoning that led to it. Versions of the SDK hold
+    a response back that waits for an approval, if what comes of it is for a guardrail to judge.
+    """
+    thought = ResponseReasoningItem(id="rs_1", type="reasoning", summary=[])
+    model = Scripted([thought, calls("c1", "erase")], [says("done")])
+    agent = agents.Agent("Ada", model=model, tools=[erase])
+    if guarded:
+        agent.output_guardrails, agent.tool_use_behavior = [well], "stop_on_first_tool"
+
+    async def test() -> list[Any]:
+        if where == "elsewhere":
+            asked = await Runner.run(agent, [])
+        else:
+            asked = await run(agent, [], store=store, session=KEY)
+        state = asked.to_state()
+        state.approve(asked.interruptions[0])
+        await run(agent, state, store=store, session=KEY)
+        async with store.turn(KEY) as turn:
+            return cast("list[Any]", await TurnSession(turn).get_items())
+
+    kinds = [item["type"] for item in asyncio.run(test()) if "role" not in item]
+    assert kinds == ["reasoning", "function_call", "function_call_output"]
 
 
 def test_the_limit_of_the_settings_is_that_of_the_history(

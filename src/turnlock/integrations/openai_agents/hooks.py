@@ -17,6 +17,7 @@ from agents import (
     RunConfig,
     RunContextWrapper,
     RunHooks,
+    RunState,
     Tool,
     TResponseInputItem,
 )
@@ -57,6 +58,17 @@ class TurnHooks(RunHooks[Any]):
         self._inner: RunHooks[Any] = inner or RunHooks()
         self._run_config = config_of(run_config)
         self._response: list[Item] = []
+
+    def goes_on_from(self, state: object) -> None:
+        """Tell of the run's input: a ``RunState`` has the response whose tools wait for approval.
+
+        `run` does so. Without it such a response, where the session does not have it yet, becomes
+        durable call by call, and what else is in it comes after these.
+        """
+        # Nothing public names it but the state's JSON, which not every context has.
+        responses = state._model_responses if isinstance(state, RunState) else []
+        if responses:
+            self._response = cast("list[Item]", responses[-1].to_input_items())
 
     async def on_llm_start(
         self,

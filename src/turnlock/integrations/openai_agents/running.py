@@ -71,7 +71,7 @@ async def run(
     ``Runner.run`` raises.
     """
     async with _configured(options) as config, _block(store, session, options) as turn:
-        return await Runner.run(agent, input, **_in_turn(turn, agent, config, options))
+        return await Runner.run(**_in_turn(turn, agent, input, config, options))
 
 
 def run_sync(
@@ -84,7 +84,7 @@ def run_sync(
     """
     config = config_of(options.get("run_config"))
     with _block(store, session, options) as turn:
-        return Runner.run_sync(agent, input, **_in_turn(turn, agent, config, options))
+        return Runner.run_sync(**_in_turn(turn, agent, input, config, options))
 
 
 @asynccontextmanager
@@ -108,7 +108,7 @@ async def run_streamed(
     left = asyncio.CancelledError("the run was left before its end")
     try:
         async with _configured(options) as config, _block(store, session, options) as turn:
-            result = Runner.run_streamed(agent, input, **_in_turn(turn, agent, config, options))
+            result = Runner.run_streamed(**_in_turn(turn, agent, input, config, options))
             try:
                 yield result
                 await _finish(result, left)
@@ -141,7 +141,11 @@ async def _configured(options: Options) -> AsyncIterator[RunConfig]:
 
 
 def _in_turn(
-    turn: Turn | AsyncTurn, agent: Agent[Any], config: RunConfig, options: Options
+    turn: Turn | AsyncTurn,
+    agent: Agent[Any],
+    input: Input,
+    config: RunConfig,
+    options: Options,
 ) -> dict[str, Any]:
     """What ``Runner.run`` is given, to be a run of the turn."""
     # A guardrail may ask the same client first, in a run that has no hooks.
@@ -150,7 +154,9 @@ def _in_turn(
     settings = cast("SessionSettings | None", rest.pop("session_settings", None))
     session = TurnSession(turn, session_settings=settings)
     hooks = TurnHooks(session, options.get("hooks"), run_config=config)
-    return rest | {"session": session, "hooks": hooks, "run_config": config}
+    hooks.goes_on_from(input)
+    given = {"starting_agent": agent, "input": input, "run_config": config}
+    return rest | given | {"session": session, "hooks": hooks}
 
 
 async def _finish(result: RunResultStreaming, left: asyncio.CancelledError) -> None:
