@@ -438,21 +438,59 @@ def test_who_reads_a_run_may_append_to_its_session_between_two_events(
     assert told(store).count("turn") == 3
 
 
-def test_who_reads_a_run_is_told_at_once_of_what_would_wait_for_that_run(
-    store: turnlock.Store,
-) -> None:
+@pytest.mark.parametrize("way", ["directly", "through a generator"])
+def test_who_leaves_a_run_may_append_and_ask_again_at_once(store: turnlock.Store, way: str) -> None:
+    """The loop ends what was left, when it comes to that."""
+
+    async def events_of(runner: Runner) -> AsyncIterator[Event]:
+        async for event in run(runner, "hello"):
+            yield event
+
     async def main() -> None:
-        runner = runner_of(store, calling, [one, two])
+        runner = runner_of(store)
+        service = runner.session_service
         async with asyncio.timeout(PATIENCE):
-            async for _ in run(runner, "hello"):
-                with pytest.raises(turnlock.AlreadyHeld):
-                    await ask(runner, "and?")
-                with pytest.raises(turnlock.AlreadyHeld):
-                    await runner.session_service.delete_session(**NAME)
-            await runner.session_service.delete_session(**NAME)
+            for _ in range(5):
+                events = run(runner, "hello") if way == "directly" else events_of(runner)
+                async for _event in events:
+                    break
+                del events
+                now = await service.get_session(**NAME)
+                assert now is not None
+                await service.append_event(now, noting(1))
+                assert await ask(runner, "again") == ["re again"]
 
     asyncio.run(main())
-    assert "user:and?" not in told(store)
+    assert told(store).count("user:hello") == told(store).count("user:again") == 5
+    assert "cancelled" not in told(store)
+
+
+def test_an_append_during_whose_way_a_run_that_was_left_ends_has_a_turn_of_its_own(
+    store: turnlock.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = store.read
+
+    def read_when_it_is_over(key: str) -> Any:
+        monkeypatch.undo()
+        eventually(lambda: store.locks() == [])
+        return read(key)
+
+    async def main() -> None:
+        runner = runner_of(store)
+        service = runner.session_service
+        async with asyncio.timeout(PATIENCE):
+            async for _ in run(runner, "hello"):
+                now = await service.get_session(**NAME)
+                break
+            assert now is not None
+            monkeypatch.setattr(store, "read", read_when_it_is_over)
+            await service.append_event(now, noting(1))
+        found = await service.get_session(**NAME)
+        assert found is not None
+        assert found.state == {"note": 1}
+
+    asyncio.run(main())
+    assert told(store) == ["turn", "user:hello", "assistant:re hello", "end", "turn", "end"]
 
 
 def test_runs_of_another_session_service_are_left_alone(store: turnlock.Store) -> None:

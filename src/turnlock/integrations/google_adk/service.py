@@ -6,7 +6,7 @@ import asyncio
 import functools
 import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 from typing import Any, NamedTuple
 
 from google.adk.errors.already_exists_error import AlreadyExistsError
@@ -19,7 +19,7 @@ from google.adk.sessions.state import State
 from pydantic import PrivateAttr
 
 from ...clock import SystemClock
-from ...errors import AlreadyHeld
+from ...errors import AlreadyHeld, LeaseRevoked
 from ...session import session_key
 from ...store import Default, Store
 from ...transcript.entries import Entry
@@ -95,8 +95,8 @@ class TurnlockSessionService(BaseSessionService):
     unnoticed.
 
     Who reads a run's events may append to its session between two of them: in the run's turn, which
-    stands still. What would wait for that run (a second one, `delete_session`) raises `AlreadyHeld`
-    at once, if it comes from the same task and this service.
+    stands still. That goes for the task that reads them, and this service. A second run on that
+    session, or `delete_session`, waits there for the first run, and raises `SessionBusy`.
 
     Not promised: a deleted session's text stays in its transcript, behind an entry that hides it
     from ADK. Any method may raise `StoreError`, `LockPathError`, `TranscriptError`.
@@ -125,10 +125,8 @@ class TurnlockSessionService(BaseSessionService):
     async def turn_on(self, key: str) -> AsyncIterator[Any]:
         """The caller's turn on a session if it has one there, even if it is over; else a turn.
 
-        Raises `AlreadyHeld` where that is a thread's, which cannot be awaited, and where it is that
-        of a run which goes on when the caller asks it for its next event.
+        Raises `AlreadyHeld` where that is a thread's: it cannot be awaited.
         """
-        self._refuse_reader(key)
         run = current_run.get()
         outer = run.turn if run is not None and run.key == key else current_turn()
         if outer is not None and outer.session == key:
@@ -142,7 +140,6 @@ class TurnlockSessionService(BaseSessionService):
     async def run(self, runner: Runner, source: Events, *, user_id: str, session_id: str) -> Events:
         """The events of a run, in a turn. For `running`."""
         key = self._key(runner.app_name, user_id, session_id.strip())
-        self._refuse_reader(key)
         if not await on_worker(lambda: self._is_there(key)) and not runner.auto_create_session:
             # A run without session fails: that is no reason to make one.
             async with aclosing(source) as events:
@@ -165,12 +162,6 @@ class TurnlockSessionService(BaseSessionService):
         if reader is None or reader.task is not asyncio.current_task() or reader.run.turn.revoked:
             return None
         return reader.run
-
-    def _refuse_reader(self, key: str) -> None:
-        if (read := self._read_by_caller(key)) is not None:
-            problem = AlreadyHeld(key, read.turn.turn_id)
-            problem.add_note("It is that of the run whose events are being read: read them first.")
-            raise problem
 
     def _is_there(self, key: str) -> bool:
         return next(self.store.read_lines(key), None) is not None
@@ -272,7 +263,26 @@ class TurnlockSessionService(BaseSessionService):
         self, key: str, session: Session, event: Event, entries: list[Entry]
     ) -> None:
         read = self._read_by_caller(key)
-        async with self.turn_on(key) if read is None else nullcontext(read.turn) as turn:
+        if read is not None:
+            try:
+                await self._append_in(nullcontext(read.turn), key, session, event, entries)
+                read.appended(event)
+                return
+            except LeaseRevoked:
+                if read.turn.revoked:
+                    raise
+                # Its reader has left the run, which ended meanwhile.
+        await self._append_in(self.turn_on(key), key, session, event, entries)
+
+    async def _append_in(
+        self,
+        block: AbstractAsyncContextManager[Any],
+        key: str,
+        session: Session,
+        event: Event,
+        entries: list[Entry],
+    ) -> None:
+        async with block as turn:
             found = await self._read(key)
             is_stale = isinstance(session, _Session) and found.epoch != session._epoch
             if found.exists and not is_stale:
@@ -282,8 +292,6 @@ class TurnlockSessionService(BaseSessionService):
                         entry.pop("id", None)
                 await turn.append(*entries)
                 found.epoch = int(turn.epoch)
-                if read is not None:
-                    read.appended(event)
         if not found.exists:
             raise SessionNotFoundError(f"Session {session.id} not found.")
         if is_stale:
