@@ -26,7 +26,7 @@ import turnlock
 from tests.helpers import PATIENCE, eventually
 from turnlock.integrations.google_adk import StaleSessionError, TurnlockSessionService
 from turnlock.integrations.google_adk.events import entries_of_event
-from turnlock.integrations.google_adk.service import default_key
+from turnlock.integrations.google_adk.keys import default_key
 
 from .scripted import (
     APP,

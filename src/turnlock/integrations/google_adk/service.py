@@ -20,7 +20,6 @@ from pydantic import PrivateAttr
 
 from ...clock import SystemClock
 from ...errors import AlreadyHeld, LeaseRevoked
-from ...session import session_key
 from ...store import Default, Store
 from ...transcript.entries import Entry
 from ...transcript.history import active_branch
@@ -30,6 +29,7 @@ from ...turns.sync import Turn
 from . import contents
 from .contents import Contents, Deltas, Who, deltas_of
 from .events import entries_of_event, stored_state
+from .keys import Key, agent, app_state, default_key, user_state
 from .running import Events, Run, current_run
 from .watching import watch_models_of
 
@@ -44,14 +44,6 @@ except ImportError:  # older versions have none
 # Seconds to wait for state that sessions share, which is held for one append at a time. They are no
 # option, as a run that did not wait for its session has paid its model by then.
 _SHARING_WAIT = 10.0
-
-Key = Callable[[str, str, str], str]
-"""The session key for ``app_name``, ``user_id``, ``session_id``."""
-
-
-def default_key(app_name: str, user_id: str, session_id: str) -> str:
-    """``<app>/<user>:<session>``, with what a key cannot have encoded (`turnlock.session_key`)."""
-    return session_key(_agent(app_name), f"{_quoted(user_id)}:{session_id}")
 
 
 class _Session(Session):
@@ -233,7 +225,7 @@ class TurnlockSessionService(BaseSessionService):
 
     async def get_user_state(self, *, app_name: str, user_id: str) -> dict[str, Any]:
         """What is kept for a user, under names without ``user:``."""
-        return (await self._read(_user_state(app_name, user_id))).state
+        return (await self._read(user_state(app_name, user_id))).state
 
     async def append_event(self, session: Session, event: Event) -> Event:
         """Append an event; durable when this returns. A partial one is not stored, and one that the
@@ -313,7 +305,7 @@ class TurnlockSessionService(BaseSessionService):
     def _find(self, app_name: str, user_id: str | None) -> list[Contents]:
         keys = (record.session for record in self.store.sessions())
         if self._key is default_key:
-            keys = (key for key in keys if key.startswith(f"{_agent(app_name)}/"))
+            keys = (key for key in keys if key.startswith(f"{agent(app_name)}/"))
         found = [self._read_now(key) for key in keys]
         return [
             one
@@ -322,8 +314,8 @@ class TurnlockSessionService(BaseSessionService):
         ]
 
     async def _session(self, who: Who, found: Contents) -> Session:
-        app = await self._read(_app_state(who.app))
-        user = await self._read(_user_state(who.app, who.user))
+        app = await self._read(app_state(who.app))
+        user = await self._read(user_state(who.app, who.user))
         state = dict(found.state)
         state |= {State.APP_PREFIX + key: value for key, value in app.state.items()}
         state |= {State.USER_PREFIX + key: value for key, value in user.state.items()}
@@ -342,8 +334,8 @@ class TurnlockSessionService(BaseSessionService):
         """Append to the state that sessions share. An event's change of it is appended once."""
         named = {"id": identity} if identity else {}
         for key, delta in (
-            (_app_state(who.app), deltas.app),
-            (_user_state(who.app, who.user), deltas.user),
+            (app_state(who.app), deltas.app),
+            (user_state(who.app, who.user), deltas.user),
         ):
             if delta:
                 async with self.store.turn(key, wait=_SHARING_WAIT) as turn:
@@ -366,24 +358,6 @@ def _wanted(events: list[Event], config: GetSessionConfig | None) -> list[Event]
         events = events[-config.num_recent_events :] if config.num_recent_events else []
     after = config.after_timestamp
     return events if after is None else [event for event in events if event.timestamp >= after]
-
-
-def _app_state(app_name: str) -> str:
-    return session_key(_agent(app_name), "app-state")
-
-
-def _user_state(app_name: str, user_id: str) -> str:
-    return session_key(_agent(app_name), f"user-state/{_quoted(user_id)}")
-
-
-def _agent(app_name: str) -> str:
-    """The app's name as an agent's."""
-    return session_key("app", app_name).partition("/")[2]
-
-
-def _quoted(user_id: str) -> str:
-    """A user's name without the characters that part it from what follows."""
-    return user_id.replace("%", "%25").replace("/", "%2F").replace(":", "%3A")
 
 
 def _let_runs_be_turns() -> None:
