@@ -623,5 +623,5 @@ def test_runs_leave_nothing_behind(store: turnlock.Store) -> None:
     gc.collect()
     assert store.locks() == []
     assert store.leases() == []
-    # A worker may be about to close a file.
-    eventually(lambda: len(os.listdir("/proc/self/fd")) <= before)
+    # A worker may be about to close a file; and the store may have one ready for the next turn.
+    eventually(lambda: len(os.listdir("/proc/self/fd")) <= before + 1)
