@@ -14,6 +14,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     # What ADK says of its own parts, at some of its versions.
     config.addinivalue_line("filterwarnings", r"ignore:\[EXPERIMENTAL\]:UserWarning")
+    # Its own tool that is an agent does so.
+    config.addinivalue_line("filterwarnings", "ignore:The `plugins` argument:DeprecationWarning")
 
 
 @pytest.fixture

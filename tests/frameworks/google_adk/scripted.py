@@ -73,7 +73,7 @@ def user_says(text: str) -> types.Content:
 def runner_of(
     store: turnlock.Store,
     script: Script = answering,
-    tools: Sequence[Callable[..., Any]] = (),
+    tools: Sequence[Any] = (),
     **limits: Any,
 ) -> Runner:
     agent = LlmAgent(name="root", model=Scripted(script=script), tools=list(tools))

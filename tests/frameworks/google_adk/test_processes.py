@@ -140,7 +140,7 @@ def test_the_answer_of_a_process_that_was_revoked_comes_too_late(
     store: turnlock.Store, state: Path
 ) -> None:
     """A loop that is blocked ends no run, but its session goes on, and it writes no more."""
-    with other(state, 1.0) as process:
+    with other(state, 3.0) as process:
         process.tell("block")
         process.expect("asked")
         assert asyncio.run(ask(runner_of(store), "B")) == ["re B"]
@@ -154,7 +154,7 @@ def test_the_answer_of_a_process_that_was_revoked_comes_too_late(
 def test_a_stopped_process_is_superseded_and_wakes_up_fenced(
     store: turnlock.Store, state: Path
 ) -> None:
-    with other(state, 1.0) as process:
+    with other(state, 3.0) as process:
         process.tell("block")
         process.expect("asked")
         process.stop()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +14,34 @@ from google.adk.errors.already_exists_error import AlreadyExistsError
 from google.adk.errors.session_not_found_error import SessionNotFoundError
 from google.adk.events.event import Event
 from google.adk.events.event_actions import EventActions, EventCompaction
+from google.adk.models.llm_request import LlmRequest
+from google.adk.models.llm_response import LlmResponse
 from google.adk.sessions import Session
 from google.adk.sessions.base_session_service import GetSessionConfig
+from google.adk.tools.tool_context import ToolContext
 from google.genai import types
+from pydantic import BaseModel
 
 import turnlock
+from tests.helpers import PATIENCE, eventually
 from turnlock.integrations.google_adk import StaleSessionError, TurnlockSessionService
 from turnlock.integrations.google_adk.events import entries_of_event
-from turnlock.integrations.google_adk.service import default_key
+from turnlock.integrations.google_adk.keys import default_key
 
-from .scripted import APP, KEY, NAME, USER, answering, ask, runner_of, said, told, user_says
+from .scripted import (
+    APP,
+    KEY,
+    NAME,
+    USER,
+    answering,
+    ask,
+    calls,
+    runner_of,
+    said,
+    says,
+    told,
+    user_says,
+)
 
 
 def event(text: str = "hello", author: str = "user", **given: Any) -> Event:
@@ -75,6 +96,42 @@ def test_a_session_is_not_made_twice_and_the_first_one_stays(store: turnlock.Sto
     asyncio.run(main())
 
 
+def test_that_a_session_is_there_is_told_at_once_whoever_holds_it(store: turnlock.Store) -> None:
+    async def main() -> None:
+        service = TurnlockSessionService(store, wait=0.0)
+        await service.create_session(**NAME)
+        held, over = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with store.turn(KEY):
+                held.set()
+                over.wait(PATIENCE)
+
+        holding = asyncio.create_task(asyncio.to_thread(hold))
+        assert await asyncio.to_thread(held.wait, PATIENCE)
+        with pytest.raises(AlreadyExistsError):
+            await service.create_session(**NAME)
+        over.set()
+        await holding
+
+    asyncio.run(main())
+
+
+def test_of_two_that_make_a_session_at_one_time_one_is_refused(store: turnlock.Store) -> None:
+    async def main() -> None:
+        barrier = asyncio.Barrier(4)
+
+        async def make() -> object:
+            await barrier.wait()
+            return await TurnlockSessionService(store).create_session(**NAME)
+
+        outcomes = await asyncio.gather(*[make() for _ in range(4)], return_exceptions=True)
+        assert sum(isinstance(one, Session) for one in outcomes) == 1
+        assert sum(isinstance(one, AlreadyExistsError) for one in outcomes) == 3
+
+    asyncio.run(main())
+
+
 def test_there_is_no_session_where_none_was_made(store: turnlock.Store) -> None:
     async def main() -> None:
         service = TurnlockSessionService(store)
@@ -104,6 +161,87 @@ def test_state_is_shared_by_its_prefix_and_temporary_state_is_not_stored(
         assert other_app.state == {}
         assert await service.get_user_state(app_name=APP, user_id=USER) == {"c": 2}
         assert b"temp:" not in b"".join(p.read_bytes() for p in files(store))
+
+    asyncio.run(main())
+
+
+class Liking(BaseModel):
+    colour: str = "red"
+
+
+STATES: dict[str, tuple[Any, Any]] = {
+    "a time": (datetime(2026, 1, 2, tzinfo=UTC), "2026-01-02T00:00:00Z"),
+    "a model, its defaults too": (Liking(), {"colour": "red"}),
+    "a set": ({1}, [1]),
+    "no number": ([float("nan"), float("inf")], [None, None]),
+    "bytes": (b"\xff\x00", "_wA="),
+    "a thing of Python's": (int, "<class 'int'>"),
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+@pytest.mark.parametrize("prefix", ["", "user:", "app:"])
+def test_state_that_is_no_json_is_stored_as_what_comes_nearest(
+    store: turnlock.Store, name: str, prefix: str
+) -> None:
+    """Whoever's it is, and from wherever it comes: no run ends for it after the model was paid."""
+    value, stored = STATES[name]
+
+    def remember(tool_context: ToolContext) -> str:
+        tool_context.state[f"{prefix}x"] = value
+        return "done"
+
+    async def script(request: LlmRequest) -> AsyncIterator[LlmResponse]:
+        yield says("well") if said(request)[-1].startswith("result:") else calls("remember")
+
+    async def main() -> None:
+        runner = runner_of(store, script, [remember])
+        service = runner.session_service
+        made = await service.create_session(**NAME, state={f"{prefix}y": value})
+        assert made.state == {f"{prefix}y": stored}
+        assert (await ask(runner, "go"))[-1] == "well"
+        found = await service.get_session(**NAME)
+        assert found is not None
+        assert found.state == {f"{prefix}x": stored, f"{prefix}y": stored}
+
+    asyncio.run(main())
+
+
+def test_of_state_that_cannot_be_stored_at_all_nothing_is(store: turnlock.Store) -> None:
+    async def main() -> None:
+        service = TurnlockSessionService(store)
+        with pytest.raises(turnlock.TranscriptError, match="state"):
+            await service.create_session(**NAME, state={"a": 1, "user:x": "\ud800"})
+        assert await service.get_session(**NAME) is None
+        session = await service.create_session(**NAME)
+        with pytest.raises(turnlock.TranscriptError, match="state"):
+            await service.append_event(session, changing(**{"user:x": "\ud800"}))
+        assert (await got(service)).events == []
+
+    asyncio.run(main())
+
+
+def test_a_run_that_does_not_wait_for_its_session_waits_for_state_that_is_shared(
+    store: turnlock.Store,
+) -> None:
+    """Its model call was paid for, and whoever writes there has done so in a moment."""
+    shared = "weather/app-state"
+
+    def remember(tool_context: ToolContext) -> str:
+        tool_context.state["app:x"] = 1
+        return "done"
+
+    async def script(request: LlmRequest) -> AsyncIterator[LlmResponse]:
+        yield says("well") if said(request)[-1].startswith("result:") else calls("remember")
+
+    async def main() -> None:
+        runner = runner_of(store, script, [remember], wait=0.0)
+        async with store.turn(shared):
+            task = asyncio.create_task(ask(runner, "go"))
+            await asyncio.to_thread(eventually, lambda: store.waiters([shared])[shared] == 1)
+        assert (await task)[-1] == "well"
+        made = await runner.session_service.create_session(app_name=APP, user_id="bob")
+        assert made.state == {"app:x": 1}
 
     asyncio.run(main())
 
@@ -260,6 +398,32 @@ def test_a_deleted_session_is_gone_and_its_name_is_free(store: turnlock.Store) -
         with pytest.raises(StaleSessionError):
             await service.append_event(session, event())
         assert (await got(service)).events == []
+
+    asyncio.run(main())
+
+
+def test_saved_events_may_be_put_back_into_a_session_that_was_deleted(
+    store: turnlock.Store,
+) -> None:
+    """The transcript has entries of these ids already: they are not those of this session."""
+
+    async def main() -> None:
+        service = TurnlockSessionService(store)
+        session = await service.create_session(**NAME)
+        saved = [event(), EVENTS["several parts"], EVENTS["results"], changing(a=1)]
+        for one in saved:
+            await service.append_event(session, one.model_copy(deep=True))
+        await service.delete_session(**NAME)
+        await service.create_session(**NAME)
+        # Nor is one there twice that is put back twice.
+        for one in [each for each in saved for _ in range(2)]:
+            unread = GetSessionConfig(num_recent_events=0)
+            now = await service.get_session(**NAME, config=unread)
+            assert now is not None
+            await service.append_event(now, one.model_copy(deep=True))
+        found = await got(service)
+        assert found.events == saved
+        assert found.state == {"a": 1}
 
     asyncio.run(main())
 

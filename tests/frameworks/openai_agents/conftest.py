@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,11 @@ from typing import Any
 import agents
 import openai
 import pytest
+from openai.types.responses import (
+    ResponseFunctionToolCall,
+    ResponseOutputMessage,
+    ResponseOutputText,
+)
 
 import turnlock
 from tests.helpers import LONG_PATIENCE, PATIENCE
@@ -118,3 +124,34 @@ def turns(words: list[str]) -> list[list[str]]:
         else:
             made[-1].append(word)
     return made
+
+
+class Scripted(agents.Model):
+    """A model that gives these responses, one after the other. ``inputs``: what it was asked."""
+
+    def __init__(self, *responses: Sequence[Any]) -> None:
+        self._responses = list(responses)
+        self.inputs: list[Any] = []
+
+    async def get_response(
+        self, system_instructions: Any, input: Any, *_: Any, **__: Any
+    ) -> agents.ModelResponse:
+        self.inputs.append(input)
+        output = list(self._responses.pop(0))
+        return agents.ModelResponse(output=output, usage=agents.Usage(), response_id=None)
+
+    def stream_response(self, *_: Any, **__: Any) -> Any:
+        raise NotImplementedError
+
+
+def says(text: str) -> ResponseOutputMessage:
+    part = ResponseOutputText(type="output_text", text=text, annotations=[])
+    return ResponseOutputMessage(
+        id="m1", type="message", role="assistant", status="completed", content=[part]
+    )
+
+
+def calls(call_id: str, name: str, **arguments: str) -> ResponseFunctionToolCall:
+    return ResponseFunctionToolCall(
+        type="function_call", call_id=call_id, name=name, arguments=json.dumps(arguments)
+    )

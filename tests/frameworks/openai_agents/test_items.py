@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 import turnlock
 from turnlock.integrations.openai_agents import TurnSession
-from turnlock.integrations.openai_agents.items import NO_RESULT, Item, items_of, open_calls
+from turnlock.integrations.openai_agents.items import NO_RESULT, Item, items_of
 
 from .conftest import KEY, said
 
@@ -172,9 +172,61 @@ def test_each_call_is_followed_by_one_result(given: list[Item], made: list[Item]
     assert items_of(entries(*given)) == made
 
 
-def test_a_call_is_open_until_its_result() -> None:
-    assert open_calls(entries(CALL, C2, OUTPUT)) == [C2]
-    assert open_calls(entries(CALL, OUTPUT, CALL)) == [CALL]
+@pytest.mark.parametrize(
+    "kind", ["function_call", "custom_tool_call", "shell_call", "apply_patch_call", "computer_call"]
+)
+def test_a_call_that_is_added_again_with_its_result_is_there_once(
+    store: turnlock.Store, kind: str
+) -> None:
+    """As the SDK does when it goes on after an approval; it may have changed the call's status."""
+    call = {"type": kind, "call_id": "c1", "name": "look", "arguments": "{}"}
+    output = {"type": f"{kind}_output", "call_id": "c1", "output": "seen"}
+
+    async def test() -> None:
+        async with store.turn(KEY) as turn:
+            session = TurnSession(turn)
+            await session.add_items(cast("Any", [call]))
+            await session.before_tool([call])
+            await session.add_items(cast("Any", [call | {"status": "completed"}, output]))
+            assert await session.get_items() == [call, output]
+            # An id that is free again may name another call.
+            await session.add_items(cast("Any", [call, output]))
+            assert await session.get_items() == [call, output] * 2
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize(
+    ("limit", "made"),
+    [
+        (1, []),
+        (2, []),
+        (3, [C2, O2]),
+        (4, [CALL, C2, OUTPUT, O2]),
+    ],
+)
+def test_of_the_latest_items_none_is_a_result_without_its_call(
+    store: turnlock.Store, limit: int, made: list[Item]
+) -> None:
+    """An endpoint would refuse them."""
+
+    async def read(session: TurnSession, _: Any) -> list[Any]:
+        await session.add_items(cast("Any", [USER, CALL, C2, OUTPUT, O2]))
+        return cast("list[Any]", await session.get_items(limit))
+
+    assert in_turn(store, read) == made
+
+
+def test_an_open_call_that_was_popped_may_be_added_again(store: turnlock.Store) -> None:
+    async def test() -> None:
+        async with store.turn(KEY) as turn:
+            session = TurnSession(turn)
+            await session.add_items(cast("Any", [USER, CALL]))
+            assert await session.pop_item() == CALL
+            await session.add_items(cast("Any", [CALL, OUTPUT]))
+            assert await session.get_items() == [USER, CALL, OUTPUT]
+
+    asyncio.run(test())
 
 
 def test_an_item_that_is_no_json_is_refused_and_nothing_is_written(store: turnlock.Store) -> None:

@@ -72,6 +72,31 @@ def test_a_call_without_content_ends_at_its_limit_and_the_session_goes_on(
 
 
 @RUNS
+def test_a_guardrail_that_asks_the_runs_own_client_before_the_run_has_the_limits(
+    practice: Practice, state: Path, running: Callable[..., Any]
+) -> None:
+    """It has no hooks, and nobody has asked that client yet."""
+
+    @agents.input_guardrail(run_in_parallel=False)
+    async def ask(*_: Any) -> agents.GuardrailFunctionOutput:
+        await Runner.run(agents.Agent("Bob", model=models[0]), "/hang")
+        return agents.GuardrailFunctionOutput(output_info=None, tripwire_triggered=False)
+
+    models: list[Any] = []
+
+    async def test() -> None:
+        async with agent_of(practice, input_guardrails=[ask]) as agent:
+            models.append(agent.model)
+            with pytest.raises(turnlock.LeaseRevoked) as raised:
+                await running(agent, "hello", store=store, session=KEY, max_hold=4.0)
+        assert raised.value.reason == "model-limit"
+
+    with turnlock.open_store(state, limits=turnlock.Limits(first_token=0.4, idle=0.4)) as store:
+        asyncio.run(test())
+        practice.wait_for_peer_close()
+
+
+@RUNS
 @APIS
 def test_content_without_end_ends_at_the_hold_limit(
     practice: Practice, store: turnlock.Store, api: str, running: Callable[..., Any]

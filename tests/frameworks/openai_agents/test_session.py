@@ -12,11 +12,12 @@ import agents
 import openai
 import pytest
 from agents import Runner, SQLiteSession, function_tool
+from openai.types.responses import ResponseReasoningItem
 
 import turnlock
 from turnlock.integrations.openai_agents import TurnHooks, TurnSession, run, run_streamed, run_sync
 
-from .conftest import KEY, MODELS, Practice, agent_of, said, turns
+from .conftest import KEY, MODELS, Practice, Scripted, agent_of, calls, said, says, turns
 
 APIS = pytest.mark.parametrize("api", list(MODELS))
 LOOK = '/tool look {"at": "it"}'
@@ -248,6 +249,38 @@ def test_the_models_of_agents_that_are_tools_are_guarded(
     asyncio.run(test())
 
 
+class Picky(agents.ModelProvider):
+    def get_model(self, model_name: str | None) -> agents.Model:
+        raise LookupError(model_name)
+
+
+@pytest.mark.parametrize(
+    ("model", "config"),
+    [
+        (None, agents.RunConfig()),
+        ("nobody/knows", agents.RunConfig()),
+        ("any", agents.RunConfig(model_provider=Picky())),
+    ],
+    ids=["without key", "of no provider", "that its provider refuses"],
+)
+def test_a_model_that_is_never_asked_need_not_be_there(
+    store: turnlock.Store,
+    model: str | None,
+    config: agents.RunConfig,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever asks it is told by the SDK."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    last = agents.Agent("Cy", model=model)
+    expert = agents.Agent("Bob", model=Scripted([says("hi")]), handoffs=[last])
+    ask = expert.as_tool("ask", "asks another agent")
+    call = calls("c1", "ask", input="hello")
+    agent = agents.Agent("Ada", model=Scripted([call], [says("well")]), tools=[ask])
+    result = asyncio.run(run(agent, "go", store=store, session=KEY, run_config=config))
+    assert result.final_output == "well"
+    assert "toolResult hi" in said(store)
+
+
 def test_a_call_of_an_agent_that_is_a_tool_has_the_limits(practice: Practice, state: Path) -> None:
     async def test() -> None:
         async with agent_of(practice) as other:
@@ -278,6 +311,48 @@ def test_a_model_that_is_only_named_is_guarded_too(
     asyncio.run(test())
 
 
+@pytest.mark.parametrize("way", ["run", "run_streamed", "run_sync"])
+def test_a_configuration_may_be_a_dictionary_as_the_sdk_has_it(
+    practice: Practice, store: turnlock.Store, way: str
+) -> None:
+    client = openai.AsyncOpenAI(
+        base_url=practice.url, api_key="any", default_headers={"Connection": "close"}
+    )
+    provider = agents.OpenAIProvider(openai_client=client, use_responses=False)
+    config: dict[str, Any] = {"model": "practice", "model_provider": provider}
+    agent = agents.Agent("Ada")
+
+    async def whole(config: dict[str, Any]) -> Any:
+        return await run(agent, "hello", store=store, session=KEY, run_config=config)
+
+    async def streamed(config: dict[str, Any]) -> Any:
+        async with run_streamed(
+            agent, "hello", store=store, session=KEY, run_config=config
+        ) as result:
+            async for _ in result.stream_events():
+                pass
+        return result
+
+    def in_thread(config: dict[str, Any]) -> Any:
+        asyncio.set_event_loop(loop := asyncio.new_event_loop())
+        try:
+            return run_sync(agent, "hello", store=store, session=KEY, run_config=config)
+        finally:
+            loop.close()
+
+    runs = {
+        "run": lambda config: asyncio.run(whole(config)),
+        "run_streamed": lambda config: asyncio.run(streamed(config)),
+        "run_sync": in_thread,
+    }
+    assert runs[way](config).final_output == "practice reply 1 to: hello"
+    assert "Guarded" in type(client._client._transport).__name__
+    before = said(store)
+    with pytest.raises(TypeError, match="modle"):
+        runs[way]({"modle": "practice"})
+    assert said(store) == before
+
+
 def test_an_interrupted_run_goes_on_in_another_turn(
     practice: Practice, store: turnlock.Store
 ) -> None:
@@ -302,6 +377,87 @@ def test_an_interrupted_run_goes_on_in_another_turn(
     assert words.count("call delete") == 1
     assert words.count("toolResult deleted it") == 1
     assert len(turns(words)) == 3
+
+
+@function_tool
+async def read() -> str:
+    return "read it"
+
+
+@function_tool(needs_approval=True)
+async def erase() -> str:
+    return "erased it"
+
+
+@agents.output_guardrail
+async def well(*_: Any) -> agents.GuardrailFunctionOutput:
+    return agents.GuardrailFunctionOutput(output_info=None, tripwire_triggered=False)
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        [calls("c1", "erase")],
+        [calls("c1", "read"), calls("c2", "erase")],
+        [calls("c1", "erase"), calls("c2", "read"), calls("c3", "erase")],
+    ],
+    ids=["alone", "beside", "between"],
+)
+def test_an_interrupted_run_goes_on_in_its_own_turn(
+    store: turnlock.Store, response: list[Any]
+) -> None:
+    """Each call is there once and has its own result, whichever of them were run before."""
+    agent = agents.Agent("Ada", model=Scripted(response, [says("done")]), tools=[read, erase])
+
+    async def test() -> list[Any]:
+        async with store.turn(KEY) as turn:
+            session = TurnSession(turn)
+            hooks = TurnHooks(session)
+            asked = await Runner.run(agent, "go", session=session, hooks=hooks)
+            state = asked.to_state()
+            for approval in asked.interruptions:
+                state.approve(approval)
+            result = await Runner.run(agent, state, session=session, hooks=hooks)
+            assert result.final_output == "done"
+            return cast("list[Any]", await session.get_items())
+
+    items = asyncio.run(test())
+    called = [item["call_id"] for item in items if item.get("type") == "function_call"]
+    assert called == [call.call_id for call in response]
+    results = {item["call_id"]: item["output"] for item in items if "output" in item}
+    said_by = {"read": "read it", "erase": "erased it"}
+    assert results == {call.call_id: said_by[call.name] for call in response}
+    words = said(store)
+    assert [word.partition(" ")[0] for word in words].count("call") == len(response)
+
+
+@pytest.mark.parametrize("guarded", [False, True], ids=["", "guarded"])
+@pytest.mark.parametrize("where", ["in a turn", "elsewhere"])
+def test_a_run_that_goes_on_leaves_its_response_in_order(
+    store: turnlock.Store, where: str, guarded: bool
+) -> None:
+    """The Responses API takes no call before the reasoning that led to it. Versions of the SDK hold
+    a response back that waits for an approval, if what comes of it is for a guardrail to judge.
+    """
+    thought = ResponseReasoningItem(id="rs_1", type="reasoning", summary=[])
+    model = Scripted([thought, calls("c1", "erase")], [says("done")])
+    agent = agents.Agent("Ada", model=model, tools=[erase])
+    if guarded:
+        agent.output_guardrails, agent.tool_use_behavior = [well], "stop_on_first_tool"
+
+    async def test() -> list[Any]:
+        if where == "elsewhere":
+            asked = await Runner.run(agent, [])
+        else:
+            asked = await run(agent, [], store=store, session=KEY)
+        state = asked.to_state()
+        state.approve(asked.interruptions[0])
+        await run(agent, state, store=store, session=KEY)
+        async with store.turn(KEY) as turn:
+            return cast("list[Any]", await TurnSession(turn).get_items())
+
+    kinds = [item["type"] for item in asyncio.run(test()) if "role" not in item]
+    assert kinds == ["reasoning", "function_call", "function_call_output"]
 
 
 def test_the_limit_of_the_settings_is_that_of_the_history(

@@ -33,10 +33,10 @@ class Deltas(NamedTuple):
     session: dict[str, Any]
 
 
-def deltas_of(changes: dict[str, Any] | None) -> Deltas:
+def deltas_of(changes: dict[str, Any]) -> Deltas:
     """Changes of state, apart. What is ``temp:`` is nobody's."""
     made = Deltas({}, {}, {})
-    for key, value in (changes or {}).items():
+    for key, value in changes.items():
         if key.startswith(State.APP_PREFIX):
             made.app[key.removeprefix(State.APP_PREFIX)] = value
         elif key.startswith(State.USER_PREFIX):
@@ -50,7 +50,8 @@ class Contents:
     """Read from a transcript's entries. ``who`` is None before ADK has been in the session.
 
     ``unsettled`` are events of turns that failed: what they changed of the state that sessions
-    share may not have come to be. ``epoch`` is the last one in the transcript.
+    share may not have come to be. ``epoch`` is the last one in the transcript. ``taken`` are the
+    ids of events of a session that had this name, and was deleted.
     """
 
     def __init__(self, entries: Iterable[Entry], label: str, agent: str = "") -> None:
@@ -58,6 +59,7 @@ class Contents:
         self.state: dict[str, Any] = {}
         self.events: list[Event] = []
         self.unsettled: list[Event] = []
+        self.taken: set[str] = set()
         self.updated = 0.0
         self.epoch = 0
         self._reader = Reader(label, agent)
@@ -87,6 +89,7 @@ class Contents:
     def _take_ours(self, entry: Entry) -> None:
         data = entry["data"]
         if entry["customType"] == DELETED:
+            self.taken |= {event.id for event in self.events}
             self.who, self.state, self.events = None, {}, []
         elif entry["customType"] == CREATED:
             self.who = Who(data["appName"], data["userId"], data["id"])

@@ -19,7 +19,7 @@ from typing import Any
 from google.adk.events.event import Event
 from google.genai import types
 from pydantic import ValidationError
-from pydantic_core import PydanticSerializationError
+from pydantic_core import PydanticSerializationError, to_json
 
 from ...errors import TranscriptError
 from ...transcript.entries import Entry, epoch_of, message_of
@@ -30,6 +30,8 @@ BARE = "google-adk:event"
 
 _ID = re.compile(r"[A-Za-z0-9._:@+=-]{1,100}", re.ASCII)
 _TEMPORARY = "temp:"
+# A value in there may be a model whose defaults are no defaults to who reads it.
+_STATE = {"actions": {"state_delta"}}
 
 
 def entries_of_event(event: Event, label: str) -> list[Entry]:
@@ -54,15 +56,29 @@ def entries_of_event(event: Event, label: str) -> list[Entry]:
 def _dumped(event: Event, label: str) -> Entry:
     try:
         # As JSON text, and not as Python's values: only so bytes come back as what they were.
-        dumped: Entry = json.loads(event.model_dump_json(by_alias=True, exclude_defaults=True))
+        text = event.model_dump_json(by_alias=True, exclude_defaults=True, exclude=_STATE)
     except PydanticSerializationError as error:
         raise TranscriptError(label, f"the event {event.id} is not JSON: {error}") from error
-    delta = dumped.get("actions", {}).get("stateDelta")
-    if delta:
-        dumped["actions"]["stateDelta"] = {
-            key: value for key, value in delta.items() if not key.startswith(_TEMPORARY)
-        }
+    dumped: Entry = json.loads(text)
+    if event.actions.state_delta:
+        changes = stored_state(event.actions.state_delta, label)
+        dumped.setdefault("actions", {})["stateDelta"] = changes
     return dumped | {"id": event.id, "timestamp": event.timestamp}
+
+
+def stored_state(changes: Mapping[str, Any], label: str) -> Entry:
+    """Changes of state as they are stored: without what is temporary, and as JSON.
+
+    What is no JSON becomes what comes nearest, and be it its text. Raises `TranscriptError` for a
+    text that is not Unicode.
+    """
+    lasting = {key: value for key, value in changes.items() if not key.startswith(_TEMPORARY)}
+    try:
+        text = to_json(lasting, serialize_unknown=True, bytes_mode="base64", inf_nan_mode="null")
+    except PydanticSerializationError as error:
+        raise TranscriptError(label, f"the state is not JSON: {error}") from error
+    stored: Entry = json.loads(text)
+    return stored
 
 
 def _messages(event: Event) -> list[Entry]:

@@ -10,9 +10,10 @@ one at a time: it goes no further than it is asked to. So it does not matter whi
 revocation ends the run, not its caller: who asks for the next event gets `LeaseRevoked`.
 
 Who asks no more ends the run. Between two events that is a good end, as ADK has it: the last event
-was wanted and came. But a tool call of the turn that has no result yet makes it a failed one, with
-a marker and a result that says that the call was cut off; a model would be confused for ever by a
-call without one. Who is cancelled while it waits for an event has cancelled the run.
+was wanted and came. But who leaves after a piece of an answer has cut the answer off, which is not
+stored: the turn is a failed one, with a marker. So it is with a tool call of the turn that has no
+result yet, and gets one that says that the call was cut off; a model would be confused for ever by
+a call without one. Who is cancelled while it waits for an event has cancelled the run.
 """
 
 from __future__ import annotations
@@ -32,8 +33,15 @@ Events = AsyncGenerator[Event, None]
 current_run: ContextVar[Run | None] = ContextVar("turnlock_google_adk_run", default=None)
 
 
-class _Call(NamedTuple):
+class Caller(NamedTuple):
+    """Who asks a model. Each run of an agent that is a tool is an invocation of its own."""
+
     agent: str
+    invocation: str
+
+
+class _Call(NamedTuple):
+    by: Caller
     open: OpenCall
 
 
@@ -43,9 +51,9 @@ class Calls:
     def __init__(self) -> None:
         self._open: dict[asyncio.Task[Any] | None, _Call] = {}
 
-    def begin(self, turn: Any, agent: str) -> None:
+    def begin(self, turn: Any, by: Caller) -> None:
         self.close_here()
-        self._open[asyncio.current_task()] = _Call(agent, turn.begin_call(_nothing))
+        self._open[asyncio.current_task()] = _Call(by, turn.begin_call(_nothing))
 
     def progressed(self) -> None:
         if (call := self._open.get(asyncio.current_task())) is not None:
@@ -55,9 +63,10 @@ class Calls:
         """Close the call of this task, if it has one."""
         self._close([asyncio.current_task()])
 
-    def close_of(self, agent: str) -> None:
-        """Close an agent's calls: what it said has become an event."""
-        self._close([task for task, call in self._open.items() if call.agent == agent])
+    def close_of(self, event: Event) -> None:
+        """Close the calls of an event's author: what it said has become that event."""
+        by = Caller(event.author, event.invocation_id)
+        self._close([task for task, call in self._open.items() if call.by == by])
 
     def close(self) -> None:
         self._close(list(self._open))
@@ -81,12 +90,11 @@ class Run:
         self._asked: asyncio.Queue[asyncio.Future[Event]] = asyncio.Queue()
 
     def appended(self, event: Event) -> None:
-        """Keep in mind which tool calls of the turn have no result, and end its author's call."""
+        """Keep in mind which tool calls of the turn have no result."""
         waited_for = event.long_running_tool_ids or set()
         calls = {call.id for call in event.get_function_calls()}
         self._open_calls |= calls - waited_for
         self._open_calls -= {result.id for result in event.get_function_responses()}
-        self.calls.close_of(event.author)
 
     async def events(self, source: Events) -> Events:
         """The events of a run, which goes on for as long as somebody asks for more."""
@@ -133,7 +141,7 @@ class Run:
             try:
                 wanted = await self._asked.get()
             except asyncio.CancelledError as gone:
-                if self._open_calls:
+                if self._open_calls or event.partial:
                     raise
                 return gone
         return None

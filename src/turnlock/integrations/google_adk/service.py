@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
+from typing import Any, NamedTuple
 
 from google.adk.errors.already_exists_error import AlreadyExistsError
 from google.adk.errors.session_not_found_error import SessionNotFoundError
@@ -18,8 +19,7 @@ from google.adk.sessions.state import State
 from pydantic import PrivateAttr
 
 from ...clock import SystemClock
-from ...errors import AlreadyHeld
-from ...session import session_key
+from ...errors import AlreadyHeld, LeaseRevoked
 from ...store import Default, Store
 from ...transcript.entries import Entry
 from ...transcript.history import active_branch
@@ -28,7 +28,8 @@ from ...turns.scope import current_turn
 from ...turns.sync import Turn
 from . import contents
 from .contents import Contents, Deltas, Who, deltas_of
-from .events import entries_of_event
+from .events import entries_of_event, stored_state
+from .keys import Key, agent, app_state, default_key, user_state
 from .running import Events, Run, current_run
 from .watching import watch_models_of
 
@@ -40,19 +41,22 @@ except ImportError:  # older versions have none
         """A session object is older than what the store has."""
 
 
-Key = Callable[[str, str, str], str]
-"""The session key for ``app_name``, ``user_id``, ``session_id``."""
-
-
-def default_key(app_name: str, user_id: str, session_id: str) -> str:
-    """``<app>/<user>:<session>``, with what a key cannot have encoded (`turnlock.session_key`)."""
-    return session_key(_agent(app_name), f"{_quoted(user_id)}:{session_id}")
+# Seconds to wait for state that sessions share, which is held for one append at a time. They are no
+# option, as a run that did not wait for its session has paid its model by then.
+_SHARING_WAIT = 10.0
 
 
 class _Session(Session):
     """A session as it was read. ``_epoch`` is the last one that the transcript had then."""
 
     _epoch: int = PrivateAttr(default=0)
+
+
+class _Reader(NamedTuple):
+    """Who was handed a run's latest event, and has yet to ask for the next."""
+
+    task: asyncio.Task[Any] | None
+    run: Run
 
 
 class TurnlockSessionService(BaseSessionService):
@@ -73,12 +77,18 @@ class TurnlockSessionService(BaseSessionService):
     store; by default ``<app>/<user>:<session>``. Two sessions must not get one key.
 
     State: ``app:`` and ``user:`` values are in sessions of their own, ``<app>/app-state`` and
-    ``<app>/user-state=2F<user>``; ``temp:`` values are never stored.
+    ``<app>/user-state=2F<user>``; ``temp:`` values are never stored. What is no JSON (a time, a
+    set, a model of pydantic, NaN) is stored as the JSON that comes nearest, and comes back as that.
+    A change of shared state waits for another one 10 seconds, whatever ``wait`` is.
 
     Outside of a run, `append_event` and `create_session` take a turn of their own; a session object
     that others wrote behind gets ADK's ``StaleSessionError``, as its database service does. So it
     is for `run_live` and `rewind_async` too: these are no turns, and nothing is lost or mixed
     unnoticed.
+
+    Who reads a run's events may append to its session between two of them: in the run's turn, which
+    stands still. That goes for the task that reads them, and this service. A second run on that
+    session, or `delete_session`, waits there for the first run, and raises `SessionBusy`.
 
     Not promised: a deleted session's text stays in its transcript, behind an entry that hides it
     from ADK. Any method may raise `StoreError`, `LockPathError`, `TranscriptError`.
@@ -96,6 +106,7 @@ class TurnlockSessionService(BaseSessionService):
         self.store = store
         self._limits: dict[str, Any] = {"wait": wait, "max_hold": max_hold, "max_stall": max_stall}
         self._key = key
+        self._readers: dict[str, _Reader] = {}
         # Refuses limits that are none here, where the mistake is.
         store.turn("main/main", **self._limits)
         _let_runs_be_turns()
@@ -123,14 +134,26 @@ class TurnlockSessionService(BaseSessionService):
         key = self._key(runner.app_name, user_id, session_id.strip())
         if not await on_worker(lambda: self._is_there(key)) and not runner.auto_create_session:
             # A run without session fails: that is no reason to make one.
-            events = source
-        else:
-            events = Run(key, runner.agent.name, self.turn_on(key)).events(source)
-        try:
+            async with aclosing(source) as events:
+                async for event in events:
+                    yield event
+            return
+        run = Run(key, runner.agent.name, self.turn_on(key))
+        async with aclosing(run.events(source)) as events:
             async for event in events:
-                yield event
-        finally:
-            await events.aclose()
+                self._readers[key] = reader = _Reader(asyncio.current_task(), run)
+                try:
+                    yield event
+                finally:
+                    if self._readers.get(key) is reader:
+                        del self._readers[key]
+
+    def _read_by_caller(self, key: str) -> Run | None:
+        """The run on a session which stands still until this task asks for its next event."""
+        reader = self._readers.get(key)
+        if reader is None or reader.task is not asyncio.current_task() or reader.run.turn.revoked:
+            return None
+        return reader.run
 
     def _is_there(self, key: str) -> bool:
         return next(self.store.read_lines(key), None) is not None
@@ -148,13 +171,14 @@ class TurnlockSessionService(BaseSessionService):
         """Make a session. Raises ADK's ``AlreadyExistsError``, and `SessionBusy`."""
         who = Who(app_name, user_id, (session_id or "").strip() or str(uuid.uuid4()))
         key = self._key(*who)
-        deltas = deltas_of(state)
-        async with self.turn_on(key) as turn:
-            found = await self._read(key)
-            if not found.exists:
-                now = SystemClock().wall()
-                await turn.append(contents.created(who, deltas.session, now))
-        if found.exists:
+        deltas = deltas_of(stored_state(state or {}, key))
+        if not (exists := (await self._read(key)).exists):
+            async with self.turn_on(key) as turn:
+                # Another may have made it since.
+                if not (exists := (await self._read(key)).exists):
+                    now = SystemClock().wall()
+                    await turn.append(contents.created(who, deltas.session, now))
+        if exists:
             raise AlreadyExistsError(f"Session with id {who.session} already exists.")
         await self._share(who, deltas, "")
         return await self._session(who, await self._read(key))
@@ -201,7 +225,7 @@ class TurnlockSessionService(BaseSessionService):
 
     async def get_user_state(self, *, app_name: str, user_id: str) -> dict[str, Any]:
         """What is kept for a user, under names without ``user:``."""
-        return (await self._read(_user_state(app_name, user_id))).state
+        return (await self._read(user_state(app_name, user_id))).state
 
     async def append_event(self, session: Session, event: Event) -> Event:
         """Append an event; durable when this returns. A partial one is not stored, and one that the
@@ -220,17 +244,44 @@ class TurnlockSessionService(BaseSessionService):
             await run.turn.append(*entries)
             run.appended(event)
         else:
-            await self._append_alone(key, session, entries)
-        await self._share(who, deltas_of(event.actions.state_delta), event.id)
+            await self._append_alone(key, session, event, entries)
+        deltas = deltas_of(stored_state(event.actions.state_delta, key))
+        await self._share(who, deltas, event.id)
         await super().append_event(session=session, event=event)
         session.last_update_time = event.timestamp
         return event
 
-    async def _append_alone(self, key: str, session: Session, entries: list[Entry]) -> None:
-        async with self.turn_on(key) as turn:
+    async def _append_alone(
+        self, key: str, session: Session, event: Event, entries: list[Entry]
+    ) -> None:
+        read = self._read_by_caller(key)
+        if read is not None:
+            try:
+                await self._append_in(nullcontext(read.turn), key, session, event, entries)
+                read.appended(event)
+                return
+            except LeaseRevoked:
+                if read.turn.revoked:
+                    raise
+                # Its reader has left the run, which ended meanwhile.
+        await self._append_in(self.turn_on(key), key, session, event, entries)
+
+    async def _append_in(
+        self,
+        block: AbstractAsyncContextManager[Any],
+        key: str,
+        session: Session,
+        event: Event,
+        entries: list[Entry],
+    ) -> None:
+        async with block as turn:
             found = await self._read(key)
             is_stale = isinstance(session, _Session) and found.epoch != session._epoch
             if found.exists and not is_stale:
+                if event.id in found.taken and all(one.id != event.id for one in found.events):
+                    # By its id the storage would take it for one that it has.
+                    for entry in entries:
+                        entry.pop("id", None)
                 await turn.append(*entries)
                 found.epoch = int(turn.epoch)
         if not found.exists:
@@ -254,7 +305,7 @@ class TurnlockSessionService(BaseSessionService):
     def _find(self, app_name: str, user_id: str | None) -> list[Contents]:
         keys = (record.session for record in self.store.sessions())
         if self._key is default_key:
-            keys = (key for key in keys if key.startswith(f"{_agent(app_name)}/"))
+            keys = (key for key in keys if key.startswith(f"{agent(app_name)}/"))
         found = [self._read_now(key) for key in keys]
         return [
             one
@@ -263,8 +314,8 @@ class TurnlockSessionService(BaseSessionService):
         ]
 
     async def _session(self, who: Who, found: Contents) -> Session:
-        app = await self._read(_app_state(who.app))
-        user = await self._read(_user_state(who.app, who.user))
+        app = await self._read(app_state(who.app))
+        user = await self._read(user_state(who.app, who.user))
         state = dict(found.state)
         state |= {State.APP_PREFIX + key: value for key, value in app.state.items()}
         state |= {State.USER_PREFIX + key: value for key, value in user.state.items()}
@@ -283,11 +334,11 @@ class TurnlockSessionService(BaseSessionService):
         """Append to the state that sessions share. An event's change of it is appended once."""
         named = {"id": identity} if identity else {}
         for key, delta in (
-            (_app_state(who.app), deltas.app),
-            (_user_state(who.app, who.user), deltas.user),
+            (app_state(who.app), deltas.app),
+            (user_state(who.app, who.user), deltas.user),
         ):
             if delta:
-                async with self.store.turn(key, wait=self._limits["wait"]) as turn:
+                async with self.store.turn(key, wait=_SHARING_WAIT) as turn:
                     await turn.append(contents.shared(delta) | named)
 
     async def _settle(self, run: Run, who: Who, found: Contents) -> None:
@@ -307,24 +358,6 @@ def _wanted(events: list[Event], config: GetSessionConfig | None) -> list[Event]
         events = events[-config.num_recent_events :] if config.num_recent_events else []
     after = config.after_timestamp
     return events if after is None else [event for event in events if event.timestamp >= after]
-
-
-def _app_state(app_name: str) -> str:
-    return session_key(_agent(app_name), "app-state")
-
-
-def _user_state(app_name: str, user_id: str) -> str:
-    return session_key(_agent(app_name), f"user-state/{_quoted(user_id)}")
-
-
-def _agent(app_name: str) -> str:
-    """The app's name as an agent's."""
-    return session_key("app", app_name).partition("/")[2]
-
-
-def _quoted(user_id: str) -> str:
-    """A user's name without the characters that part it from what follows."""
-    return user_id.replace("%", "%25").replace("/", "%2F").replace(":", "%3A")
 
 
 def _let_runs_be_turns() -> None:

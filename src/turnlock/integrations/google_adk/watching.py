@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from google.adk.agents.callback_context import CallbackContext
+from google.adk.agents.invocation_context import InvocationContext
+from google.adk.events.event import Event
 from google.adk.models.llm_request import LlmRequest
 from google.adk.models.llm_response import LlmResponse
 from google.adk.plugins.base_plugin import BasePlugin
@@ -17,7 +19,7 @@ from google.adk.runners import Runner
 from google.adk.tools.base_tool import BaseTool
 from google.adk.tools.tool_context import ToolContext
 
-from .running import Run, current_run
+from .running import Caller, Run, current_run
 
 _NAME = "turnlock"
 
@@ -33,7 +35,7 @@ class Watch(BasePlugin):
     ) -> None:
         if (run := _run()) is not None:
             run.turn.describe_model(provider="google-adk", model=llm_request.model)
-            run.calls.begin(run.turn, callback_context.agent_name)
+            run.calls.begin(run.turn, _by(callback_context))
 
     async def after_model_callback(
         self, *, callback_context: CallbackContext, llm_response: LlmResponse
@@ -45,6 +47,13 @@ class Watch(BasePlugin):
             run.calls.progressed()
         else:
             run.calls.close_here()
+
+    async def on_event_callback(
+        self, *, invocation_context: InvocationContext, event: Event
+    ) -> None:
+        # Where a callback answered for the model, nothing else says so.
+        if (run := _run()) is not None and not event.partial:
+            run.calls.close_of(event)
 
     async def on_model_error_callback(
         self, *, callback_context: CallbackContext, llm_request: LlmRequest, error: Exception
@@ -65,6 +74,10 @@ def watch_models_of(runner: Runner) -> None:
     plugins = runner.plugin_manager.plugins
     if not any(isinstance(plugin, Watch) for plugin in plugins):
         plugins.insert(0, Watch())
+
+
+def _by(context: CallbackContext) -> Caller:
+    return Caller(context.agent_name, context.invocation_id)
 
 
 def _run() -> Run | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 from agents import (
@@ -16,6 +17,7 @@ from agents import (
     RunConfig,
     RunContextWrapper,
     RunHooks,
+    RunState,
     Tool,
     TResponseInputItem,
 )
@@ -36,7 +38,8 @@ class TurnHooks(RunHooks[Any]):
       leaves no call without a trace; and again the turn still holds its session. That is no fence
       for what the tool does: hand ``turnlock.current_turn().epoch`` on where it can be checked. Of
       an agent that is used as a tool the models are guarded as well, and those of its own tools
-      and handoffs: its run has no hooks.
+      and handoffs: its run has no hooks. Which models these are, the configuration of this
+      run says, and none that ``as_tool`` was given.
     * What the run is at becomes the phase of the turn, and progress.
 
     ``session``: of the same run. ``inner``: hooks of your own, called after these. ``run_config``:
@@ -48,13 +51,24 @@ class TurnHooks(RunHooks[Any]):
         session: TurnSession,
         inner: RunHooks[Any] | None = None,
         *,
-        run_config: RunConfig | None = None,
+        run_config: RunConfig | dict[str, Any] | None = None,
     ) -> None:
         self._session = session
         self._turn = session._turn
         self._inner: RunHooks[Any] = inner or RunHooks()
-        self._run_config = run_config or RunConfig()
+        self._run_config = config_of(run_config)
         self._response: list[Item] = []
+
+    def goes_on_from(self, state: object) -> None:
+        """Tell of the run's input: a ``RunState`` has the response whose tools wait for approval.
+
+        `run` does so. Without it such a response, where the session does not have it yet, becomes
+        durable call by call, and what else is in it comes after these.
+        """
+        # Nothing public names it but the state's JSON, which not every context has.
+        responses = state._model_responses if isinstance(state, RunState) else []
+        if responses:
+            self._response = cast("list[Item]", responses[-1].to_input_items())
 
     async def on_llm_start(
         self,
@@ -81,7 +95,7 @@ class TurnHooks(RunHooks[Any]):
         self, context: RunContextWrapper[Any], agent: Agent[Any], tool: Tool
     ) -> None:
         for nested in _agents_below(tool, set()):
-            guard_new(_model_of(nested, self._run_config))
+            guard_ahead(nested, self._run_config)
         await self._session.before_tool(_response_of(context, self._response))
         self._turn.progress(f"tool {tool.name}")
         await self._inner.on_tool_start(context, agent, tool)
@@ -142,6 +156,19 @@ def _model_of(agent: Agent[Any], run_config: RunConfig) -> Model:
     """The model that the run asks, as the SDK chooses it."""
     model = run_config.model if run_config.model is not None else agent.model
     return model if isinstance(model, Model) else run_config.model_provider.get_model(model)
+
+
+def config_of(given: RunConfig | dict[str, Any] | None) -> RunConfig:
+    return RunConfig(**given) if isinstance(given, dict) else given or RunConfig()
+
+
+def guard_ahead(agent: Agent[Any], run_config: RunConfig) -> None:
+    """Guard the model of an agent which may be asked without hooks, or not at all."""
+    model = None
+    # A provider raises what it likes, as for a key that is missing. Whoever asks will be told.
+    with suppress(Exception):
+        model = _model_of(agent, run_config)
+    guard_new(model)
 
 
 _APIS: tuple[tuple[type[Model], str], ...] = (

@@ -144,15 +144,15 @@ def items_of(entries: Iterable[Entry]) -> list[Item]:
     return _healed([item for entry in entries for item in items_in(entry)])
 
 
-def open_calls(entries: Iterable[Entry]) -> list[Item]:
-    """The calls of functions that have no result in these entries."""
-    calls: dict[object, Item] = {}
-    for item in (item for entry in entries for item in items_in(entry)):
-        if item.get("type") == "function_call":
-            calls[item.get("call_id")] = item
-        elif item.get("type") == "function_call_output":
-            calls.pop(item.get("call_id"), None)
-    return list(calls.values())
+def latest(items: Sequence[Item], limit: int) -> list[Item]:
+    """The last ``limit`` items, or fewer: without results whose calls are none of them."""
+    kept = items[-limit:] if limit > 0 else []
+    called = {item.get("call_id") for item in kept if not _is_result(item)}
+    return [item for item in kept if not _is_result(item) or item.get("call_id") in called]
+
+
+def _is_result(item: Item) -> bool:
+    return "call_id" in item and str(item.get("type")).endswith("_call_output")
 
 
 def items_in(entry: Entry) -> list[Item]:

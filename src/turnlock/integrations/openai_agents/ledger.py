@@ -2,7 +2,8 @@
 
 The SDK adds the items of a model's response when the tools that it calls have returned. A process
 that dies in a tool would leave no trace of the call. So a response with calls is written ahead,
-just before its first tool begins, and is left out when the SDK adds it.
+just before its first tool begins, and is left out when the SDK adds it. A call that waits for an
+approval is added without its result, and once more with it: so a call is left out until it has one.
 
 Nothing is ever removed from a transcript. It is a tree, whose active branch is the history: to take
 an item back is to go on from the entry before it, and to clear the session is to go on from a
@@ -20,9 +21,13 @@ from ...errors import TranscriptError
 from ...transcript.entries import Entry, new_id
 from ...transcript.history import active_branch, uncompacted_branch
 from ...turns.turn import TurnCore
-from .items import Item, Origin, entry_of, items_in, items_of, open_calls
+from .items import Item, Origin, entry_of, items_in, items_of, latest
 
 _POP = "openai-agents:pop"
+# Calls whose tools the SDK runs itself. Each has its result in an item of the type NAME_output.
+_CALLS = frozenset(
+    {"function_call", "custom_tool_call", "shell_call", "apply_patch_call", "computer_call"}
+)
 
 
 class Ledger:
@@ -40,20 +45,21 @@ class Ledger:
         with self._lock:
             self._core.check_revoked()
             items = items_of(self._load())
-        if limit is None:
-            return items
-        return items[-limit:] if limit > 0 else []
+        return items if limit is None else latest(items, limit)
 
     def add(self, items: Sequence[Mapping[str, Any]]) -> None:
         with self._lock:
             self._load_once()
             self._append([item for item in items if not self._was_ahead(item)])
+            self._note_open(items)
 
     def add_ahead(self, items: Iterable[Mapping[str, Any]]) -> None:
         """Add what the SDK is going to add; it may be asked for more than once."""
         with self._lock:
             self._load_once()
             keys = {_key(item): item for item in items}
+            if any(key in self._ahead for key, item in keys.items() if _is_call(item)):
+                return
             fresh = {key: item for key, item in keys.items() if key not in self._ahead}
             self._append(list(fresh.values()))
             self._ahead |= fresh.keys()
@@ -72,6 +78,7 @@ class Ledger:
             *rest, last = items
             before = branch[place - 1].get("id") if place > 0 else None
             self._core.append([_going_on(before, branch[place]), *self._entries(rest)])
+            self._ahead.discard(_key(last))
             return last
 
     def clear(self) -> None:
@@ -84,8 +91,7 @@ class Ledger:
         if not self._loaded:
             for entry in entries:
                 self._note_names(items_in(entry))
-            # A run that waited for an approval adds its calls once more when it goes on.
-            self._ahead = {_key(call) for call in open_calls(entries)}
+                self._note_open(items_in(entry))
             self._loaded = True
         return entries
 
@@ -107,6 +113,13 @@ class Ledger:
         for item in items:
             if item.get("type") == "function_call":
                 self._names[str(item.get("call_id"))] = str(item.get("name"))
+
+    def _note_open(self, items: Iterable[Mapping[str, Any]]) -> None:
+        for item in items:
+            if _is_call(item):
+                self._ahead.add(_key(item))
+            elif "call_id" in item:
+                self._ahead.discard(_call_key(item))
 
     def _was_ahead(self, item: Mapping[str, Any]) -> bool:
         key = _key(item)
@@ -145,9 +158,18 @@ def _cleared() -> Entry:
     }
 
 
+def _is_call(item: Mapping[str, Any]) -> bool:
+    return item.get("type") in _CALLS
+
+
 def _key(item: Mapping[str, Any]) -> str:
     """What an item is recognised by, whatever the SDK does to its id and status in between."""
-    if item.get("type") == "function_call":
-        return f"function_call {item.get('call_id')}"
+    if _is_call(item):
+        return _call_key(item)
     rest = {name: value for name, value in item.items() if name not in ("id", "status")}
     return json.dumps(rest, sort_keys=True, default=str)
+
+
+def _call_key(item: Mapping[str, Any]) -> str:
+    """What a call is recognised by: of the call itself, or of its result."""
+    return f"{str(item.get('type')).removesuffix('_output')} {item.get('call_id')}"

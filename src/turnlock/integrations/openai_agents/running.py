@@ -24,7 +24,7 @@ from ...block import TurnBlock
 from ...store import Default, Store
 from ...turns.aio import AsyncTurn
 from ...turns.sync import Turn
-from .hooks import TurnHooks
+from .hooks import TurnHooks, config_of, guard_ahead
 from .session import TurnSession
 
 Input = str | list[TResponseInputItem] | RunState[Any]
@@ -47,7 +47,7 @@ class Options(TypedDict, total=False):
     turn_id: str | None
     session_settings: SessionSettings | None
     hooks: RunHooks[Any] | None
-    run_config: RunConfig | None
+    run_config: RunConfig | dict[str, Any] | None
     context: Any
     max_turns: int | None
     error_handlers: RunErrorHandlers[Any] | None
@@ -70,8 +70,8 @@ async def run(
     Raises what `Store.turn` raises, `SessionBusy` and `LeaseRevoked` above all, and what
     ``Runner.run`` raises.
     """
-    async with _block(store, session, options) as turn, _configured(options) as config:
-        return await Runner.run(agent, input, **_in_turn(turn, config, options))
+    async with _configured(options) as config, _block(store, session, options) as turn:
+        return await Runner.run(**_in_turn(turn, agent, input, config, options))
 
 
 def run_sync(
@@ -82,9 +82,9 @@ def run_sync(
     When the turn is revoked, the thread comes back: what the run awaits is cancelled. Only a tool
     that blocks the thread itself stays where it is, and can write nothing.
     """
+    config = config_of(options.get("run_config"))
     with _block(store, session, options) as turn:
-        config = options.get("run_config") or RunConfig()
-        return Runner.run_sync(agent, input, **_in_turn(turn, config, options))
+        return Runner.run_sync(**_in_turn(turn, agent, input, config, options))
 
 
 @asynccontextmanager
@@ -107,8 +107,8 @@ async def run_streamed(
     """
     left = asyncio.CancelledError("the run was left before its end")
     try:
-        async with _block(store, session, options) as turn, _configured(options) as config:
-            result = Runner.run_streamed(agent, input, **_in_turn(turn, config, options))
+        async with _configured(options) as config, _block(store, session, options) as turn:
+            result = Runner.run_streamed(**_in_turn(turn, agent, input, config, options))
             try:
                 yield result
                 await _finish(result, left)
@@ -131,21 +131,32 @@ def _block(store: Store, session: str, options: Options) -> TurnBlock:
 async def _configured(options: Options) -> AsyncIterator[RunConfig]:
     """The run's configuration; one that is made here has a provider that has to be closed."""
     given = options.get("run_config")
-    config = given or RunConfig()
+    config = config_of(given)
+    has_provider = "model_provider" in given if isinstance(given, dict) else given is not None
     try:
         yield config
     finally:
-        if given is None:
+        if not has_provider:
             await config.model_provider.aclose()
 
 
-def _in_turn(turn: Turn | AsyncTurn, config: RunConfig, options: Options) -> dict[str, Any]:
+def _in_turn(
+    turn: Turn | AsyncTurn,
+    agent: Agent[Any],
+    input: Input,
+    config: RunConfig,
+    options: Options,
+) -> dict[str, Any]:
     """What ``Runner.run`` is given, to be a run of the turn."""
+    # A guardrail may ask the same client first, in a run that has no hooks.
+    guard_ahead(agent, config)
     rest = {name: value for name, value in options.items() if name not in _OF_TURN}
     settings = cast("SessionSettings | None", rest.pop("session_settings", None))
     session = TurnSession(turn, session_settings=settings)
     hooks = TurnHooks(session, options.get("hooks"), run_config=config)
-    return rest | {"session": session, "hooks": hooks, "run_config": config}
+    hooks.goes_on_from(input)
+    given = {"starting_agent": agent, "input": input, "run_config": config}
+    return rest | given | {"session": session, "hooks": hooks}
 
 
 async def _finish(result: RunResultStreaming, left: asyncio.CancelledError) -> None:

@@ -47,7 +47,10 @@ class TurnSession:
     async def get_items(
         self, limit: int | None = None, *, wrapper: RunContextWrapper[Any] | None = None
     ) -> list[TResponseInputItem]:
-        """The session's items, oldest first; the latest ``limit`` of them, if one is given."""
+        """The session's items, oldest first; the latest ``limit`` of them, if one is given.
+
+        They are fewer where a call is cut off: its result is then left out too.
+        """
         if limit is None and self.session_settings is not None:
             limit = self.session_settings.limit
         adopt_current_task(self._turn)
