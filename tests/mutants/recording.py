@@ -1,15 +1,16 @@
 """A plugin of pytest that writes what became of each test to ``$TURNLOCK_TEST_OUTCOMES``.
 
 Where the tests run in several processes (pytest-xdist) each report carries its outcome to the one
-that writes. With ``$TURNLOCK_TEST_SOURCE`` it also makes sure that the package under test is the
-one in there.
+that writes. A fault may end the process, or hang it until somebody else does: then the test that it
+was at is the last one there, as failed. With ``$TURNLOCK_TEST_SOURCE`` it also makes sure that the
+package under test is the one in there.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,16 @@ def _outcome(
     return Outcome(test, result, report.duration, error.type.__name__, text)
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
+def pytest_runtest_logstart(nodeid: str) -> None:
+    _write([*_outcomes.values(), Outcome(nodeid, "failed", 0.0, "Died", "its process ended in it")])
+
+
+def pytest_sessionfinish() -> None:
+    _write(list(_outcomes.values()))
+
+
+def _write(outcomes: Sequence[Outcome]) -> None:
     record = os.environ.get("TURNLOCK_TEST_OUTCOMES")
-    is_worker = hasattr(session.config, "workerinput")
+    is_worker = "PYTEST_XDIST_WORKER" in os.environ
     if record is not None and not is_worker:
-        Path(record).write_text(json.dumps(list(_outcomes.values())), encoding="utf-8")
+        Path(record).write_text(json.dumps(outcomes), encoding="utf-8")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.failures.declaring import declared
 from tests.helpers import child
-from tests.mutants import Edit, Mutant, MutantError, mutated
+from tests.mutants import Edit, Mutant, MutantError, mutated, run_tests
 
 from .catalogue import chosen, is_a_test, planted
 from .mutant import PACKAGE
@@ -69,3 +71,15 @@ def test_a_mutant_is_in_the_processes_of_a_test(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setenv("PYTHONPATH", str(source))
         with child("import turnlock; print(turnlock.__version__)") as process:
             assert process.line().startswith("mutant-")
+
+
+def test_a_process_that_ends_in_a_test_fails_it(tmp_path: Path) -> None:
+    path = tmp_path / "test_ends.py"
+    path.write_text(
+        "import os\ndef test_before(): pass\ndef test_ends(): os._exit(1)\ndef test_after(): pass\n"
+    )
+    outcomes = run_tests(Mutant("no fault"), [str(path)])
+    assert [(one.test.rpartition("::")[2], one.result) for one in outcomes] == [
+        ("test_before", "passed"),
+        ("test_ends", "failed"),
+    ]
