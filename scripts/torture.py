@@ -56,9 +56,12 @@ PARTS = {
         "one-line faults of turns",
         "python -m tests.mutants calls tasks turns waiting watchdog writer",
     ),
+    "mutants-gateway": Part(
+        "one-line faults of the gateway and its models", "python -m tests.mutants gateway models"
+    ),
     "mutants-outer": Part(
-        "one-line faults of what is built on turns",
-        "python -m tests.mutants cli doctor gateway inputs models",
+        "one-line faults of commands, doctor, and what reads inputs",
+        "python -m tests.mutants cli doctor inputs",
     ),
     "fuzz": Part("inputs that nobody meant", "make -s fuzz SECONDS=40"),
     "api": Part("the gateway against its description", "python scripts/api_check.py"),

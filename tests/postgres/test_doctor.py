@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -69,6 +70,27 @@ def test_a_lease_that_ran_out_is_found_and_reclaimed(
     assert (fixed["summary"]["stale"], fixed["summary"]["removed"]) == (1, 1)
     with Store(postgres.backend(), location="test") as store:
         assert kinds(store) == ["turn", "interrupted"]
+
+
+def test_each_lease_is_told_with_its_epoch_and_the_tables_with_their_version(
+    postgres: TestDatabase, doctor: Callable[..., Done]
+) -> None:
+    first = taken(postgres.backend(), "T1")
+    postgres.backend().release(first)
+    taken(postgres.backend(lease_time=3600.0), "T2")
+    told = doctor("--json").object
+    (lock,) = told["locks"]
+    assert (lock["turn_id"], lock["epoch"], lock["host"]) == ("T2", 2, socket.gethostname())
+    assert 0 < lock["lease_seconds_left"] <= 3600
+    assert told["database"]["schema_version"] == told["database"]["program_version"]
+    assert abs(told["database"]["clock_seconds_ahead"]) < 60
+    shown = doctor().out
+    assert "epoch 2" in shown
+    assert "tables    version" in shown
+    # A lease that ran out for good has none left.
+    postgres.execute("UPDATE turnlock.session SET lease_until = '-infinity'")
+    (lock,) = doctor("--json").object["locks"]
+    assert lock["lease_seconds_left"] == 0
 
 
 def test_a_turn_over_its_limit_is_a_warning_and_left_alone(
@@ -139,7 +161,7 @@ def test_a_server_that_does_not_wait_for_its_disk_is_told(doctor: Callable[..., 
 def test_dead_rows_are_told() -> None:
     from turnlock.backends.postgres import INDEXES, Health
 
-    health = Health(0.0, INDEXES, 60_000, 10_000, None, True)
+    health = Health(0.0, 1, INDEXES, 60_000, 10_000, None, True)
     assert [one.check for one in examining._of_health(health, "db", 0.0)] == ["database-bloat"]
     assert list(examining._of_health(health._replace(live_rows=20_000), "db", 0.0)) == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import click
 
@@ -11,6 +12,7 @@ from ..doctor.examination import Examination
 from ..doctor.examine import examination_of, run_checks
 from ..doctor.findings import SEVERITIES, Finding, Report
 from ..doctor.live import gateway_of
+from ..errors import seconds
 from ..store import Store, open_postgres
 from .exits import ExitCode, WrongInput
 from .jsonout import say_json
@@ -57,7 +59,8 @@ def command(ctx: click.Context, fix: bool, deep: bool, unit: str | None, as_json
 
     With --store it looks at a database: leases that ran out, turns that are over their limits, the
     server's clock, indexes, dead rows and old transactions; with --deep also at the end of every
-    transcript.
+    transcript. It tells the version of the tables, and of each lock the epoch, its holder's host,
+    and for how long its lease lasts.
 
     Exit code 0: nothing stale or broken is left; 1: something is; 2: it could not look.
     """
@@ -83,15 +86,28 @@ def command(ctx: click.Context, fix: bool, deep: bool, unit: str | None, as_json
 
 def _database(url: str, *, fix: bool, deep: bool, as_json: bool) -> int:
     backend = open_postgres(url)
-    from ..doctor.database import examine_database
+    from ..doctor.database import examine_database, facts_of
 
     with Store(backend, location=backend.location) as store:
         report = examine_database(backend, store, fix=fix, deep=deep)
+        known, facts = backend.claims(), facts_of(backend)
     if as_json:
-        say_json(report.as_json(), indent=2)
-    for line in () if as_json else report_lines(report, place="database"):
+        more = {"locks": locks_as_json(report.locks, known), "database": facts}
+        say_json(report.as_json() | more, indent=2)
+        return ExitCode.OK if report.is_sound else ExitCode.FAILED
+    place, *lines = report_lines(report, notes(known), place="database")
+    for line in (place, _about_database(facts), *lines):
         say(line)
     return ExitCode.OK if report.is_sound else ExitCode.FAILED
+
+
+def _about_database(facts: Mapping[str, Any]) -> str:
+    ahead = facts["clock_seconds_ahead"]
+    which = "ahead of" if ahead >= 0 else "behind"
+    return (
+        f"tables    version {facts['schema_version']} (this program: {facts['program_version']});"
+        f" this host's clock is {seconds(abs(ahead))} {which} the server's"
+    )
 
 
 def _examined(examination: Examination, *, shown: bool) -> Report:

@@ -2,7 +2,9 @@
 
 From OpenClaw's index: ``openclaw_key``, what it calls the session. From the gateway that serves the
 directory, for the locks that it holds itself: ``phase``, ``max_stall_seconds``,
-``progress_age_seconds`` and ``waiters``. A lock of which nothing more is known has no more fields.
+``progress_age_seconds`` and ``waiters``. From a database, what its claims say more: ``epoch``,
+``gateway``, ``host`` and ``lease_seconds_left``. A lock of which nothing more is known has no more
+fields.
 """
 
 from __future__ import annotations
@@ -82,6 +84,10 @@ def _words(facts: Mapping[str, Any]) -> list[str]:
     words = [f"{name} {said[name]}" for name in ("phase", "progress") if said[name]]
     if said["waiting"] not in ("", "nobody"):
         words.append(f"{said['waiting']} waiting")
+    if "epoch" in facts:
+        words.append(f"epoch {facts['epoch']}")
+        words.append(f"on {printable(facts['host'])}")
+        words.append(f"lease for {seconds(facts['lease_seconds_left'])}")
     key = facts.get("openclaw_key")
     return [*words, printable(key)] if key else words
 

@@ -7,9 +7,10 @@ ended get their error markers, each as a gateway would do it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from ..backends import LockRecord
-from ..backends.postgres import INDEXES, Health, PostgresBackend
+from ..backends.postgres import INDEXES, VERSION, Health, PostgresBackend
 from ..clock import Clock, SystemClock
 from ..errors import LeaseRevoked, SessionBusy, seconds
 from ..store import Store
@@ -36,6 +37,18 @@ def examine_database(
     if deep:
         found += _of_transcripts(backend, store, {lock.session for lock in locks}, fix=fix)
     return report(store.location, locks, found)
+
+
+def facts_of(backend: PostgresBackend, clock: Clock | None = None) -> dict[str, Any]:
+    """What is worth knowing of a database in order: the versions of its tables and of this
+    program's, and by how many seconds this host's clock is ahead of the database's.
+    """
+    health = backend.health()
+    return {
+        "schema_version": health.version,
+        "program_version": VERSION,
+        "clock_seconds_ahead": round((clock or SystemClock()).wall() - health.now, 3),
+    }
 
 
 def _of_lock(lock: LockRecord) -> Iterator[Finding]:

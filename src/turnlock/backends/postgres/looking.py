@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ...clock import iso
 from ...session import SessionKey, parse_key
@@ -23,13 +23,15 @@ _ALL_BYTES = 1 << 30
 
 
 class Health(NamedTuple):
-    """Of a database, now. ``now``: seconds since the epoch, by its clock. ``indexes``: valid ones.
+    """Of a database, now. ``now``: seconds since the epoch, by its clock. ``version``: of its
+    tables. ``indexes``: valid ones.
 
     Dead and live versions of rows are those of the sessions, as the server counts them. The oldest
     transaction, in seconds, is None where there is none, or none that the role may see.
     """
 
     now: float
+    version: int
     indexes: int
     dead_rows: int | None
     live_rows: int | None
@@ -83,15 +85,31 @@ class Looking:
     def locks(
         self, *, stale_after: float = STALE_AFTER, session: SessionKey | None = None
     ) -> Iterator[LockRecord]:
-        return self._locks(session, expired=False)
+        return map(_lock_record, self._locks(session, expired=False))
 
     def expired(self) -> Iterator[LockRecord]:
         # The database picks them: of thousands that are held, few or none cross the wire.
-        return self._locks(None, expired=True)
+        return map(_lock_record, self._locks(None, expired=True))
 
-    def _locks(self, session: SessionKey | None, *, expired: bool) -> Iterator[LockRecord]:
+    def claims(self) -> dict[str, dict[str, Any]]:
+        """What a claim says beside the lock's record, by the path of that.
+
+        ``epoch``: of the row, by which the holder is fenced; ``gateway``: the id of the store that
+        took it; ``host``; ``lease_seconds_left``: until its lease runs out, if nobody renews it.
+        """
+        return {
+            _path(row): {
+                "epoch": row.epoch,
+                "gateway": row.gateway,
+                "host": row.host,
+                "lease_seconds_left": row.lease_left,
+            }
+            for row in self._locks(None, expired=False)
+        }
+
+    def _locks(self, session: SessionKey | None, *, expired: bool) -> list[Row]:
         self._check()
-        rows = self._database.run(
+        return self._database.run(
             "list",
             "locks",
             again=True,
@@ -99,7 +117,6 @@ class Looking:
             name=None if session is None else session.name,
             expired=expired,
         )
-        return map(_lock_record, rows)
 
     def now(self) -> float:
         (row,) = self._database.run("look", "now", again=True)
@@ -126,9 +143,13 @@ class Looking:
             self._is_checked = True
 
 
+def _path(row: Row) -> str:
+    return f"{PREFIX}{SessionKey(row.agent, row.name)}"
+
+
 def _session_record(row: Row) -> SessionRecord:
     key = SessionKey(row.agent, row.name)
-    return SessionRecord(str(key), f"{PREFIX}{key}", row.size, iso(row.modified))
+    return SessionRecord(str(key), _path(row), row.size, iso(row.modified))
 
 
 def _lock_record(row: Row) -> LockRecord:
@@ -136,7 +157,7 @@ def _lock_record(row: Row) -> LockRecord:
     over = row.max_hold is not None and row.age > row.max_hold
     reasons = (("lease-expired",) if row.expired else ()) + (("over-limit",) if over else ())
     return LockRecord(
-        path=f"{PREFIX}{key}",
+        path=_path(row),
         session=str(key),
         pid=row.pid,
         # Of a lease that was not renewed nobody knows whether its holder died or cannot be reached.

@@ -1,6 +1,7 @@
 -- What an operator should know of the database. What the role may not see is null.
 SELECT
     extract(epoch FROM turnlock.clock())::float8 AS now,
+    (SELECT max(version) FROM turnlock.migration) AS version,
     (SELECT count(*) FROM pg_index AS i
         JOIN pg_class AS t ON t.oid = i.indrelid
         JOIN pg_namespace AS n ON n.oid = t.relnamespace
