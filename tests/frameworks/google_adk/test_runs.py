@@ -392,6 +392,15 @@ def test_a_run_within_a_turn_of_the_caller_is_part_of_that_turn(store: turnlock.
     ]
 
 
+def test_a_turn_of_the_caller_is_found_around_one_on_another_session(store: turnlock.Store) -> None:
+    async def main() -> None:
+        async with store.turn(KEY), store.turn("main/other"):
+            await ask(runner_of(store), "A")
+
+    asyncio.run(main())
+    assert told(store) == ["turn", "user:A", "assistant:re A", "end"]
+
+
 def test_a_run_within_a_turn_of_a_thread_is_refused_at_once(store: turnlock.Store) -> None:
     """It would wait for its own caller."""
 

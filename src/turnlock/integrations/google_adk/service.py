@@ -23,8 +23,8 @@ from ...errors import AlreadyHeld, LeaseRevoked
 from ...store import Default, Store
 from ...transcript.entries import Entry
 from ...transcript.history import active_branch
+from ...turns import scope
 from ...turns.aio import on_worker
-from ...turns.scope import current_turn
 from ...turns.sync import Turn
 from . import contents
 from .contents import Contents, Deltas, Who, deltas_of
@@ -120,8 +120,9 @@ class TurnlockSessionService(BaseSessionService):
         Raises `AlreadyHeld` where that is a thread's: it cannot be awaited.
         """
         run = current_run.get()
-        outer = run.turn if run is not None and run.key == key else current_turn()
-        if outer is not None and outer.session == key:
+        is_of_run = run is not None and run.key == key
+        outer = run.turn if is_of_run else scope.turn_on(self.store.identity(key))
+        if outer is not None:
             if isinstance(outer, Turn):
                 raise AlreadyHeld(key, outer.turn_id)
             yield outer
