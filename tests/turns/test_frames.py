@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import _thread
+import gc
+import sys
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 import turnlock
 from tests.helpers import PATIENCE
+from turnlock.turns import frames
 from turnlock.turns.frames import thread_frames
 
 
@@ -55,6 +59,34 @@ def test_it_ends_with_the_newest_call_and_begins_with_the_oldest(
         "deep",
         "hung.<locals>.stack.<locals>.hang",
     ]
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_nothing_is_collected_while_the_interpreter_is_asked(
+    monkeypatch: pytest.MonkeyPatch, enabled: bool
+) -> None:
+    """A destructor that closes a file would let go of the GIL, and the process stand still."""
+    current, seen = sys._current_frames, []
+
+    def current_frames() -> Any:
+        seen.append(gc.isenabled())
+        return current()
+
+    monkeypatch.setattr(sys, "_current_frames", current_frames)
+    was_enabled = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        assert thread_frames(threading.get_ident())()
+        assert gc.isenabled() == enabled
+    finally:
+        (gc.enable if was_enabled else gc.disable)()
+    assert set(seen) == {False}
+
+
+def test_a_lock_that_a_fork_left_behind_keeps_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames, "_PATIENCE", 0.01)
+    with frames._reading:
+        assert thread_frames(threading.get_ident())() == []
 
 
 def test_of_a_deep_one_the_newest_calls_are_told(hung: Callable[[int], list[str]]) -> None:

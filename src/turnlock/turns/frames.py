@@ -4,6 +4,11 @@ Read from another thread, without stopping the holder: a best effort. A thread t
 somebody goes from frame to frame by ``f_back`` pulls the stack away under them: on Python 3.11 what
 comes then is any object that lies there by now. So the frames are collected in one call that is C
 all through, during which no other thread runs; what is read of each afterwards is its own.
+
+Nor is any garbage collected meanwhile. Python 3.11 holds a lock of the interpreter in that call,
+which each thread needs, GIL in hand, to begin and to end: were a destructor to run then that lets
+go of the GIL, as one that closes a file does, the process would stand still for good
+(https://github.com/python/cpython/issues/106883).
 """
 
 from __future__ import annotations
@@ -13,6 +18,7 @@ import functools
 import gc
 import itertools
 import sys
+import threading
 from collections.abc import Callable
 from operator import attrgetter, methodcaller
 from types import AsyncGeneratorType, CodeType, FrameType
@@ -21,6 +27,9 @@ from typing import Any
 # Of a stack only the newest calls are of use.
 _NEWEST = 12
 _DEPTH_MAX = 100
+# Two at a time would not know which of them is to switch collections on again.
+_reading = threading.Lock()
+_PATIENCE = 1.0
 
 
 def thread_frames(thread_id: int) -> Callable[[], list[str]]:
@@ -61,6 +70,20 @@ def _generator_behind(awaited: Any) -> Any:
 
 
 def _stack(thread_id: int) -> list[str]:
+    # With an end, as a fork may have left the lock behind.
+    if not _reading.acquire(timeout=_PATIENCE):
+        return []
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return _newest_calls(thread_id)
+    finally:
+        if was_enabled:
+            gc.enable()
+        _reading.release()
+
+
+def _newest_calls(thread_id: int) -> list[str]:
     for count in range(_NEWEST, 0, -1):
         with contextlib.suppress(AttributeError):
             return [_where(one.f_code, one.f_lineno) for one in _frames(thread_id, count)]

@@ -314,3 +314,9 @@ ENDS_UNSEEN = Mutant(
     ),
     caught_by="tests/turns/test_waking.py::test_a_lease_that_comes_as_the_thread_ends_has_another",
 )
+COLLECTS_WHILE_IT_READS = Mutant(
+    "garbage is collected while the stack of a holder is read",
+    Edit("turns/frames.py", "    gc.disable()\n", "    pass\n"),
+    caught_by="tests/turns/test_frames.py::"
+    "test_nothing_is_collected_while_the_interpreter_is_asked",
+)
