@@ -188,14 +188,14 @@ def _looks(url: str, meter: Meter, number: int) -> dict[str, Cost]:
     doings: dict[str, list[Callable[[], object]]] = {
         RENEWAL: [partial(renew, [one]) for one in leases],
         RENEWALS: [partial(renew, leases)] * few,
-        LOOK: [partial(backend._line._delay, standing)] * number,
-        LOOKS[HELD[0]]: [lambda: list(backend.locks())] * few,
+        LOOK: [partial(backend._line._delay, standing, leases[0].session_id)] * number,
+        LOOKS[HELD[0]]: [lambda: list(backend.expired())] * few,
         END: [partial(backend.end, SessionKey("main", "recorded"), turns=1)] * number,
     }
     found = {name: meter.cost(some) for name, some in doings.items()}
     standing.close()
     meter.execute(_HOLD.format(number=HELD[1] - HELD[0]))
-    found[LOOKS[HELD[1]]] = meter.cost([lambda: list(backend.locks())] * few)
+    found[LOOKS[HELD[1]]] = meter.cost([lambda: list(backend.expired())] * few)
     meter.execute(_HOLD_NO_MORE)
     for lease in leases:
         backend.release(lease)

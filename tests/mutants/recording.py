@@ -21,9 +21,12 @@ from .running import Outcome
 _TEXT_MAX = 4000
 _PROPERTY = "turnlock outcome"
 _outcomes: dict[str, Outcome] = {}
+_is_worker = False
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    global _is_worker
+    _is_worker = hasattr(config, "workerinput")
     source = os.environ.get("TURNLOCK_TEST_SOURCE")
     if source is not None:
         import turnlock
@@ -72,6 +75,5 @@ def pytest_sessionfinish() -> None:
 
 def _write(outcomes: Sequence[Outcome]) -> None:
     record = os.environ.get("TURNLOCK_TEST_OUTCOMES")
-    is_worker = "PYTEST_XDIST_WORKER" in os.environ
-    if record is not None and not is_worker:
+    if record is not None and not _is_worker:
         Path(record).write_text(json.dumps(outcomes), encoding="utf-8")
