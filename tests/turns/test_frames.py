@@ -83,7 +83,9 @@ def test_nothing_is_collected_while_the_interpreter_is_asked(
     assert set(seen) == {False}
 
 
-def test_a_lock_that_a_fork_left_behind_keeps_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_is_interrupted_as_it_reads_a_stack_keeps_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(frames, "_PATIENCE", 0.01)
     with frames._reading:
         assert thread_frames(threading.get_ident())() == []

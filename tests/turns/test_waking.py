@@ -169,6 +169,20 @@ def test_a_lease_that_comes_as_the_thread_ends_has_another() -> None:
     assert started == ["thread"]
 
 
+def test_a_last_look_that_fails_is_not_the_last_one() -> None:
+    def leases() -> list[Lease]:
+        raise MemoryError
+
+    watchdog = Watchdog(
+        SystemClock(), leases=leases, revoke=lambda due: None, verify=lambda all: None, on_gap=print
+    )
+    watchdog._started = True
+    with pytest.raises(MemoryError):
+        watchdog._ends()
+    # The thread goes on, and nobody starts another.
+    assert watchdog._started
+
+
 def test_a_look_that_fails_is_not_the_last_one(caplog: pytest.LogCaptureFixture) -> None:
     overdue = lease()
     looks = 0

@@ -17,6 +17,7 @@ import contextlib
 import functools
 import gc
 import itertools
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -30,6 +31,10 @@ _DEPTH_MAX = 100
 # Two at a time would not know which of them is to switch collections on again.
 _reading = threading.Lock()
 _PATIENCE = 1.0
+# A child of a fork in between would collect nothing for ever.
+os.register_at_fork(
+    before=_reading.acquire, after_in_parent=_reading.release, after_in_child=_reading.release
+)
 
 
 def thread_frames(thread_id: int) -> Callable[[], list[str]]:
@@ -70,12 +75,12 @@ def _generator_behind(awaited: Any) -> Any:
 
 
 def _stack(thread_id: int) -> list[str]:
-    # With an end, as a fork may have left the lock behind.
+    # With an end: a signal's handler may have come in between, and ask for a stack as well.
     if not _reading.acquire(timeout=_PATIENCE):
         return []
     was_enabled = gc.isenabled()
-    gc.disable()
     try:
+        gc.disable()
         return _newest_calls(thread_id)
     finally:
         if was_enabled:

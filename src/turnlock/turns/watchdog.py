@@ -155,11 +155,11 @@ class Watchdog:
             verified = looked if verify else verified
             try:
                 idle = 0 if self._look(looked, verify=verify) else idle + 1
+                if idle > self._linger and self._ends():
+                    return
             except Exception:
                 # No memory, no thread: whatever it is, the next look may do better.
                 logger.exception("the watchdog's look failed; it goes on")
-            if idle > self._linger and self._ends():
-                return
             self._sleep(looked, verified + TICK)
 
     def _ends(self) -> bool:
@@ -167,8 +167,12 @@ class Watchdog:
         with self._lock:
             # First this, then the look: a lease that comes in between finds no thread, or is seen.
             self._started = False
-            self._started = bool(self._leases())
-            return not self._started
+            ends = False
+            try:
+                ends = not self._leases()
+            finally:
+                self._started = not ends
+            return ends
 
     def _look(self, now: float, *, verify: bool) -> bool:
         """Revoke what is overdue; whether there is any lease.

@@ -169,11 +169,7 @@ class Writer:
             try:
                 self._backend.append(self._held, rendered.lines, rendered.after)
             except TailMoved:
-                left = self._unwritten(entries)
-                if entries and not left:
-                    self._has_ended()
-                    return
-                entries = left
+                entries = self._unwritten(entries) if entries else entries
                 continue
             self._owes = False
             self.opened = self.opened or with_opening

@@ -300,8 +300,8 @@ NEVER_ENDS = Mutant(
     "the watchdog's thread outlives its store",
     Edit(
         "turns/watchdog.py",
-        "            if idle > self._linger and self._ends():\n",
-        "            if False:\n",
+        "                if idle > self._linger and self._ends():\n",
+        "                if False:\n",
     ),
     caught_by="tests/turns/test_waking.py::test_a_store_that_is_closed_leaves_no_thread",
 )
@@ -309,14 +309,14 @@ ENDS_UNSEEN = Mutant(
     "the watchdog's thread says that it is gone after its last look",
     Edit(
         "turns/watchdog.py",
-        "            self._started = False\n            self._started = bool(self._leases())\n",
-        "            self._started = bool(self._leases())\n",
+        "            self._started = False\n            ends = False\n",
+        "            ends = False\n",
     ),
     caught_by="tests/turns/test_waking.py::test_a_lease_that_comes_as_the_thread_ends_has_another",
 )
 COLLECTS_WHILE_IT_READS = Mutant(
     "garbage is collected while the stack of a holder is read",
-    Edit("turns/frames.py", "    gc.disable()\n", "    pass\n"),
+    Edit("turns/frames.py", "        gc.disable()\n", "        pass\n"),
     caught_by="tests/turns/test_frames.py::"
     "test_nothing_is_collected_while_the_interpreter_is_asked",
 )
