@@ -120,8 +120,10 @@ class TurnlockSessionService(BaseSessionService):
         Raises `AlreadyHeld` where that is a thread's: it cannot be awaited.
         """
         run = current_run.get()
-        is_of_run = run is not None and run.key == key
-        outer = run.turn if is_of_run else scope.turn_on(self.store.identity(key))
+        if run is not None and run.key == key:
+            outer = run.turn
+        else:
+            outer = scope.turn_on(self.store.identity(key))
         if outer is not None:
             if isinstance(outer, Turn):
                 raise AlreadyHeld(key, outer.turn_id)
