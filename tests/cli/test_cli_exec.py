@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ from tests.cli.running import (
     story,
     transcript,
 )
-from tests.helpers import eventually, holder, is_gone
+from tests.helpers import PATIENCE, eventually, holder, is_gone
 
 pytestmark = pytest.mark.processes
 
@@ -144,6 +145,63 @@ def test_output_is_progress_and_passes_through(run_here: RunHere) -> None:
     chatter = "for i in 1 2 3 4 5 6; do echo $i; sleep 0.1; done; echo end >&2; exit 5"
     done = run_here("exec", "main/a", "--max-stall", "0.4", "--", "sh", "-c", chatter)
     assert done == (5, "1\n2\n3\n4\n5\n6\n", "end\n")
+
+
+# More than fits into one pipe, and less than into two and the copier's hands: the command ends.
+MUCH = "seq 1 18000; touch {done}"
+# So that whoever does not wait is gone before anybody reads.
+SHORT_OF_PATIENCE = """
+from turnlock.cli import copying, main
+copying._GRACE_SECONDS = 0.01
+main()
+"""
+
+
+@contextmanager
+def nobody_reads(state: Path, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """``exec --max-stall`` whose command has ended well; of its output nothing was read yet."""
+    script = MUCH.format(done=tmp_path / "done")
+    command = ["exec", "main/a", "--max-stall", "60", "--", "sh", "-c", script]
+    with subprocess.Popen(
+        [sys.executable, "-c", SHORT_OF_PATIENCE, *command],
+        stdout=subprocess.PIPE,
+        env=environment(state),
+    ) as process:
+        try:
+            eventually((tmp_path / "done").exists)
+            eventually(lambda: not Path(f"{transcript(state)}.lock").exists())
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_slow_reader_gets_all_output_of_the_command(state: Path, tmp_path: Path) -> None:
+    with nobody_reads(state, tmp_path) as process:
+        # It keeps nobody from the session.
+        assert run(state, "exec", "main/a", "--wait", "0", "--", "true").code == 0
+        assert process.stdout is not None
+        assert process.stdout.read().split() == [b"%d" % i for i in range(1, 18001)]
+        assert process.wait(PATIENCE) == 0
+
+
+def test_a_signal_ends_the_wait_for_a_slow_reader(state: Path, tmp_path: Path) -> None:
+    with nobody_reads(state, tmp_path) as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 143
+
+
+def test_a_revoked_command_waits_for_no_reader(state: Path) -> None:
+    limits = ("--max-hold", "1", "--max-stall", "60")
+    script = "seq 1 18000; sleep 60"
+    with running(state, "exec", "main/a", *limits, "--", "sh", "-c", script) as process:
+        assert process.wait(PATIENCE) == 124
+
+
+def test_output_of_what_stays_behind_keeps_nobody_waiting(state: Path) -> None:
+    """It gets a pipe without a reader, as it does when any program that it wrote to ends."""
+    script = "echo first; while echo y; do :; done 2>/dev/null &"
+    done = run(state, "exec", "main/a", "--max-stall", "60", "--", "sh", "-c", script)
+    assert (done.code, done.out[:6], done.err) == (0, "first\n", "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
