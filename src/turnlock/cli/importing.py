@@ -29,8 +29,9 @@ def command(ctx: click.Context, keys: tuple[str, ...], as_json: bool) -> int:
     of a session already has to be how it begins; what is missing is added, so it does no harm to
     do it again. Nothing of the state directory is changed.
 
-    Exit code 1 when a session could not be copied whole.
-    With --json one object: {"sessions": [{"session", "result", "lines", "left_out"}]}.
+    Exit code 1 when a session could not be copied whole; it stops no other.
+    With --json one object: {"sessions": [{"session", "result", "lines", "left_out"}]}; one that
+    "failed" has a "why" in place of the last two, and what was added so far stays.
     """
     with (
         looking(ctx),
