@@ -224,6 +224,46 @@ def test_a_command_that_dies_of_the_signal_is_128_and_its_number(state: Path) ->
         assert process.wait(10) == 143
 
 
+BLOCKED = """
+import os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGTERM})
+os.execv(sys.executable, [sys.executable, "-m", "turnlock", *sys.argv[1:]])
+"""
+
+
+@pytest.mark.parametrize("limits", [(), ("--max-stall", "60")])
+def test_signals_that_were_blocked_for_it_arrive(state: Path, limits: tuple[str, ...]) -> None:
+    """A supervisor that reads signals from a descriptor may leave them blocked for others."""
+    script = "trap 'echo heard; exit 7' TERM; echo up; while :; do sleep 0.05; done"
+    command = ["exec", "main/a", *limits, "--", "sh", "-c", script]
+    with subprocess.Popen(
+        [sys.executable, "-c", BLOCKED, *command], stdout=subprocess.PIPE, env=environment(state)
+    ) as process:
+        try:
+            assert line_of(process) == "up"
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE) == 7
+        finally:
+            process.kill()
+
+
+def test_the_end_of_a_command_is_seen_where_its_signal_was_blocked(state: Path) -> None:
+    command = ["exec", "main/a", "--max-hold", "15", "--", "true"]
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKED, *command], env=environment(state), check=False
+    )
+    assert done.returncode == 0
+
+
+def test_signals_are_blocked_again_afterwards(state: Path, run_here: RunHere) -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        assert run_here("exec", "main/a", "--", "true").code == 0
+        assert signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 ON_A_TERMINAL = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)"
 
 
