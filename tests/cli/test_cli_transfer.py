@@ -11,6 +11,7 @@ import turnlock
 from tests.cli.running import a_turn
 from tests.helpers import kinds
 from turnlock.cli.transfer import copied, report
+from turnlock.cli.unlisted import Unlisted
 
 
 def test_one_that_cannot_be_copied_stops_no_other_and_is_said(
@@ -22,11 +23,11 @@ def test_one_that_cannot_be_copied_stops_no_other_and_is_said(
     with turnlock.open_store(state) as source, turnlock.open_store(tmp_path / "to") as target:
         done = copied(source, target, [])
         assert kinds(target, "main/c") == ["turn", "user:hello", "end"]
-    assert report(done, as_json=True) == 1
+    assert report(done, Unlisted(), as_json=True) == 1
     said = json.loads(capsys.readouterr().out)["sessions"]
     assert [one["result"] for one in said] == ["copied", "failed", "copied"]
     assert "b.jsonl.lock" in said[1]["why"]
-    assert report(done, as_json=False) == 1
+    assert report(done, Unlisted(), as_json=False) == 1
     assert "b.jsonl.lock" in capsys.readouterr().out
 
 

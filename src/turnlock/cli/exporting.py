@@ -14,6 +14,7 @@ from .options import (
     store_option,
 )
 from .transfer import copied, report
+from .unlisted import Unlisted
 
 
 @click.command(name="export")
@@ -38,4 +39,4 @@ def command(ctx: click.Context, keys: tuple[str, ...], as_json: bool) -> int:
         open_store(required_store(ctx)) as database,
         open_store(state_directory(ctx)) as files,
     ):
-        return report(copied(database, files, keys), as_json)
+        return report(copied(database, files, keys), Unlisted(), as_json)

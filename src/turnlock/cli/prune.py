@@ -18,6 +18,7 @@ from .jsonout import say_json
 from .looking import looking
 from .options import common_options, existing_store, json_option, store_option
 from .terminal import columns, counted, printable, say
+from .unlisted import Unlisted, unlisted
 
 _DAY = 86400.0
 _MEANINGS = {
@@ -63,7 +64,7 @@ def command(
     entry yet is left alone, and so is one that cannot be read. In a database it needs the role that
     owns the tables: a gateway's may take nothing away.
 
-    Exit code 1 when a session was left alone.
+    Exit code 1 when a session was left alone, 2 when a directory cannot be listed ("unreadable").
     With --json one object: {"sessions": [{"session", "modified", "size", "fate"}]}; without
     --delete "fate" is "idle". One that "failed" has a "why" too.
     """
@@ -72,10 +73,12 @@ def command(
     with looking(ctx), existing_store(ctx) as store:
         # Not while the list is still read: it would be of what is left by then.
         found = list(store.idle(idle))
+        left_out = unlisted(ctx)
         if not delete:
-            return _show(found, as_json)
+            return left_out.told(_show(found, left_out, as_json))
         with _archive(archive) as into:
-            return _report(found, _pruned(store, found, idle, into), as_json)
+            done = _pruned(store, found, idle, into)
+        return left_out.told(_report(found, done, left_out, as_json))
 
 
 def _check(ctx: click.Context, archive: str | None, no_archive: bool, delete: bool) -> None:
@@ -110,13 +113,13 @@ def _pruned(
     return each([one.session for one in found], prune, stores=stores)
 
 
-def _show(found: Sequence[SessionRecord], as_json: bool) -> int:
+def _show(found: Sequence[SessionRecord], left_out: Unlisted, as_json: bool) -> int:
     if as_json:
         sessions = [
             {"session": one.session, "modified": one.modified, "size": one.size, "fate": "idle"}
             for one in found
         ]
-        say_json({"sessions": sessions}, indent=2)
+        say_json({"sessions": sessions} | left_out.facts, indent=2)
         return ExitCode.OK
     for line in columns([_row(one.session, one.modified, one.size, "idle") for one in found]):
         say(line)
@@ -128,10 +131,15 @@ def _show(found: Sequence[SessionRecord], as_json: bool) -> int:
     return ExitCode.OK
 
 
-def _report(found: Sequence[SessionRecord], done: Sequence[Pruned | Failed], as_json: bool) -> int:
+def _report(
+    found: Sequence[SessionRecord],
+    done: Sequence[Pruned | Failed],
+    left_out: Unlisted,
+    as_json: bool,
+) -> int:
     told = list(zip(found, done, strict=False))
     if as_json:
-        say_json({"sessions": [_object(*one) for one in told]}, indent=2)
+        say_json({"sessions": [_object(*one) for one in told]} | left_out.facts, indent=2)
     else:
         rows = [_row_of(*one) for one in told]
         for line in columns(rows) or ["no session is idle for so long"]:

@@ -12,6 +12,7 @@ from .each import Failed, each
 from .exits import ExitCode
 from .jsonout import say_json
 from .terminal import columns, counted, printable, say
+from .unlisted import Unlisted
 
 _MEANINGS = {
     Result.COPIED: "copied",
@@ -30,14 +31,14 @@ def copied(source: Store, target: Store, keys: Sequence[str]) -> list[Copied | F
     return each(wanted, lambda key: target.copy_from(source, key), stores=(source, target))
 
 
-def report(done: Sequence[Copied | Failed], as_json: bool) -> int:
+def report(done: Sequence[Copied | Failed], left_out: Unlisted, as_json: bool) -> int:
     """Say so; the exit code."""
     if as_json:
-        say_json({"sessions": [_object(one) for one in done]}, indent=2)
+        say_json({"sessions": [_object(one) for one in done]} | left_out.facts, indent=2)
     else:
         for line in columns([_row(one) for one in done]) or ["no session"]:
             say(line)
-    return ExitCode.OK if all(map(_is_whole, done)) else ExitCode.FAILED
+    return left_out.told(ExitCode.OK if all(map(_is_whole, done)) else ExitCode.FAILED)
 
 
 def _is_whole(one: Copied | Failed) -> bool:
