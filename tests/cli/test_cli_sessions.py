@@ -31,6 +31,30 @@ def test_sessions_are_listed(state: Path, run_here: RunHere) -> None:
     assert found[0]["size"] == transcript(state).stat().st_size
 
 
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "1" + "0" * 400, "-1"])
+@pytest.mark.parametrize(
+    ("custom", "shown"), [("turnlock:end", "end"), ("openclaw:prompt-error", "!! failed")]
+)
+def test_a_time_that_none_can_be_hides_nothing(
+    state: Path, run_here: RunHere, number: str, custom: str, shown: str
+) -> None:
+    a_turn(state)
+    odd = '{"type":"custom","id":"odd","customType":"%s","data":{"heldMs":%s,"x":[%s]}}'
+    with transcript(state).open("a") as file:
+        file.write(odd % (custom, number, number) + "\n")
+    a_turn(state, text="after it")
+    done = run_here("sessions", "read", "main/a")
+    assert (done.code, done.err) == (0, "")
+    assert shown in done.out
+    assert "after it" in done.out
+    strict = json.loads(
+        run_here("sessions", "read", "main/a", "--json").out.splitlines()[3],
+        parse_constant=lambda word: pytest.fail(f"{word} is no JSON"),
+    )
+    expected = None if "e" in number else int(number)
+    assert strict["data"] == {"heldMs": expected, "x": [expected]}
+
+
 @pytest.mark.parametrize(
     ("command", "listed"),
     [
