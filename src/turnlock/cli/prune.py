@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -21,6 +22,8 @@ from .terminal import columns, counted, printable, say
 from .unlisted import Unlisted, unlisted
 
 _DAY = 86400.0
+# A century: no calendar has the days that are much further back.
+_DAYS_MAX = 36500.0
 _MEANINGS = {
     Fate.GONE: "taken away",
     Fate.USED: "left alone: it was used meanwhile",
@@ -31,11 +34,19 @@ _MEANINGS = {
 }
 
 
+def _check_days(ctx: click.Context, param: click.Parameter, value: float) -> float:
+    # No range refuses it: whatever it is compared with, it is not beyond that.
+    if math.isnan(value):
+        raise click.BadParameter(f"{value} is no number of days", ctx, param)
+    return value
+
+
 @click.command()
 @click.option(
     "--idle-days",
     metavar="DAYS",
-    type=click.FloatRange(min=0, min_open=True),
+    type=click.FloatRange(min=0, min_open=True, max=_DAYS_MAX),
+    callback=_check_days,
     required=True,
     help="Sessions that were last written so many days ago or earlier.",
 )
