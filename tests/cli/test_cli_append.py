@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from tests.cli.running import (
     tell,
     transcript,
 )
-from tests.helpers import eventually, holder
+from tests.helpers import PATIENCE, eventually, holder
 
 pytestmark = pytest.mark.processes
 
@@ -190,3 +191,33 @@ def test_the_last_entry_may_wait_for_ever(state: Path) -> None:
         tell(waiter, a_message("after"))
         process.kill()
         assert json.loads(line_of(waiter))["epoch"] == 2
+
+
+WITH_MANY_DESCRIPTORS = """
+import os, resource, sys
+_, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (2000, most))
+nothing = os.open(os.devnull, os.O_RDONLY)
+while os.dup(nothing) < 1100:
+    pass
+for number in range(3, 1101):
+    os.set_inheritable(number, True)
+os.execv(sys.executable, [sys.executable, "-m", "turnlock", *sys.argv[1:]])
+"""
+
+
+@pytest.mark.skipif(
+    0 <= resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 2000, reason="it may not open so many"
+)
+def test_it_works_behind_a_thousand_inherited_descriptors(state: Path) -> None:
+    command = [sys.executable, "-c", WITH_MANY_DESCRIPTORS, "append", "main/a"]
+    done = subprocess.run(
+        command,
+        input=a_message("hello").encode(),
+        capture_output=True,
+        env=environment(state),
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert story(state) == ["turnlock:turn", "hello", "turnlock:end"]

@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ from tests.cli.running import (
     story,
     transcript,
 )
-from tests.helpers import eventually, holder, is_gone
+from tests.helpers import PATIENCE, eventually, holder, is_gone
 
 pytestmark = pytest.mark.processes
 
@@ -146,6 +147,63 @@ def test_output_is_progress_and_passes_through(run_here: RunHere) -> None:
     assert done == (5, "1\n2\n3\n4\n5\n6\n", "end\n")
 
 
+# More than fits into one pipe, and less than into two and the copier's hands: the command ends.
+MUCH = "seq 1 18000; touch {done}"
+# So that whoever does not wait is gone before anybody reads.
+SHORT_OF_PATIENCE = """
+from turnlock.cli import copying, main
+copying._GRACE_SECONDS = 0.01
+main()
+"""
+
+
+@contextmanager
+def nobody_reads(state: Path, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """``exec --max-stall`` whose command has ended well; of its output nothing was read yet."""
+    script = MUCH.format(done=tmp_path / "done")
+    command = ["exec", "main/a", "--max-stall", "60", "--", "sh", "-c", script]
+    with subprocess.Popen(
+        [sys.executable, "-c", SHORT_OF_PATIENCE, *command],
+        stdout=subprocess.PIPE,
+        env=environment(state),
+    ) as process:
+        try:
+            eventually((tmp_path / "done").exists)
+            eventually(lambda: not Path(f"{transcript(state)}.lock").exists())
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_slow_reader_gets_all_output_of_the_command(state: Path, tmp_path: Path) -> None:
+    with nobody_reads(state, tmp_path) as process:
+        # It keeps nobody from the session.
+        assert run(state, "exec", "main/a", "--wait", "0", "--", "true").code == 0
+        assert process.stdout is not None
+        assert process.stdout.read().split() == [b"%d" % i for i in range(1, 18001)]
+        assert process.wait(PATIENCE) == 0
+
+
+def test_a_signal_ends_the_wait_for_a_slow_reader(state: Path, tmp_path: Path) -> None:
+    with nobody_reads(state, tmp_path) as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 143
+
+
+def test_a_revoked_command_waits_for_no_reader(state: Path) -> None:
+    limits = ("--max-hold", "1", "--max-stall", "60")
+    script = "seq 1 18000; sleep 60"
+    with running(state, "exec", "main/a", *limits, "--", "sh", "-c", script) as process:
+        assert process.wait(PATIENCE) == 124
+
+
+def test_output_of_what_stays_behind_keeps_nobody_waiting(state: Path) -> None:
+    """It gets a pipe without a reader, as it does when any program that it wrote to ends."""
+    script = "echo first; while echo y; do :; done 2>/dev/null &"
+    done = run(state, "exec", "main/a", "--max-stall", "60", "--", "sh", "-c", script)
+    assert (done.code, done.out[:6], done.err) == (0, "first\n", "")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_is_passed_on_and_the_command_decides(state: Path, number: signal.Signals) -> None:
     name = number.name.removeprefix("SIG")
@@ -164,6 +222,46 @@ def test_a_command_that_dies_of_the_signal_is_128_and_its_number(state: Path) ->
         line_of(process)
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 143
+
+
+BLOCKED = """
+import os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGTERM})
+os.execv(sys.executable, [sys.executable, "-m", "turnlock", *sys.argv[1:]])
+"""
+
+
+@pytest.mark.parametrize("limits", [(), ("--max-stall", "60")])
+def test_signals_that_were_blocked_for_it_arrive(state: Path, limits: tuple[str, ...]) -> None:
+    """A supervisor that reads signals from a descriptor may leave them blocked for others."""
+    script = "trap 'echo heard; exit 7' TERM; echo up; while :; do sleep 0.05; done"
+    command = ["exec", "main/a", *limits, "--", "sh", "-c", script]
+    with subprocess.Popen(
+        [sys.executable, "-c", BLOCKED, *command], stdout=subprocess.PIPE, env=environment(state)
+    ) as process:
+        try:
+            assert line_of(process) == "up"
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE) == 7
+        finally:
+            process.kill()
+
+
+def test_the_end_of_a_command_is_seen_where_its_signal_was_blocked(state: Path) -> None:
+    command = ["exec", "main/a", "--max-hold", "15", "--", "true"]
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKED, *command], env=environment(state), check=False
+    )
+    assert done.returncode == 0
+
+
+def test_signals_are_blocked_again_afterwards(state: Path, run_here: RunHere) -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        assert run_here("exec", "main/a", "--", "true").code == 0
+        assert signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 ON_A_TERMINAL = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)"

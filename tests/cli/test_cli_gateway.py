@@ -233,6 +233,32 @@ def test_what_the_gateway_refuses_is_not_done_behind_its_back(
     assert len(turnlock.open_store(answers.state).locks()) == 1
 
 
+@pytest.mark.parametrize("token", ["t\u0151ken", "to\nken", "two words"])
+@pytest.mark.parametrize("where", ["variable", "file"])
+def test_a_token_that_no_header_carries_is_named_and_nothing_is_sent(
+    answers: Answers,
+    run_here: RunHere,
+    monkeypatch: pytest.MonkeyPatch,
+    token: str,
+    where: str,
+) -> None:
+    named = "$TURNLOCK_TOKEN"
+    if where == "variable":
+        monkeypatch.setenv("TURNLOCK_TOKEN", token)
+    else:
+        monkeypatch.delenv("TURNLOCK_TOKEN")
+        named = str(answers.state / "token")
+        Path(named).write_text(token)
+    done = run_here("release", "main/a", "--yes", "--json")
+    error = done.object["error"]
+    assert (done.code, error["type"], error["path"]) == (2, "ConfigError", named)
+    assert token not in error["message"]
+    assert ("POST", RELEASE) not in [one[:2] for one in answers.heard]
+    assert len(turnlock.open_store(answers.state).locks()) == 1
+    # What shows more where it can goes without.
+    assert [one["turn_id"] for one in run_here("locks", "--json").object["locks"]] == ["T1"]
+
+
 def test_a_gateway_without_that_route_is_fenced_as_any_holder_but_never_named_to_be_killed(
     state: Path, run_here: RunHere
 ) -> None:

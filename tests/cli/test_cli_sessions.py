@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,60 @@ def test_sessions_are_listed(state: Path, run_here: RunHere) -> None:
     found = run_here("sessions", "--json").object["sessions"]
     assert [one["session"] for one in found] == ["main/a", "main/b"]
     assert found[0]["size"] == transcript(state).stat().st_size
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "1" + "0" * 400, "-1"])
+@pytest.mark.parametrize(
+    ("custom", "shown"), [("turnlock:end", "end"), ("openclaw:prompt-error", "!! failed")]
+)
+def test_a_time_that_none_can_be_hides_nothing(
+    state: Path, run_here: RunHere, number: str, custom: str, shown: str
+) -> None:
+    a_turn(state)
+    odd = '{"type":"custom","id":"odd","customType":"%s","data":{"heldMs":%s,"x":[%s]}}'
+    with transcript(state).open("a") as file:
+        file.write(odd % (custom, number, number) + "\n")
+    a_turn(state, text="after it")
+    done = run_here("sessions", "read", "main/a")
+    assert (done.code, done.err) == (0, "")
+    assert shown in done.out
+    assert "after it" in done.out
+    strict = json.loads(
+        run_here("sessions", "read", "main/a", "--json").out.splitlines()[3],
+        parse_constant=lambda word: pytest.fail(f"{word} is no JSON"),
+    )
+    expected = None if "e" in number else int(number)
+    assert strict["data"] == {"heldMs": expected, "x": [expected]}
+
+
+@pytest.mark.parametrize(
+    ("command", "listed"),
+    [
+        (("locks",), "locks"),
+        (("sessions",), "sessions"),
+        (("prune", "--idle-days", "1e-9"), "sessions"),
+        (("prune", "--idle-days", "1e-9", "--no-archive", "--delete"), "sessions"),
+    ],
+    ids=["locks", "sessions", "prune", "prune-delete"],
+)
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_directory_that_cannot_be_listed_is_told_beside_what_can(
+    state: Path, run_here: RunHere, command: tuple[str, ...], listed: str, as_json: bool
+) -> None:
+    a_turn(state)
+    other = state / "agents" / "other"
+    other.mkdir()
+    # Nobody can list it, root neither.
+    (other / "sessions").symlink_to("sessions")
+    done = run_here(*command, *(["--json"] if as_json else []))
+    assert (done.code, done.err.count("sessions' cannot be listed")) == (2, 1)
+    if as_json:
+        path = str(other / "sessions")
+        why = os.strerror(errno.ELOOP)
+        assert done.object["unreadable"] == [{"path": path, "why": why}]
+        assert len(done.object[listed]) == (0 if command == ("locks",) else 1)
+    else:
+        assert "no session is held" not in done.out
 
 
 def test_reading_gives_every_entry_with_kind_id_and_epoch(state: Path, run_here: RunHere) -> None:

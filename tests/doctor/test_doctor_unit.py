@@ -55,6 +55,10 @@ def test_a_mode_that_tells_nobody_is_found(state: Path) -> None:
         ("TimeoutSec=38", 43),
         (f"{START} --config CONFIG", 133),
         (f"{START} --config CONFIG\nTimeoutStopSec=2min", 133),
+        (f"{START} --config=CONFIG", 133),
+        (f"{START} '--config=CONFIG' --port 80", 133),
+        (f"{START} --config=/no/such.toml --config CONFIG", 133),
+        (f"{START} --config /no/such.toml --config=CONFIG", 133),
     ],
 )
 def test_a_stop_that_ends_before_the_drain_is_found(state: Path, text: str, enough: int) -> None:
@@ -66,8 +70,21 @@ def test_a_stop_that_ends_before_the_drain_is_found(state: Path, text: str, enou
     assert f"set TimeoutStopSec={enough}" in hints["unit-stop-time"]
 
 
+@pytest.mark.parametrize("option", ["--config FILE", "--config=FILE"])
+@pytest.mark.parametrize("content", [None, "limits = no"])
+def test_a_configuration_that_cannot_be_read_is_said_so(
+    state: Path, option: str, content: str | None
+) -> None:
+    file = state.parent / "turnlock.toml"
+    if content is not None:
+        file.write_text(content)
+    hints = found(state, f"KillMode=mixed\n{START} {option.replace('FILE', str(file))}")
+    assert list(hints) == ["unit-config"]
+    assert str(file) in hints["unit-config"]
+
+
 @pytest.mark.parametrize(
-    "text", [START, f"{START} --config /no/such.toml", 'ExecStart="', "TimeoutStopSec=infinity"]
+    "text", [START, f"{START} --config", 'ExecStart="', "TimeoutStopSec=infinity"]
 )
 def test_what_cannot_be_known_is_as_without_a_word_about_it(state: Path, text: str) -> None:
     assert found(state, f"KillMode=mixed\n{text}") == {}

@@ -190,6 +190,18 @@ def test_import_and_export_as_commands(
     assert (refused.code, "another session" in refused.out) == (1, True)
 
 
+def test_an_import_says_what_it_could_not_list(files: Store, command: Command, state: Path) -> None:
+    written(files, "a")
+    (state / "agents/other").mkdir()
+    (state / "agents/other/sessions").symlink_to("sessions")
+    done = command("import", "--json")
+    assert (done.code, "cannot be listed" in done.err) == (2, True)
+    assert [one["session"] for one in done.object["sessions"]] == ["main/a"]
+    assert len(done.object["unreadable"]) == 1
+    # Nobody asked for them.
+    assert command("import", "main/a").code == 0
+
+
 def test_an_import_from_nowhere_says_so(command: Command, tmp_path: Path) -> None:
     done = command("import", directory=tmp_path / "nowhere")
     assert (done.code, "no such directory" in done.err) == (2, True)

@@ -80,6 +80,9 @@ def command(
     Exit code 0 is a turn that ended well, and leaves no trace. Any other leaves an error marker in
     the transcript: reason 'error', or 'cancelled' after a signal was passed on.
 
+    With --max-stall all output of the command arrives, however slow its reader; the session is free
+    meanwhile. What it leaves running in the background has a second after its end, then no reader.
+
     A turnlock that is killed by SIGKILL cannot end the command: it goes on without the session.
     """
     if not arguments:
@@ -91,9 +94,11 @@ def command(
         environment["TURNLOCK_STATE_DIR"] = state_directory(ctx)
     block = store.turn(key, wait=wait, max_hold=max_hold, max_stall=max_stall, turn_id=turn_id)
     try:
-        with ending_signals_raise(), store, block as turn:
+        # The copying outlives the turn: a slow reader of the output keeps nobody from the session.
+        with ending_signals_raise(), Copiers() as copiers, store, block as turn:
             environment["TURNLOCK_TURN_ID"] = turn.turn_id
-            _run(store, turn, arguments, environment, watched=max_stall is not None)
+            watched = max_stall is not None
+            _run(store, turn, arguments, environment, copiers, watched=watched)
     except CommandFailed as failed:
         if failed.code in (ExitCode.NOT_STARTED, ExitCode.NOT_FOUND):
             say(f"turnlock: {printable(failed)}", to_stderr=True)
@@ -108,6 +113,7 @@ def _run(
     turn: Turn,
     arguments: Sequence[str],
     environment: Mapping[str, str],
+    copiers: Copiers,
     *,
     watched: bool,
 ) -> None:
@@ -115,8 +121,8 @@ def _run(
     passed_on: int | None = None
     with Wakeups() as wakeups, told_of_revocation(store, wakeups.notify):
         group = _started(arguments, environment, pipe_output=watched)
-        with Copiers(group.process, turn.progress) as copiers, group:
-            copiers.start()
+        with group:
+            copiers.start(group.process, turn.progress)
             while (code := group.poll()) is None:
                 for number in wakeups.wait():
                     if number in ENDING:
@@ -125,6 +131,7 @@ def _run(
                 if turn.revoked:
                     # Leaving the block ends the group.
                     turn.check()
+    copiers.ended()
     if code == 0:
         return
     message = f"{arguments[0]!r} {_how_it_ended(code)}"

@@ -14,6 +14,7 @@ from .options import (
     store_option,
 )
 from .transfer import copied, report
+from .unlisted import Unlisted
 
 
 @click.command(name="export")
@@ -29,12 +30,13 @@ def command(ctx: click.Context, keys: tuple[str, ...], as_json: bool) -> int:
     byte for byte. What the directory has of a session already has to be how it begins; what is
     missing is added, so it does no harm to do it again. Nothing of the database is changed.
 
-    Exit code 1 when a session could not be copied whole.
-    With --json one object: {"sessions": [{"session", "result", "lines", "left_out"}]}.
+    Exit code 1 when a session could not be copied whole; it stops no other.
+    With --json one object: {"sessions": [{"session", "result", "lines", "left_out"}]}; one that
+    "failed" has a "why" in place of the last two, and what was added so far stays.
     """
     with (
         looking(ctx),
         open_store(required_store(ctx)) as database,
         open_store(state_directory(ctx)) as files,
     ):
-        return report(copied(database, files, keys), as_json)
+        return report(copied(database, files, keys), Unlisted(), as_json)

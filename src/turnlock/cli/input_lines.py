@@ -68,8 +68,11 @@ class InputLines:
 
     def _read(self) -> bool:
         """Read what there is; False at the end, or when woken."""
-        ready, _, _ = select.select([self._fd, self._reader], [], [])
-        if self._reader in ready:
+        # Not select: it knows no descriptor above 1,023, and we may have inherited so many.
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN)
+        poll.register(self._reader, select.POLLIN)
+        if self._reader in dict(poll.poll()):
             self.woken = True
             return False
         chunk = os.read(self._fd, _CHUNK_BYTES)

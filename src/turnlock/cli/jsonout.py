@@ -3,7 +3,8 @@
 With ``--json`` stdout holds JSON and nothing else. A command that fails prints one line
 ``{"error": {"type", "message", "hint", …}}``, where the other fields are the facts of the error:
 ``session``, ``holder_pid``, ``holder_turn``, ``age``, ``limit``, ``waited`` of a busy session, for
-example. Durations are seconds.
+example. Durations are seconds. An entry's number that no double can be, 1e999, is null, as in
+JavaScript.
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ _PLAIN = (str, int, float, bool, dict, type(None))
 
 def to_json(value: object, *, indent: int | None = None) -> str:
     """JSON without a byte that a terminal acts on."""
-    text = json.dumps(value, ensure_ascii=True, indent=indent)
+    try:
+        text = json.dumps(value, allow_nan=False, indent=indent)
+    except ValueError:
+        finite = json.loads(json.dumps(value), parse_constant=lambda _: None)
+        text = json.dumps(finite, indent=indent)
     return text.replace("\x7f", "\\u007f")
 
 

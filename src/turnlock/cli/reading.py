@@ -12,6 +12,8 @@ from .terminal import paint, printable
 
 _LABEL_LENGTH = 11
 _ARGUMENTS_LENGTH = 200
+# Of a turn, in ms. What is beyond was not measured, but written by hand.
+_HELD_MAX = 1e15
 
 
 class Reader:
@@ -100,6 +102,8 @@ def _held(entry: Entry) -> str:
     data = entry.get("data")
     held = data.get("heldMs") if isinstance(data, dict) else None
     if isinstance(held, bool) or not isinstance(held, (int, float)):
+        return ""
+    if not 0 <= held <= _HELD_MAX:
         return ""
     return f"after {seconds(held / 1000)}"
 

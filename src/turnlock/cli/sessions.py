@@ -13,6 +13,7 @@ from ..doctor.healing import Healer
 from ..session import parse_key
 from ..transcript.entries import entry_object
 from ..transcript.jsonl import Line
+from .exits import ExitCode
 from .healed import healed_lines, healed_object
 from .jsonout import say_json, to_json
 from .looking import looking
@@ -31,6 +32,7 @@ from .progress import progress
 from .reading import Reader
 from .stored import require_session
 from .terminal import columns, counted, printable, say
+from .unlisted import unlisted
 
 # A smaller transcript is healed before anybody could read how far it is.
 _SHOWN_BYTES = 64 * 1024 * 1024
@@ -41,20 +43,22 @@ _SHOWN_BYTES = 64 * 1024 * 1024
 @store_option
 @common_options
 @click.pass_context
-def command(ctx: click.Context, as_json: bool) -> None:
+def command(ctx: click.Context, as_json: bool) -> int:
     """List the sessions, read one, or heal its transcript.
 
-    With --json one object: {"sessions": [{"session", "path", "size", "modified"}]}.
+    With --json one object: {"sessions": [{"session", "path", "size", "modified"}]}. Where a
+    directory cannot be listed the exit code is 2, and "unreadable" has its "path" and "why".
     """
     if ctx.invoked_subcommand is not None:
-        return
+        return ExitCode.OK
     with looking(ctx), existing_store(ctx) as store:
         found = list(store.sessions())
+        left_out = unlisted(ctx)
     if as_json:
-        say_json({"sessions": [one._asdict() for one in found]}, indent=2)
-        return
-    for line in _session_lines(found):
+        say_json({"sessions": [one._asdict() for one in found]} | left_out.facts, indent=2)
+    for line in () if as_json else _session_lines(found):
         say(line)
+    return left_out.told()
 
 
 @command.command()

@@ -76,13 +76,17 @@ class Wakeups:
 
 @contextlib.contextmanager
 def _handlers(wanted: dict[signal.Signals, signal._HANDLER]) -> Iterator[None]:
+    """What a signal does meanwhile, also one that a parent left blocked for us."""
     before = {number: signal.getsignal(number) for number in wanted}
     for number, handler in wanted.items():
         if before[number] is not signal.SIG_IGN or number is signal.SIGCHLD:
             signal.signal(number, handler)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, wanted)
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for number, handler in before.items():
             if handler is not None:
                 signal.signal(number, handler)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from ..copying import Copied, Result
+from ..session import parse_key
 from ..store import Store
+from .each import Failed, each
 from .exits import ExitCode
 from .jsonout import say_json
 from .terminal import columns, counted, printable, say
+from .unlisted import Unlisted
 
 _MEANINGS = {
     Result.COPIED: "copied",
@@ -20,25 +24,36 @@ _MEANINGS = {
 _DONE = (Result.COPIED, Result.SAME)
 
 
-def copied(source: Store, target: Store, keys: Sequence[str]) -> list[Copied]:
+def copied(source: Store, target: Store, keys: Sequence[str]) -> list[Copied | Failed]:
     """What became of each: of all sessions, or of those that are named."""
-    wanted = keys or [one.session for one in source.sessions()]
-    return [target.copy_from(source, key) for key in wanted]
+    named = [str(parse_key(key)) for key in keys]
+    wanted = named or [one.session for one in source.sessions()]
+    return each(wanted, lambda key: target.copy_from(source, key), stores=(source, target))
 
 
-def report(done: Sequence[Copied], as_json: bool) -> int:
+def report(done: Sequence[Copied | Failed], left_out: Unlisted, as_json: bool) -> int:
     """Say so; the exit code."""
     if as_json:
-        shown = [one._asdict() | {"result": one.result.value} for one in done]
-        say_json({"sessions": shown}, indent=2)
+        say_json({"sessions": [_object(one) for one in done]} | left_out.facts, indent=2)
     else:
         for line in columns([_row(one) for one in done]) or ["no session"]:
             say(line)
-    whole = all(one.result in _DONE and not one.left_out for one in done)
-    return ExitCode.OK if whole else ExitCode.FAILED
+    return left_out.told(ExitCode.OK if all(map(_is_whole, done)) else ExitCode.FAILED)
 
 
-def _row(one: Copied) -> tuple[str, str, str]:
+def _is_whole(one: Copied | Failed) -> bool:
+    return isinstance(one, Copied) and one.result in _DONE and not one.left_out
+
+
+def _object(one: Copied | Failed) -> dict[str, Any]:
+    if isinstance(one, Failed):
+        return {"session": one.session, "result": "failed", "why": one.why}
+    return one._asdict() | {"result": one.result.value}
+
+
+def _row(one: Copied | Failed) -> tuple[str, str, str]:
+    if isinstance(one, Failed):
+        return printable(one.session), f"not copied: {printable(one.why)}", ""
     added = counted(one.lines, "line") if one.result is Result.COPIED else ""
     left_out = f", {counted(one.left_out, 'damaged line')} left out" if one.left_out else ""
     return printable(one.session), _MEANINGS[one.result], added + left_out

@@ -101,6 +101,9 @@ KINDS: dict[str, Kind] = {
     "gateway-file": Kind(
         "info", "a gateway's file cannot be read, and none runs; it is removed", fixable=True
     ),
+    "unit-config": Kind(
+        "info", "the configuration that the unit names cannot be read, so its drain limit neither"
+    ),
     "unit-kill-mode": Kind(
         "warning", "at a stop the unit ends what turns have started, or tells nobody"
     ),

@@ -18,7 +18,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import TurnlockError
+from ..errors import ConfigError, TurnlockError
 from ..session import SessionKey
 from .condition import PRESENCE_FILE, SOUND, WORDS, Stage
 from .condition import Condition as Condition
@@ -187,7 +187,8 @@ class Gateway(NamedTuple):
     def release(self, session: SessionKey, turn_id: str | None) -> Mapping[str, Any]:
         """Have it release a session from this turn, and no other; what became of it.
 
-        Raises `Refused`, and `GatewayUnreachable` when no answer came.
+        Raises `Refused`, `ConfigError` for a token that cannot be sent, and `GatewayUnreachable`
+        when no answer came.
         """
         from urllib.parse import quote
 
@@ -195,6 +196,8 @@ class Gateway(NamedTuple):
         body = {"turn_id": turn_id, "reason": "operator"}
         try:
             status, answer = self._ask("POST", path, body, _RELEASE_PATIENCE)
+        except ConfigError:
+            raise
         except _NO_ANSWER as error:
             now = gateway_of(self.root) or self
             has_left = isinstance(error, ConnectionRefusedError) and not now.answers
@@ -386,4 +389,16 @@ def _token(root: str) -> str:
     from .presence import small_file
 
     given = os.environ.get(_TOKEN_VARIABLE)
-    return given or small_file(f"{root}/{_TOKEN_FILE}").decode("latin-1").strip()
+    if given:
+        return checked_token(given, f"${_TOKEN_VARIABLE}")
+    path = f"{root}/{_TOKEN_FILE}"
+    written = small_file(path).decode("latin-1").strip()
+    # Without one the gateway says what is missing.
+    return checked_token(written, path) if written else ""
+
+
+def checked_token(token: str, source: str) -> str:
+    """The token, from there. Raises `ConfigError` for one that no header can carry."""
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise ConfigError(source, "the token has to be printable ASCII without blanks")
+    return token

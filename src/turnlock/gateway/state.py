@@ -13,7 +13,8 @@ from collections.abc import Iterator
 
 from ..clock import Clock, SystemClock, iso
 from ..doctor.condition import PRESENCE_FILE
-from ..errors import ConfigError, StoreError
+from ..doctor.live import checked_token
+from ..errors import StoreError
 
 logger = logging.getLogger("turnlock")
 
@@ -39,7 +40,7 @@ def load_token(state_dir: str) -> str:
     """
     given = os.environ.get(TOKEN_VARIABLE)
     if given:
-        return _checked(given, f"${TOKEN_VARIABLE}")
+        return checked_token(given, f"${TOKEN_VARIABLE}")
     path = os.path.join(state_dir, TOKEN_FILE)
     try:
         token = _read(path)
@@ -48,7 +49,7 @@ def load_token(state_dir: str) -> str:
             token = _read(path) or ""
     except OSError as error:
         raise StoreError(path, "read the token of", error.strerror or str(error)) from error
-    return _checked(token, path)
+    return checked_token(token, path)
 
 
 @contextlib.contextmanager
@@ -136,9 +137,3 @@ def _remove_own(path: str) -> None:
             os.unlink(path)
     except (OSError, ValueError) as error:
         logger.warning("%s was not removed: %s", path, error)
-
-
-def _checked(token: str, source: str) -> str:
-    if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise ConfigError(source, "the token has to be printable ASCII without blanks")
-    return token

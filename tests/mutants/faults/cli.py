@@ -12,6 +12,35 @@ BUSY_IS_FAILURE = Mutant(
     "a busy session has no exit code of its own",
     Edit("cli/exits.py", "    (SessionBusy, ExitCode.BUSY),\n", ""),
 )
+OUTPUT_CUT = Mutant(
+    "the output of a command is cut where its reader is slow",
+    Edit(
+        "cli/copying.py",
+        "            while by_itself and thread.is_alive():\n",
+        "            while False:\n",
+    ),
+    caught_by="tests/cli/test_cli_exec.py::test_a_slow_reader_gets_all_output_of_the_command",
+)
+SIGNALS_STAY_BLOCKED = Mutant(
+    "signals that a parent blocked stay blocked",
+    Edit("cli/signals.py", "signal.pthread_sigmask(signal.SIG_UNBLOCK, wanted)", "pass"),
+    caught_by="tests/cli/test_cli_exec.py::test_the_end_of_a_command_is_seen_where_its_signal_was_blocked",
+)
+ONE_STOPS_ALL = Mutant(
+    "a session that cannot be pruned stops all that come after it",
+    Edit(
+        "cli/each.py",
+        "            done.append(Failed(session, str(error)))\n",
+        "            raise\n",
+    ),
+    caught_by="tests/cli/test_cli_prune.py::test_one_that_cannot_be_taken_stops_no_other_and_is_said",
+)
+UNLISTED_UNSAID = Mutant(
+    "a directory that cannot be listed is passed over in silence",
+    Edit("cli/unlisted.py", "ExitCode.USAGE if self.directories else code", "code"),
+    caught_by="tests/cli/test_cli_sessions.py::"
+    "test_a_directory_that_cannot_be_listed_is_told_beside_what_can",
+)
 NOT_ASKED = Mutant(
     "the gateway is not asked what its turns are at",
     Edit(

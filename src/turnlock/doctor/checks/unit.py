@@ -12,7 +12,7 @@ import re
 import shlex
 import stat
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
+from itertools import zip_longest
 
 from ...config import load_config
 from ...errors import ConfigError
@@ -22,6 +22,7 @@ from ..examination import Examination
 from ..findings import Finding, finding
 
 _BYTES_MAX = 64 * 1024
+_CONFIG = "--config"
 # systemd's own, where the unit says nothing.
 _KILL_MODE = "control-group"
 _STOP_SECONDS = 90.0
@@ -64,7 +65,16 @@ def check_unit(examination: Examination) -> Iterator[Finding]:
 
 def _check_time(path: str, service: Mapping[str, str]) -> Iterator[Finding]:
     patience = seconds_of(service.get("TimeoutStopSec") or service.get("TimeoutSec") or "")
-    drain = _drain(service)
+    drain = Limits().drain
+    config = _config(service)
+    if config is not None:
+        try:
+            drain = load_config(config).limits.drain
+        except (ValueError, ConfigError) as error:
+            message = f"{error}: the default drain limit, {drain:g} s, is assumed"
+            look = f"ls -l {shlex.quote(config)}"
+            hint = f"look at it as the user of the service, or with sudo: {look}"
+            yield finding("unit-config", path, message, hint)
     needed = drain + LATEST_END
     if patience <= needed:
         message = (
@@ -114,14 +124,19 @@ def _read(examination: Examination, path: str) -> str:
         handle.close()
 
 
-def _drain(service: Mapping[str, str]) -> float:
-    """The drain limit of the configuration that the unit names, if that can be read here."""
+def _config(service: Mapping[str, str]) -> str | None:
+    """The configuration that the unit names; of several, as the gateway does, the last."""
     try:
         words = shlex.split(service.get("ExecStart", ""))
-        named = dict(pairwise(words)).get("--config")
-        return (Limits() if named is None else load_config(named).limits).drain
-    except (ValueError, ConfigError):
-        return Limits().drain
+    except ValueError:
+        return None
+    named = None
+    for word, following in zip_longest(words, words[1:]):
+        if word == _CONFIG:
+            named = following
+        elif word.startswith(f"{_CONFIG}="):
+            named = word.partition("=")[2]
+    return named
 
 
 def _set(line: str) -> str:
