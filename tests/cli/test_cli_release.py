@@ -26,7 +26,10 @@ from tests.cli.running import (
     tell,
     transcript,
 )
+from tests.doctor.disks import slow_disk
 from tests.helpers import Child, eventually, holder, process_state
+from turnlock.backends.files.fileops import FileOps
+from turnlock.clock import SystemClock
 
 pytestmark = pytest.mark.processes
 
@@ -111,6 +114,28 @@ def test_a_holder_that_was_killed_was_gone_already(state: Path, run_here: RunHer
     assert done.code == 0
     assert f"its holder, process {process.pid}, was gone already" in done.out
     assert marker(state)["reason"] == "interrupted"
+
+
+def test_a_marker_is_waited_for_on_a_slow_disk(
+    state: Path, run_here: RunHere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with holder(state, "T1"), slow_disk(needs=20.0) as (disk, clock):
+        monkeypatch.setattr(FileOps, "fdatasync", lambda _, handle: disk.fdatasync(handle))
+        monkeypatch.setattr(SystemClock, "wait", lambda _, *waited: clock.wait(*waited))
+        done = run_here("release", "main/a", "--yes", "--json")
+    assert (done.code, done.object["marker"]) == (0, "written")
+    assert marker(state)["turnId"] == "T1"
+
+
+def test_a_marker_that_a_disk_does_not_take_is_owed(
+    state: Path, run_here: RunHere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it hangs or is full: that none was owed is said of a turn that was at its end."""
+    with holder(state, "T1"), slow_disk(needs=1000.0) as (disk, clock):
+        monkeypatch.setattr(FileOps, "fdatasync", lambda _, handle: disk.fdatasync(handle))
+        monkeypatch.setattr(SystemClock, "wait", lambda _, *waited: clock.wait(*waited))
+        done = run_here("release", "main/a", "--yes", "--json")
+    assert (done.code, done.object["released"], done.object["marker"]) == (0, True, "owed")
 
 
 def test_a_session_that_is_not_there_is_a_mistake(state: Path, run_here: RunHere) -> None:

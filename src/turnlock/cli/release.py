@@ -12,6 +12,7 @@ from ..doctor.findings import lock_as_json
 from ..doctor.live import Gateway, GatewayUnreachable, Refused, gateway_of
 from ..errors import TurnlockError
 from ..session import parse_key
+from ..turns.revoking import COMMAND_PATIENCE
 from .exits import WrongInput
 from .fate import FREE, Fate, fate_by_gateway, fate_of, fate_of_moved
 from .held import Held, Way, look_at, waiting_for
@@ -144,8 +145,8 @@ def _moved(held: Held) -> Fate:
 
 def _superseded(held: Held) -> Fate:
     with held.target.store() as store:
-        released = store.revoke(held.target.store_key, "operator")
-        return fate_of(held, store.statistics()) if released else FREE
+        settlement = store.supersede(held.target.store_key, patience=COMMAND_PATIENCE)
+        return FREE if settlement is None else fate_of(held, settlement)
 
 
 def _report(fate: Fate, target: Target, as_json: bool) -> None:

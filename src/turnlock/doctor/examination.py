@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import shlex
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from enum import Enum
 from functools import cached_property
 
@@ -17,12 +15,10 @@ from ..backends.files.fileops import FileOps
 from ..backends.files.inspect import Inspector
 from ..clock import Clock, SystemClock
 from ..config import default_state_directory
-from ..errors import LockPathError, StoreError, TranscriptError, TurnlockError
 from ..store import Store
+from ..turns.runtime import Runtime
 from .openclaw import named_sessions
 from .survey import Survey, SurveyedDirectory, take_survey
-
-_logger = logging.getLogger("turnlock")
 
 
 def _ignore(_: int) -> None:
@@ -67,10 +63,11 @@ class Examination:
         self.platform = platform or native()
         self.survey: Survey = take_survey(self.files, self.root)
         self.layout = SurveyedDirectory(self.survey)
-        backend = FilesBackend(
+        self.backend = FilesBackend(
             self.layout, clock=self.clock, files=self.files, platform=self.platform
         )
-        self.store = Store(backend, location=self.root, clock=self.clock)
+        self.store = Store(self.backend, location=self.root, clock=self.clock)
+        self.runtime = Runtime(clock=self.clock)
         self.inspector = Inspector(self.files, self.clock, self.platform.processes)
         self.locks: dict[str, LockRecord] = {}
         self.ours: list[tuple[str, int]] = []
@@ -120,28 +117,3 @@ def command_line(line: str, root: str) -> str:
     if root == os.path.realpath(default_state_directory()):
         return f"turnlock {line}"
     return f"turnlock {line} --state-dir {shlex.quote(root)}"
-
-
-@contextmanager
-def warnings_of_the_core() -> Iterator[list[str]]:
-    """What the core logs meanwhile: why a repair did not succeed, without the path again."""
-    said: list[str] = []
-
-    class Collector(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            given = record.args if isinstance(record.args, tuple) else ()
-            errors = [one for one in given if isinstance(one, TurnlockError)]
-            said.append(_why(errors[-1]) if errors else record.getMessage())
-
-    collector = Collector(logging.WARNING)
-    _logger.addHandler(collector)
-    try:
-        yield said
-    finally:
-        _logger.removeHandler(collector)
-
-
-def _why(error: TurnlockError) -> str:
-    if not isinstance(error, (StoreError, LockPathError, TranscriptError)):
-        return str(error)
-    return f"{error.why}; {error.hint}" if error.hint else error.why

@@ -8,9 +8,26 @@ UNMARKED = Mutant(
     "the clean-up frees a session and marks no turn",
     Edit(
         "cleaning.py",
-        "    settle_and_release(runtime, backend, held, record.session or record.path)\n",
-        "    backend.release(held)\n",
+        "    settlement = settle_and_release(\n"
+        "        runtime, backend, held, label, patience=patience, then=look_again\n"
+        "    )\n",
+        "    settlement = Settlement(Markers.NONE, backend.release(held))\n"
+        "    look_again(settlement)\n",
     ),
+)
+FIX_IN_A_HURRY = Mutant(
+    "doctor waits for the marker of a stale lock no longer than a queue would",
+    Edit(
+        "doctor/checks/locks.py",
+        "seen, stale_after, COMMAND_PATIENCE\n",
+        "seen, stale_after\n",
+    ),
+    caught_by="tests/doctor/test_doctor_slow_disk.py::test_a_stale_lock_on_a_slow_disk_is_waited_for",
+)
+RELEASE_IN_A_HURRY = Mutant(
+    "release says that a marker is owed which a slow disk has a second later",
+    Edit("cli/release.py", ", patience=COMMAND_PATIENCE", ""),
+    caught_by="tests/cli/test_cli_release.py::test_a_marker_is_waited_for_on_a_slow_disk",
 )
 HEALTHY_IF_ALIVE = Mutant(
     "a lock whose holder lives is in order, however long it was held",
@@ -112,8 +129,8 @@ SECOND_LOOK_SPARED = Mutant(
     "doctor reports a lock as stale that somebody took meanwhile",
     Edit(
         "doctor/checks/locks.py",
-        "    return examination.inspector.record(place, stale_after=limits.stale_after), []\n",
-        "    return seen, []\n",
+        '    return examination.inspector.record(place, stale_after=stale_after), ""\n',
+        '    return seen, ""\n',
     ),
     caught_by="tests/doctor/test_doctor_meanwhile.py::test_a_stale_lock_that_somebody_takes_first_is_no_stale_lock",
 )
@@ -217,8 +234,8 @@ SETTLES_WHAT_HAS_GROWN = Mutant(
     "doctor marks turns in a transcript that has grown since",
     Edit(
         "doctor/settling.py",
-        "        moved = held.tail.size != size\n",
-        "        moved = False\n",
+        "    moved = held.tail.size != size\n",
+        "    moved = False\n",
     ),
     caught_by="tests/doctor/test_doctor_meanwhile.py::test_a_turn_that_ended_meanwhile_gets_no_marker",
 )
@@ -226,9 +243,9 @@ SETTLING_KEEPS_HOLDER = Mutant(
     "doctor says that it has settled a session that somebody holds",
     Edit(
         "doctor/settling.py",
-        "        if isinstance(held, Holder):\n            held.close()\n"
-        '            return "somebody holds the session now"\n',
-        "        if isinstance(held, Holder):\n            held.close()\n            return None\n",
+        "    if isinstance(held, Holder):\n        held.close()\n"
+        '        return "somebody holds the session now"\n',
+        "    if isinstance(held, Holder):\n        held.close()\n        return None\n",
     ),
     caught_by="tests/doctor/test_doctor_meanwhile.py::test_a_session_that_somebody_takes_first_is_not_said_to_be_settled",
 )
