@@ -29,6 +29,11 @@ RELEASE_IN_A_HURRY = Mutant(
     Edit("cli/release.py", ", patience=COMMAND_PATIENCE", ""),
     caught_by="tests/cli/test_cli_release.py::test_a_marker_is_waited_for_on_a_slow_disk",
 )
+RELEASES_ANYBODY = Mutant(
+    "release takes the session from a turn that it has not shown",
+    Edit("cli/release.py", ", turn_id=held.record.turn_id", ""),
+    caught_by="tests/cli/test_cli_release.py::test_so_is_a_yes_that_is_given_beforehand",
+)
 HEALTHY_IF_ALIVE = Mutant(
     "a lock whose holder lives is in order, however long it was held",
     Edit(
