@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +12,19 @@ from pathlib import Path
 import pytest
 
 from tests.doctor.disks import slow_disk
-from tests.doctor.planting import killed_holder, names, reasons
-from tests.doctor.test_doctor_meanwhile import unfinished
+from tests.doctor.planting import (
+    FRAGMENT,
+    HEADER,
+    MESSAGE,
+    bytes_of,
+    killed_holder,
+    names,
+    reasons,
+    transcript,
+)
+from tests.doctor.test_doctor_meanwhile import OPENING, unfinished
 from tests.files.test_faults import FullDisk
+from tests.files.test_protocol import a_dead_lock
 from tests.helpers import eventually
 from turnlock.backends.files import FilesBackend, StateDirectory
 from turnlock.backends.files.fileops import FileOps, Handle
@@ -24,6 +35,7 @@ from turnlock.doctor.examine import examine, run_checks
 from turnlock.doctor.findings import Report
 from turnlock.events import Event, LockReclaimed
 from turnlock.store import Store
+from turnlock.transcript.jsonl import encode
 
 
 def doctor(state: Path, files: FileOps, clock: Clock | None = None) -> Report:
@@ -109,3 +121,26 @@ def test_a_lock_that_was_not_removed_is_told_where_nothing_is_logged(state: Path
     (found,) = [one for one in report.findings if one.check == "stale-lock"]
     assert (found.fixed, report.removed, report.is_sound) == (False, 0, False)
     assert "No space" in found.message
+
+
+def test_a_disk_that_hangs_is_waited_for_once_in_all(state: Path) -> None:
+    """What comes after it is left for the next run, and it says why."""
+    kept = a_dead_lock(state)
+    for name in "bc":
+        content = kept.read_bytes().replace(b"main/a", f"main/{name}".encode())
+        kept.with_name(f"{name}.jsonl.lock").write_bytes(content)
+    opening = encode({**OPENING, "id": "o", "epoch": 4})
+    for name in "de":
+        transcript(state, name, HEADER + opening)
+    transcript(state, "f", HEADER + MESSAGE + FRAGMENT)
+    before = bytes_of(state)
+    with slow_disk(needs=1000.0) as (files, clock):
+        report = doctor(state, files, clock)
+        assert clock.waited == [30.0]
+        found = [(one.check, one.fixed, "hangs" in one.message) for one in report.findings]
+        after = bytes_of(state)
+    left = [*3 * ["stale-lock"], *2 * ["unfinished-turn"], "torn-tail"]
+    assert found == [(check, False, True) for check in left]
+    changed = {os.path.basename(path) for path in after if after[path] != before.get(path)}
+    assert not {name for name in changed if name[0] in "bcdef"}, changed
+    assert not report.is_sound

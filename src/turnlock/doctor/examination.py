@@ -25,6 +25,9 @@ def _ignore(_: int) -> None:
     """Nobody wants to know how far it is."""
 
 
+NOT_TRIED = "not tried: the disk hangs"
+
+
 class Occupation(Enum):
     """Whether somebody may be writing a session."""
 
@@ -39,6 +42,8 @@ class Examination:
     ``ours`` are the (path, mode) of transcripts and claims that Turnlock wrote, as opposed to
     OpenClaw. ``deep``: whether transcripts are read whole; ``on_read`` is then told of every
     number of bytes that was. ``unit``: the file of a unit of systemd to look at as well.
+    ``disk_hangs``: whether a repair did not come to its end; then no other is tried, as each would
+    be waited for as long.
     """
 
     def __init__(
@@ -69,6 +74,7 @@ class Examination:
         self.store = Store(self.backend, location=self.root, clock=self.clock)
         self.runtime = Runtime(clock=self.clock)
         self.inspector = Inspector(self.files, self.clock, self.platform.processes)
+        self.disk_hangs = False
         self.locks: dict[str, LockRecord] = {}
         self.ours: list[tuple[str, int]] = []
 

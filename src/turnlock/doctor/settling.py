@@ -11,7 +11,7 @@ from ..errors import TurnlockError
 from ..session import SessionKey
 from ..transcript.tail import Tail, TurnSeen
 from ..turns.revoking import COMMAND_PATIENCE, REVOKER_MAX_HOLD, Markers, settle_and_release
-from .examination import Examination
+from .examination import NOT_TRIED, Examination
 
 # The transcript may have a name that is no key; the layout of one file answers every key with it.
 _ANY_KEY = SessionKey("doctor", "doctor")
@@ -26,6 +26,8 @@ def settle(
     of them has none still, None when all have. It does not wait, and takes the session without a
     turn: should this process die meanwhile, it owes nothing itself.
     """
+    if examination.disk_hangs:
+        return NOT_TRIED
     backend: Backend[Any] = FilesBackend(
         OneFile(path),
         clock=examination.clock,
@@ -47,6 +49,7 @@ def settle(
     settlement = settle_and_release(
         examination.runtime, backend, held, path, patience=COMMAND_PATIENCE
     )
+    examination.disk_hangs = settlement.is_unfinished
     if moved:
         return "somebody wrote it meanwhile; look again"
     is_done = settlement.markers is Markers.WRITTEN and settlement.released

@@ -29,6 +29,15 @@ RELEASE_IN_A_HURRY = Mutant(
     Edit("cli/release.py", ", patience=COMMAND_PATIENCE", ""),
     caught_by="tests/cli/test_cli_release.py::test_a_marker_is_waited_for_on_a_slow_disk",
 )
+HANGS_EACH_TIME = Mutant(
+    "doctor waits for a disk that hangs with each repair again",
+    Edit(
+        "doctor/checks/locks.py",
+        "    examination.disk_hangs = cleaned.is_unfinished\n",
+        "",
+    ),
+    caught_by="tests/doctor/test_doctor_slow_disk.py::test_a_disk_that_hangs_is_waited_for_once_in_all",
+)
 RELEASES_ANYBODY = Mutant(
     "release takes the session from a turn that it has not shown",
     Edit("cli/release.py", ", turn_id=held.record.turn_id", ""),

@@ -11,7 +11,7 @@ from ...cleaning import clean_lock
 from ...errors import seconds
 from ...turns.revoking import COMMAND_PATIENCE
 from ..claims import read_claim
-from ..examination import Examination
+from ..examination import NOT_TRIED, Examination
 from ..findings import Finding, finding
 
 # Reasons of records that could not be judged, with the text of the error after them.
@@ -31,10 +31,13 @@ def check_locks(examination: Examination) -> Iterator[Finding]:
 
 def _cleaned(examination: Examination, seen: LockRecord) -> tuple[LockRecord | None, str]:
     """The lock after it was cleaned up, None when there is none; and what went wrong."""
+    if examination.disk_hangs:
+        return seen, NOT_TRIED
     stale_after = examination.store.limits.stale_after
     cleaned = clean_lock(
         examination.runtime, examination.backend, seen, stale_after, COMMAND_PATIENCE
     )
+    examination.disk_hangs = cleaned.is_unfinished
     if cleaned.record.removed or cleaned.why:
         return cleaned.record, cleaned.why
     # It was stale and is not any more: somebody took it in the meantime, or removed it.
