@@ -38,6 +38,15 @@ HANGS_EACH_TIME = Mutant(
     ),
     caught_by="tests/doctor/test_doctor_slow_disk.py::test_a_disk_that_hangs_is_waited_for_once_in_all",
 )
+TORN_REFUSED = Mutant(
+    "of two doctors at once one says that it could not copy what the other has copied",
+    Edit(
+        "doctor/fragments.py",
+        "                if self._clock.monotonic() >= deadline:\n",
+        "                if True:\n",
+    ),
+    caught_by="tests/doctor/test_doctor_torn.py::test_a_copy_that_another_doctor_writes_is_waited_for",
+)
 RELEASES_ANYBODY = Mutant(
     "release takes the session from a turn that it has not shown",
     Edit("cli/release.py", ", turn_id=held.record.turn_id", ""),

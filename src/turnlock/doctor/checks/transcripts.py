@@ -122,7 +122,7 @@ def _check_header(
 def _check_lines(
     examination: Examination, path: str, damaged: Sequence[bytes]
 ) -> Iterator[Finding]:
-    copy = TornCopy(examination.files, path)
+    copy = TornCopy(examination.files, path, clock=examination.clock)
     lost = copy.missing(damaged) if damaged else []
     if lost:
         number = len(lost)
@@ -151,7 +151,7 @@ def _check_end(
 
 
 def _torn(examination: Examination, path: str, reading: Reading) -> Iterator[Finding]:
-    copy = TornCopy(examination.files, path)
+    copy = TornCopy(examination.files, path, clock=examination.clock)
     lost = copy.missing(reading.fragment)
     if not lost:
         return
