@@ -114,8 +114,15 @@ class Examination:
             if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):
                 return Occupation.FREE
             raise
-        record = self.locks.get(lock)
-        return Occupation.STALE if record is not None and record.stale else Occupation.HELD
+        seen = self.locks.get(lock)
+        if seen is None or not seen.stale:
+            return Occupation.HELD
+        # It may be another lock by now: that one was removed, and somebody took the session.
+        place = self.layout.place_of_lock(lock)
+        now = self.inspector.record(place, stale_after=self.store.limits.stale_after)
+        if now is None:
+            return Occupation.FREE
+        return Occupation.STALE if now.stale else Occupation.HELD
 
 
 def command_line(line: str, root: str) -> str:

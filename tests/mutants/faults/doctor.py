@@ -47,6 +47,15 @@ TORN_REFUSED = Mutant(
     ),
     caught_by="tests/doctor/test_doctor_torn.py::test_a_copy_that_another_doctor_writes_is_waited_for",
 )
+STALE_FOR_EVER = Mutant(
+    "doctor takes a lock for stale whose predecessor was",
+    Edit(
+        "doctor/examination.py",
+        "        return Occupation.STALE if now.stale else Occupation.HELD\n",
+        "        return Occupation.STALE\n",
+    ),
+    caught_by="tests/doctor/test_doctor_meanwhile.py::test_what_the_next_holder_of_a_stale_lock_writes_just_now_is_not_torn",
+)
 RELEASES_ANYBODY = Mutant(
     "release takes the session from a turn that it has not shown",
     Edit("cli/release.py", ", turn_id=held.record.turn_id", ""),
