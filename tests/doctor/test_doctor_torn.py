@@ -79,3 +79,16 @@ def test_a_copy_whose_writer_hangs_is_not_waited_for_without_end(tmp_path: Path)
     os.close(fd)
     assert 5.0 < clock.monotonic() < 60.0
     assert Path(f"{path}.torn").read_bytes() == b"one\n"
+
+
+def test_what_is_missing_of_very_many_lines_is_found_in_one_pass(tmp_path: Path) -> None:
+    """With a pass for each line this would not end before the test's time-out."""
+    path = tmp_path / "a.jsonl"
+    lines = [b"damaged %d" % number for number in range(200_000)]
+    Path(f"{path}.torn").write_bytes(b"\n".join(lines) + b"\ncut sho")
+    copy = TornCopy(FileOps(), str(path))
+    assert copy.missing([*lines, b"new", b"damaged", b"cut sho"]) == [
+        b"new",
+        b"damaged",
+        b"cut sho",
+    ]

@@ -115,5 +115,6 @@ class TornCopy:
 
 
 def _missing(content: bytes, fragments: Sequence[bytes]) -> list[bytes]:
-    lines = b"\n" + content
-    return [one for one in dict.fromkeys(fragments) if b"\n" + one + b"\n" not in lines]
+    # No fragment has a newline in it, and what is cut short itself at the end counts for nothing.
+    lines = set(content.split(b"\n")[:-1])
+    return [one for one in dict.fromkeys(fragments) if one not in lines]

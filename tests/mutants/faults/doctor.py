@@ -225,7 +225,7 @@ TORN_KEPT_TWICE = Mutant(
     "doctor keeps torn bytes again at every run",
     Edit(
         "doctor/fragments.py",
-        'for one in dict.fromkeys(fragments) if b"\\n" + one + b"\\n" not in lines]\n',
+        "for one in dict.fromkeys(fragments) if one not in lines]\n",
         "for one in dict.fromkeys(fragments)]\n",
     ),
     caught_by="tests/doctor/test_doctor_changes.py::test_a_second_fix_finds_what_is_left_and_changes_nothing",
