@@ -8,7 +8,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -26,11 +26,14 @@ from tests.doctor.planting import (
     transcript,
 )
 from turnlock.clock import SystemClock, iso
+from turnlock.doctor import live
 from turnlock.doctor.checks import CHECKS
 from turnlock.doctor.checks.file_system import check_of, file_system_of, mounted
+from turnlock.doctor.condition import Condition
 from turnlock.doctor.examination import Examination
 from turnlock.doctor.examine import examine, run_checks
 from turnlock.doctor.findings import KINDS, Finding, finding
+from turnlock.doctor.live import gateway_of
 from turnlock.doctor.looking import CannotLook
 from turnlock.doctor.presence import remove_left
 from turnlock.gateway.owning import own
@@ -245,6 +248,46 @@ def test_of_a_gateway_that_starts_just_now_nothing_is_removed(state: Path) -> No
     assert not remove_left(str(state), ["gateway.json"])
     assert (state / "gateway.json").exists()
     owned.close()
+
+
+@contextmanager
+def dribbling(beginning: bytes) -> Iterator[str]:
+    """The url of a server whose answer begins so, and goes on for ever, a few bytes at a time."""
+    over = threading.Event()
+
+    def answer(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):
+            connection.sendall(beginning)
+            while not over.wait(0.02):
+                connection.sendall(b"x")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=answer, args=(listener,), daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            over.set()
+
+
+@pytest.mark.parametrize("beginning", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n"])
+def test_a_gateway_that_dribbles_is_not_listened_to_for_ever(state: Path, beginning: bytes) -> None:
+    """The patience is for all of its answer, and not for each part of it."""
+    with dribbling(beginning) as url, sleeper() as process:
+        gateway_file(state, {"pid": process.pid, "url": url})
+        gateway = gateway_of(str(state), patience=0.5)
+        assert gateway is not None
+        assert gateway.condition is Condition.BLOCKED
+
+
+def test_what_a_gateway_holds_is_not_listened_to_for_ever(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_PATIENCE", 0.5)
+    beginning = b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n"
+    with dribbling(beginning) as url:
+        assert live.Gateway(str(state), None, url, Condition.ANSWERS, None).locks() == {}
 
 
 def test_a_gateway_without_the_lock_beside_one_that_has_it_is_an_error(state: Path) -> None:

@@ -335,11 +335,20 @@ STOPPED_IS_ASKED = Mutant(
 TOKEN_TO_OTHERS = Mutant(
     "the token is sent to whatever host the file names",
     Edit(
-        "doctor/live.py",
+        "doctor/connection.py",
         "        if connection.sock.getsockname()[0] != connection.sock.getpeername()[0]:\n",
         "        if False:\n",
     ),
     caught_by="tests/cli/test_cli_gateway.py::test_the_token_is_sent_to_this_host_alone",
+)
+LISTENS_FOR_EVER = Mutant(
+    "a gateway that answers a byte a second is listened to for ever",
+    Edit(
+        "doctor/connection.py",
+        "        connection.sock = _timed(connection.sock, deadline)\n",
+        "",
+    ),
+    caught_by="tests/doctor/test_doctor_checks.py::test_what_a_gateway_holds_is_not_listened_to_for_ever",
 )
 RELEASE_BLINDLY = Mutant(
     "a release names no turn",
