@@ -36,7 +36,7 @@ from turnlock.doctor.findings import KINDS, Finding, finding
 from turnlock.doctor.live import gateway_of
 from turnlock.doctor.looking import CannotLook
 from turnlock.doctor.presence import remove_left
-from turnlock.gateway.owning import own
+from turnlock.gateway.owning import Ownership, own
 
 
 def failing(examination: Examination) -> Iterator[Finding]:
@@ -288,6 +288,32 @@ def test_what_a_gateway_holds_is_not_listened_to_for_ever(
     beginning = b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n"
     with dribbling(beginning) as url:
         assert live.Gateway(str(state), None, url, Condition.ANSWERS, None).locks() == {}
+
+
+def test_of_what_a_gateway_left_somebody_else_may_have_removed_a_part(state: Path) -> None:
+    gateway_file(state, {"pid": gone_pid(), "url": "http://127.0.0.1:1"})
+    assert remove_left(str(state), ["gateway.lock", "gateway.json"])
+    assert not (state / "gateway.json").exists()
+    assert remove_left(str(state), ["gateway.lock", "gateway.json"])
+
+
+@pytest.mark.parametrize("fix", [True, False])
+def test_a_gateway_that_starts_while_it_is_looked_for_is_not_called_gone(
+    state: Path, monkeypatch: pytest.MonkeyPatch, fix: bool
+) -> None:
+    gone = gone_pid()
+    gateway_file(state, {"pid": gone, "url": "http://127.0.0.1:1"})
+
+    def starts_then(root: str) -> None:
+        owned.append(own(root))
+        gateway_file(state, {"pid": os.getpid(), "url": "http://127.0.0.1:1"})
+
+    owned: list[Ownership] = []
+    monkeypatch.setattr("turnlock.doctor.checks.gateway.gateway_of", starts_then)
+    left = [one for one in examine(str(state), fix=fix).findings if "gateway" in one.check]
+    assert [(one.check, one.fixed) for one in left] == [("gateway-gone", False)]
+    assert f"process {gone}," in left[0].message
+    owned[0].close()
 
 
 def test_a_gateway_without_the_lock_beside_one_that_has_it_is_an_error(state: Path) -> None:
