@@ -176,6 +176,14 @@ def test_a_young_stray_may_have_a_maker(state: Path) -> None:
     assert examine(str(state), fix=True).findings == ()
 
 
+def test_the_maker_of_a_transcript_may_be_waiting_for_its_disk(state: Path) -> None:
+    """Nothing but its age tells that it lives: the file is not flocked, as a flock is a guard."""
+    make_old(stray(state), 600)
+    claim = stray(state, "a.jsonl.lock.0123456789abcdef.tmp")
+    make_old(claim, 600)
+    assert [one.path for one in examine(str(state), fix=True).findings] == [str(claim)]
+
+
 @pytest.mark.parametrize("name", ["a.jsonl.tmp", "a.txt.0123456789abcdef.tmp", "notes.tmp"])
 def test_a_file_with_another_name_is_no_stray(state: Path, name: str) -> None:
     path = stray(state, name)

@@ -212,6 +212,15 @@ YOUNG_STRAYS = Mutant(
     ),
     caught_by="tests/doctor/test_doctor_checks.py::test_a_young_stray_may_have_a_maker",
 )
+STRAYS_THAT_WAIT = Mutant(
+    "doctor --fix removes the temporary file of a transcript whose maker waits for its disk",
+    Edit(
+        "doctor/checks/strays.py",
+        "    limit = _YOUNG_SECONDS if _is_claims(path) else _YOUNG_TRANSCRIPT_SECONDS\n",
+        "    limit = _YOUNG_SECONDS\n",
+    ),
+    caught_by="tests/doctor/test_doctor_checks.py::test_the_maker_of_a_transcript_may_be_waiting_for_its_disk",
+)
 ANOTHER_STRAY = Mutant(
     "doctor --fix does not look whether the stray is still the one",
     Edit(
