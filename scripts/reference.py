@@ -29,6 +29,7 @@ from turnlock.store import SessionStatus
 from turnlock.transcript.jsonl import Line
 from turnlock.transcript.tail import Tail, TurnSeen
 from turnlock.turns.aio import AsyncTurn
+from turnlock.turns.revoking import Settlement
 from turnlock.turns.runtime import LeaseRecord, Statistics, Zombie
 from turnlock.turns.sync import Turn
 
@@ -195,6 +196,7 @@ _CLASSES: Mapping[str, tuple[type, ...]] = {
         Line,
         Statistics,
         Zombie,
+        Settlement,
     ),
     "For tests": (testing.ManualClock,),
 }

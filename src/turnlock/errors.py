@@ -249,6 +249,13 @@ class ModelError(TurnlockError):
         super().__init__(f"model {provider}/{model} failed: {kind}{http}: {detail}")
 
 
+def why_of(error: TurnlockError) -> str:
+    """What went wrong and what to do about it, for who names the path already."""
+    if not isinstance(error, (StoreError, LockPathError, TranscriptError)):
+        return str(error)
+    return f"{error.why}; {error.hint}" if error.hint else error.why
+
+
 def shown(value: object, most: int = 200) -> str:
     """A value for a message: its repr, cut to ``most`` characters. Raises nothing."""
     try:

@@ -20,7 +20,9 @@ from .transcript.jsonl import Line, entries_of
 from .transcript.tail import Tail
 from .turns.queue import queues
 from .turns.revoking import (
+    MARKER_TIMEOUT,
     REVOKER_MAX_HOLD,
+    Settlement,
     report_reclaimed,
     revoke,
     revoke_all,
@@ -205,16 +207,23 @@ class Store:
         """Every lock with its holder and the verdict on it. Changes nothing."""
         return list(self._backend.locks(stale_after=self.limits.stale_after))
 
-    def clean_stale(self, stale_after: float | None = None) -> list[LockRecord]:
+    def clean_stale(
+        self, stale_after: float | None = None, *, patience: float = MARKER_TIMEOUT
+    ) -> list[LockRecord]:
         """Supersede and remove the stale locks, and write the error markers that they owe.
 
         ``stale_after`` (default: the store's limit, 1800 s) is the age from which a foreign lock
-        without start time counts as stale. Returns every lock, with ``removed`` for those that
-        were. A lock that cannot be judged or removed is logged and left; it stops nothing.
+        without start time counts as stale. ``patience`` (default 1): seconds to wait for each, on a
+        disk that is slow or hangs. Returns every lock, with ``removed`` for those that were; one
+        that takes longer is removed, and logged, later. A lock that cannot be judged or removed is
+        logged and left; it stops nothing.
         """
         after = self.limits.stale_after if stale_after is None else stale_after
         found = list(self._backend.locks(stale_after=after))
-        return [self.clean(record, after) if record.stale else record for record in found]
+        return [
+            self.clean(record, after, patience=patience) if record.stale else record
+            for record in found
+        ]
 
     def reclaim_expired(self, *, but: Collection[str] = ()) -> list[LockRecord]:
         """`clean_stale`, of the leases that ran out alone: cheap enough to be repeated for ever.
@@ -225,12 +234,18 @@ class Store:
         expired = list(self._backend.expired())
         return [self.clean(record) for record in expired if record.session not in but]
 
-    def clean(self, record: LockRecord, stale_after: float | None = None) -> LockRecord:
+    def clean(
+        self,
+        record: LockRecord,
+        stale_after: float | None = None,
+        *,
+        patience: float = MARKER_TIMEOUT,
+    ) -> LockRecord:
         """Remove one lock that `locks` called stale, if it still is; logs it, or why not."""
         from .cleaning import clean_lock
 
         after = self.limits.stale_after if stale_after is None else stale_after
-        return clean_lock(self._runtime, self._backend, record, after)
+        return clean_lock(self._runtime, self._backend, record, after, patience).record
 
     def waiters(self, keys: Iterable[str]) -> dict[str, int]:
         """How many wait for each session: all of this process, and one of each other process."""
@@ -265,13 +280,31 @@ class Store:
                     if turn_id not in (mine, Whose.ANYONES):
                         return False
                     return revoke(runtime, lease, reason) or was_revoked(runtime, lease)
+        return self.supersede(key, reason, turn_id=turn_id) is not None
+
+    def supersede(
+        self,
+        key: str,
+        reason: str = "operator",
+        *,
+        turn_id: str | Whose | None = Whose.ANYONES,
+        patience: float = MARKER_TIMEOUT,
+    ) -> Settlement | None:
+        """`revoke`, from a holder in another process; what became of its marker.
+
+        None when nobody held the session, or not the turn with ``turn_id``. Waits ``patience``
+        seconds (default 1) for a marker that a slow disk delays, or one that hangs. Raises as
+        `revoke` does.
+        """
+        session = parse_key(key)
         request = TakeRequest(None, REVOKER_MAX_HOLD, header=False)
         held = self._backend.supersede(session, request, lease=None, reason=reason, turn_id=turn_id)
         if held is None:
-            return False
+            return None
         report_reclaimed(self._runtime, held, str(session))
-        settle_and_release(self._runtime, self._backend, held, str(session))
-        return True
+        return settle_and_release(
+            self._runtime, self._backend, held, str(session), patience=patience
+        )
 
     def check_leases(self) -> list[str]:
         """Run the watchdog's rule now: revoke what is over a limit; ids of the turns."""

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,7 +26,11 @@ from tests.cli.running import (
     tell,
     transcript,
 )
+from tests.doctor.disks import slow_disk
 from tests.helpers import Child, eventually, holder, process_state
+from turnlock.backends.files.fileops import FileOps
+from turnlock.cli import release
+from turnlock.clock import SystemClock
 
 pytestmark = pytest.mark.processes
 
@@ -111,6 +115,28 @@ def test_a_holder_that_was_killed_was_gone_already(state: Path, run_here: RunHer
     assert done.code == 0
     assert f"its holder, process {process.pid}, was gone already" in done.out
     assert marker(state)["reason"] == "interrupted"
+
+
+def test_a_marker_is_waited_for_on_a_slow_disk(
+    state: Path, run_here: RunHere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with holder(state, "T1"), slow_disk(needs=20.0) as (disk, clock):
+        monkeypatch.setattr(FileOps, "fdatasync", lambda _, handle: disk.fdatasync(handle))
+        monkeypatch.setattr(SystemClock, "wait", lambda _, *waited: clock.wait(*waited))
+        done = run_here("release", "main/a", "--yes", "--json")
+    assert (done.code, done.object["marker"]) == (0, "written")
+    assert marker(state)["turnId"] == "T1"
+
+
+def test_a_marker_that_a_disk_does_not_take_is_owed(
+    state: Path, run_here: RunHere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it hangs or is full: that none was owed is said of a turn that was at its end."""
+    with holder(state, "T1"), slow_disk(needs=1000.0) as (disk, clock):
+        monkeypatch.setattr(FileOps, "fdatasync", lambda _, handle: disk.fdatasync(handle))
+        monkeypatch.setattr(SystemClock, "wait", lambda _, *waited: clock.wait(*waited))
+        done = run_here("release", "main/a", "--yes", "--json")
+    assert (done.code, done.object["released"], done.object["marker"]) == (0, True, "owed")
 
 
 def test_a_session_that_is_not_there_is_a_mistake(state: Path, run_here: RunHere) -> None:
@@ -214,6 +240,37 @@ def test_a_yes_is_for_the_holder_that_was_shown(state: Path) -> None:
             os.write(terminal, b"y\n")
             assert process.wait(10) == 1
             still_holds(second)
+
+
+def test_so_is_a_yes_that_is_given_beforehand(
+    state: Path, run_here: RunHere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the gateway was asked who holds it, another turn took the session."""
+    with holder(state, "T1") as first, ExitStack() as later:
+
+        def asked_meanwhile(_: str) -> None:
+            first.kill()
+            holders.append(later.enter_context(holder(state, "T2")))
+
+        holders: list[Child] = []
+        monkeypatch.setattr(release, "gateway_of", asked_meanwhile)
+        done = run_here("release", "main/a", "--yes", "--json")
+        assert (done.code, done.object["error"]["type"]) == (1, "NotReleased")
+        assert "turn T2" in done.object["error"]["message"]
+        still_holds(holders[0])
+
+
+def test_a_session_that_became_free_meanwhile_is_free(
+    state: Path, run_here: RunHere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked_meanwhile(root: str) -> None:
+        turnlock.open_store(root).clean_stale()
+
+    with holder(state, "T1") as process:
+        process.kill()
+        monkeypatch.setattr(release, "gateway_of", asked_meanwhile)
+        done = run_here("release", "main/a", "--yes", "--json")
+    assert (done.code, done.object["released"], done.object["holder"]) == (0, False, None)
 
 
 def still_holds(process: Child) -> None:

@@ -8,7 +8,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -26,14 +26,17 @@ from tests.doctor.planting import (
     transcript,
 )
 from turnlock.clock import SystemClock, iso
+from turnlock.doctor import live
 from turnlock.doctor.checks import CHECKS
 from turnlock.doctor.checks.file_system import check_of, file_system_of, mounted
+from turnlock.doctor.condition import Condition
 from turnlock.doctor.examination import Examination
 from turnlock.doctor.examine import examine, run_checks
 from turnlock.doctor.findings import KINDS, Finding, finding
+from turnlock.doctor.live import gateway_of
 from turnlock.doctor.looking import CannotLook
 from turnlock.doctor.presence import remove_left
-from turnlock.gateway.owning import own
+from turnlock.gateway.owning import Ownership, own
 
 
 def failing(examination: Examination) -> Iterator[Finding]:
@@ -173,6 +176,14 @@ def test_a_young_stray_may_have_a_maker(state: Path) -> None:
     assert examine(str(state), fix=True).findings == ()
 
 
+def test_the_maker_of_a_transcript_may_be_waiting_for_its_disk(state: Path) -> None:
+    """Nothing but its age tells that it lives: the file is not flocked, as a flock is a guard."""
+    make_old(stray(state), 600)
+    claim = stray(state, "a.jsonl.lock.0123456789abcdef.tmp")
+    make_old(claim, 600)
+    assert [one.path for one in examine(str(state), fix=True).findings] == [str(claim)]
+
+
 @pytest.mark.parametrize("name", ["a.jsonl.tmp", "a.txt.0123456789abcdef.tmp", "notes.tmp"])
 def test_a_file_with_another_name_is_no_stray(state: Path, name: str) -> None:
     path = stray(state, name)
@@ -245,6 +256,72 @@ def test_of_a_gateway_that_starts_just_now_nothing_is_removed(state: Path) -> No
     assert not remove_left(str(state), ["gateway.json"])
     assert (state / "gateway.json").exists()
     owned.close()
+
+
+@contextmanager
+def dribbling(beginning: bytes) -> Iterator[str]:
+    """The url of a server whose answer begins so, and goes on for ever, a few bytes at a time."""
+    over = threading.Event()
+
+    def answer(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):
+            connection.sendall(beginning)
+            while not over.wait(0.02):
+                connection.sendall(b"x")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=answer, args=(listener,), daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            over.set()
+
+
+@pytest.mark.parametrize("beginning", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n"])
+def test_a_gateway_that_dribbles_is_not_listened_to_for_ever(state: Path, beginning: bytes) -> None:
+    """The patience is for all of its answer, and not for each part of it."""
+    with dribbling(beginning) as url, sleeper() as process:
+        gateway_file(state, {"pid": process.pid, "url": url})
+        gateway = gateway_of(str(state), patience=0.5)
+        assert gateway is not None
+        assert gateway.condition is Condition.BLOCKED
+
+
+def test_what_a_gateway_holds_is_not_listened_to_for_ever(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_PATIENCE", 0.5)
+    beginning = b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n"
+    with dribbling(beginning) as url:
+        assert live.Gateway(str(state), None, url, Condition.ANSWERS, None).locks() == {}
+
+
+def test_of_what_a_gateway_left_somebody_else_may_have_removed_a_part(state: Path) -> None:
+    gateway_file(state, {"pid": gone_pid(), "url": "http://127.0.0.1:1"})
+    assert remove_left(str(state), ["gateway.lock", "gateway.json"])
+    assert not (state / "gateway.json").exists()
+    assert remove_left(str(state), ["gateway.lock", "gateway.json"])
+
+
+@pytest.mark.parametrize("fix", [True, False])
+def test_a_gateway_that_starts_while_it_is_looked_for_is_not_called_gone(
+    state: Path, monkeypatch: pytest.MonkeyPatch, fix: bool
+) -> None:
+    gone = gone_pid()
+    gateway_file(state, {"pid": gone, "url": "http://127.0.0.1:1"})
+
+    def starts_then(root: str) -> None:
+        owned.append(own(root))
+        gateway_file(state, {"pid": os.getpid(), "url": "http://127.0.0.1:1"})
+
+    owned: list[Ownership] = []
+    monkeypatch.setattr("turnlock.doctor.checks.gateway.gateway_of", starts_then)
+    left = [one for one in examine(str(state), fix=fix).findings if "gateway" in one.check]
+    assert [(one.check, one.fixed) for one in left] == [("gateway-gone", False)]
+    assert f"process {gone}," in left[0].message
+    owned[0].close()
 
 
 def test_a_gateway_without_the_lock_beside_one_that_has_it_is_an_error(state: Path) -> None:

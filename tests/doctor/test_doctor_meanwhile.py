@@ -6,16 +6,25 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 import turnlock
 from tests.doctor.planting import FRAGMENT, HEADER, MESSAGE, make_old, names, reasons, transcript
 from tests.files.test_handing_over import taken
 from tests.files.test_protocol import a_backend, a_dead_lock
 from turnlock.backends.files.fileops import FileOps, Handle
-from turnlock.doctor.checks import CHECKS
+from turnlock.doctor.checks import CHECKS, Check
+from turnlock.doctor.checks.locks import check_locks
+from turnlock.doctor.checks.transcripts import check_transcripts
 from turnlock.doctor.examination import Examination
 from turnlock.doctor.examine import run_checks
 from turnlock.doctor.findings import Report
 from turnlock.transcript.jsonl import encode
+
+
+def checked(check: Check, examination: Examination) -> list[tuple[str, bool]]:
+    return [(one.check, one.fixed) for one in check(examination)]
+
 
 OPENING = {"type": "custom", "customType": "turnlock:turn", "data": {"v": 1, "turnId": "T9"}}
 END = {"type": "custom", "customType": "turnlock:end", "data": {"v": 1, "turnId": "T9"}}
@@ -90,6 +99,23 @@ def test_a_fragment_that_became_an_entry_is_not_torn(state: Path) -> None:
     files = Between("stat_path", path.with_name("a.jsonl.lock"), finish)
     assert "torn-tail" not in names(doctor(state, files))
     assert not path.with_name("a.jsonl.torn").exists()
+
+
+@pytest.mark.parametrize("fix", [True, False])
+def test_what_the_next_holder_of_a_stale_lock_writes_just_now_is_not_torn(
+    state: Path, fix: bool
+) -> None:
+    """The lock was stale when it was looked at, and is removed; somebody has it by now."""
+    a_dead_lock(state)
+    examination = Examination(str(state), fix=fix)
+    assert checked(check_locks, examination) == [("stale-lock", fix)]
+    holder = taken(a_backend(state), "next")
+    path = transcript(state, content=None)
+    with path.open("ab") as file:
+        file.write(FRAGMENT)
+    assert checked(check_transcripts, examination) == []
+    assert not path.with_name("a.jsonl.torn").exists()
+    a_backend(state).abandon(holder)
 
 
 def unfinished(state: Path) -> Path:

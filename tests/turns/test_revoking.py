@@ -12,13 +12,15 @@ from pathlib import Path
 import pytest
 
 import turnlock
-from tests.files.test_faults import a_store, assert_turns_are_whole
-from tests.helpers import PATIENCE, eventually, kinds
+from tests.files.test_faults import FullDisk, a_store, assert_turns_are_whole
+from tests.helpers import PATIENCE, eventually, holder, kinds
 from turnlock import LeaseRevoked
+from turnlock.backends.files.fileops import FileOps
 from turnlock.events import Event, RevocationFailed
 from turnlock.store import Store
 from turnlock.turns import revoking
 from turnlock.turns.lease import State
+from turnlock.turns.revoking import Markers, Settlement
 from turnlock.turns.runtime import Runtime
 
 
@@ -37,6 +39,29 @@ def test_the_marker_says_what_the_turn_was_at(store: Store) -> None:
         "model": "small",
     }
     assert data["heldMs"] >= 0
+
+
+def superseded(state: Path, files: FileOps | None = None) -> Settlement:
+    """By another store, as by another process."""
+    with holder(state, "T1"):
+        settlement = a_store(state, files).supersede("main/a", turn_id="T1")
+    assert settlement is not None
+    return settlement
+
+
+@pytest.mark.processes
+def test_who_supersedes_a_holder_learns_what_became_of_its_marker(state: Path) -> None:
+    assert superseded(state) == Settlement(Markers.WRITTEN, released=True)
+    assert a_store(state).supersede("main/a") is None
+
+
+@pytest.mark.processes
+def test_a_marker_that_could_not_be_written_is_owed_and_it_says_why(state: Path) -> None:
+    files = FullDisk()
+    files.room = 0
+    settlement = superseded(state, files)
+    assert (settlement.markers, settlement.released) == (Markers.OWED, False)
+    assert settlement.why.startswith("No space left on device")
 
 
 @contextmanager

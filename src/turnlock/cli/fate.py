@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 from ..backends import LockRecord
 from ..backends.files import native
 from ..doctor.findings import lock_as_json
-from ..turns.runtime import Statistics
+from ..turns.revoking import Markers, Settlement
 from .held import Held
 from .naming import Target
 from .terminal import paint, printable
@@ -105,16 +105,18 @@ class Fate(NamedTuple):
 FREE = Fate(None, None, None, None)
 
 
-def fate_of(held: Held, counted: Statistics) -> Fate:
-    """After the session was taken; ``counted`` of the store that took it."""
+def fate_of(held: Held, settlement: Settlement) -> Fate:
+    """After the session was taken, and what could be written was."""
     process = _process(held.record)
-    marker: Marker | None = "written" if counted.markers else None
-    return Fate(
-        held.record,
-        held.is_ours or process == "dead",
-        process,
-        "owed" if counted.markers_owed else marker,
-    )
+    is_fenced = held.is_ours or process == "dead"
+    return Fate(held.record, is_fenced, process, marker_of(settlement))
+
+
+def marker_of(settlement: Settlement) -> Marker | None:
+    """None when none was owed. What is not known to be written is owed."""
+    if settlement.markers is Markers.NONE:
+        return None
+    return "written" if settlement.markers is Markers.WRITTEN else "owed"
 
 
 def fate_of_moved(held: Held, moved_to: str) -> Fate:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from contextlib import closing
 
 import click
 
@@ -12,6 +13,7 @@ from ..doctor.findings import lock_as_json
 from ..doctor.live import Gateway, GatewayUnreachable, Refused, gateway_of
 from ..errors import TurnlockError
 from ..session import parse_key
+from ..turns.revoking import COMMAND_PATIENCE
 from .exits import WrongInput
 from .fate import FREE, Fate, fate_by_gateway, fate_of, fate_of_moved
 from .held import Held, Way, look_at, waiting_for
@@ -144,8 +146,19 @@ def _moved(held: Held) -> Fate:
 
 def _superseded(held: Held) -> Fate:
     with held.target.store() as store:
-        released = store.revoke(held.target.store_key, "operator")
-        return fate_of(held, store.statistics()) if released else FREE
+        settlement = store.supersede(
+            held.target.store_key, turn_id=held.record.turn_id, patience=COMMAND_PATIENCE
+        )
+    return _ended_meanwhile(held) if settlement is None else fate_of(held, settlement)
+
+
+def _ended_meanwhile(held: Held) -> Fate:
+    """The session is free. Raises `NotReleased` when another holder has it."""
+    now = look_at(held.target)
+    if now is None:
+        return FREE
+    with closing(now):
+        raise _changed_hands(held, now)
 
 
 def _report(fate: Fate, target: Target, as_json: bool) -> None:
@@ -180,5 +193,5 @@ def _require_same(held: Held) -> None:
 
 def _changed_hands(held: Held, now: Held | None = None) -> NotReleased:
     who = f"held by {holder_text(now.record)}" if now is not None else "free"
-    why = f"while you were asked its holder ended, and it is {who} now"
+    why = f"its holder ended meanwhile, and it is {who} now"
     return NotReleased(held.target.name, why)

@@ -16,7 +16,9 @@ from ..backends import LockRecord
 from ..doctor.findings import lock_as_json
 from ..session import parse_key
 from ..store import Store
+from ..turns.revoking import COMMAND_PATIENCE
 from .exits import WrongInput
+from .fate import marker_of
 from .holder import holder_text
 from .lock_table import lock_lines
 from .naming import NoSuchSession
@@ -42,10 +44,10 @@ def release_stored(store: Store, key: str, *, yes: bool, as_json: bool) -> dict[
             say(line)
     if not yes:
         _ask(session, held, as_json)
-    released = store.revoke(session, "operator", turn_id=held.turn_id)
-    counted = store.statistics()
-    marker = "owed" if counted.markers_owed else "written" if counted.markers else None
-    return _said(session, held, released=released, marker=marker)
+    settlement = store.supersede(session, turn_id=held.turn_id, patience=COMMAND_PATIENCE)
+    if settlement is None:
+        return _said(session, held, released=False)
+    return _said(session, held, released=True, marker=marker_of(settlement))
 
 
 def lines_of(fate: dict[str, Any]) -> list[str]:

@@ -14,6 +14,7 @@ from ..backends.postgres import INDEXES, VERSION, Health, PostgresBackend
 from ..clock import Clock, SystemClock
 from ..errors import LeaseRevoked, SessionBusy, seconds
 from ..store import Store
+from ..turns.revoking import COMMAND_PATIENCE
 from .findings import Finding, Report, finding, report
 
 # Seconds. Entries bear the time of their host; a few seconds confuse nobody.
@@ -31,7 +32,7 @@ def examine_database(
 
     Raises `StoreError` when the database cannot be looked at.
     """
-    locks = store.clean_stale() if fix else store.locks()
+    locks = store.clean_stale(patience=COMMAND_PATIENCE) if fix else store.locks()
     found = [one for lock in locks for one in _of_lock(lock)]
     found += _of_health(backend.health(), store.location, (clock or SystemClock()).wall())
     if deep:

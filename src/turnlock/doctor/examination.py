@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import shlex
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from enum import Enum
 from functools import cached_property
 
@@ -17,16 +15,17 @@ from ..backends.files.fileops import FileOps
 from ..backends.files.inspect import Inspector
 from ..clock import Clock, SystemClock
 from ..config import default_state_directory
-from ..errors import LockPathError, StoreError, TranscriptError, TurnlockError
 from ..store import Store
+from ..turns.runtime import Runtime
 from .openclaw import named_sessions
 from .survey import Survey, SurveyedDirectory, take_survey
-
-_logger = logging.getLogger("turnlock")
 
 
 def _ignore(_: int) -> None:
     """Nobody wants to know how far it is."""
+
+
+NOT_TRIED = "not tried: the disk hangs"
 
 
 class Occupation(Enum):
@@ -43,6 +42,8 @@ class Examination:
     ``ours`` are the (path, mode) of transcripts and claims that Turnlock wrote, as opposed to
     OpenClaw. ``deep``: whether transcripts are read whole; ``on_read`` is then told of every
     number of bytes that was. ``unit``: the file of a unit of systemd to look at as well.
+    ``disk_hangs``: whether a repair did not come to its end; then no other is tried, as each would
+    be waited for as long.
     """
 
     def __init__(
@@ -67,11 +68,13 @@ class Examination:
         self.platform = platform or native()
         self.survey: Survey = take_survey(self.files, self.root)
         self.layout = SurveyedDirectory(self.survey)
-        backend = FilesBackend(
+        self.backend = FilesBackend(
             self.layout, clock=self.clock, files=self.files, platform=self.platform
         )
-        self.store = Store(backend, location=self.root, clock=self.clock)
+        self.store = Store(self.backend, location=self.root, clock=self.clock)
+        self.runtime = Runtime(clock=self.clock)
         self.inspector = Inspector(self.files, self.clock, self.platform.processes)
+        self.disk_hangs = False
         self.locks: dict[str, LockRecord] = {}
         self.ours: list[tuple[str, int]] = []
 
@@ -111,8 +114,15 @@ class Examination:
             if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):
                 return Occupation.FREE
             raise
-        record = self.locks.get(lock)
-        return Occupation.STALE if record is not None and record.stale else Occupation.HELD
+        seen = self.locks.get(lock)
+        if seen is None or not seen.stale:
+            return Occupation.HELD
+        # It may be another lock by now: that one was removed, and somebody took the session.
+        place = self.layout.place_of_lock(lock)
+        now = self.inspector.record(place, stale_after=self.store.limits.stale_after)
+        if now is None:
+            return Occupation.FREE
+        return Occupation.STALE if now.stale else Occupation.HELD
 
 
 def command_line(line: str, root: str) -> str:
@@ -120,28 +130,3 @@ def command_line(line: str, root: str) -> str:
     if root == os.path.realpath(default_state_directory()):
         return f"turnlock {line}"
     return f"turnlock {line} --state-dir {shlex.quote(root)}"
-
-
-@contextmanager
-def warnings_of_the_core() -> Iterator[list[str]]:
-    """What the core logs meanwhile: why a repair did not succeed, without the path again."""
-    said: list[str] = []
-
-    class Collector(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            given = record.args if isinstance(record.args, tuple) else ()
-            errors = [one for one in given if isinstance(one, TurnlockError)]
-            said.append(_why(errors[-1]) if errors else record.getMessage())
-
-    collector = Collector(logging.WARNING)
-    _logger.addHandler(collector)
-    try:
-        yield said
-    finally:
-        _logger.removeHandler(collector)
-
-
-def _why(error: TurnlockError) -> str:
-    if not isinstance(error, (StoreError, LockPathError, TranscriptError)):
-        return str(error)
-    return f"{error.why}; {error.hint}" if error.hint else error.why

@@ -2,21 +2,27 @@
 
 A write that was cut short leaves bytes without a newline, and after the next writer's newline a
 damaged line. Nobody cuts them off, as that could be a superseded repairer cutting off its
-successor's entries. They are copied aside, each ended by a newline, and never twice. Of NULs, as a
-power loss leaves them, their number and place is kept.
+successor's entries. They are copied aside, each ended by a newline, and never twice: who copies has
+a lock on the copy until it is durable, and another doctor waits for that. Of NULs, as a power loss
+leaves them, their number and place is kept.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
 from collections.abc import Sequence
 
 from ..backends.files.fileops import FileOps, Handle, write_all
+from ..clock import Clock, SystemClock
 
 SUFFIX = ".torn"
 _COPY_BYTES_MAX = 256 * 1024 * 1024
+# Seconds: how long another doctor's write is waited for, and how often it is looked.
+_PATIENCE = 10.0
+_PAUSE = 0.05
 
 
 def to_keep(offset: int, raw: bytes, length: int | None = None) -> bytes:
@@ -28,9 +34,10 @@ def to_keep(offset: int, raw: bytes, length: int | None = None) -> bytes:
 class TornCopy:
     """The copy beside one transcript."""
 
-    def __init__(self, files: FileOps, transcript: str) -> None:
+    def __init__(self, files: FileOps, transcript: str, *, clock: Clock | None = None) -> None:
         self.path = transcript + SUFFIX
         self._files = files
+        self._clock = clock or SystemClock()
 
     def missing(self, fragments: Sequence[bytes]) -> list[bytes]:
         """Those that the copy does not have. What is no regular file has none."""
@@ -44,11 +51,13 @@ class TornCopy:
             handle.close()
 
     def keep(self, fragments: Sequence[bytes]) -> None:
-        """Append those that are missing, durably. Raises OSError."""
+        """Append those that are missing, durably. Raises OSError, also when another is at it for
+        longer than 10 seconds.
+        """
         handle = self._open()
         try:
             # Two doctors at once must not both find a fragment missing.
-            self._files.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock(handle)
             content = self._read(handle)
             lines = [fragment + b"\n" for fragment in _missing(content, fragments)]
             if lines and content and not content.endswith(b"\n"):
@@ -59,12 +68,27 @@ class TornCopy:
         finally:
             handle.close()
 
+    def _lock(self, handle: Handle) -> None:
+        deadline = self._clock.monotonic() + _PATIENCE
+        while True:
+            try:
+                return self._files.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if self._clock.monotonic() >= deadline:
+                    why = "another process is writing it"
+                    raise BlockingIOError(errno.EAGAIN, why, self.path) from None
+            self._clock.sleep(_PAUSE)
+
     def _open(self) -> Handle:
         flags = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
             handle = self._files.open(self.path, flags)
         except FileNotFoundError:
-            return self._make(flags)
+            try:
+                return self._make(flags)
+            except FileExistsError:
+                # Another doctor was first.
+                handle = self._files.open(self.path, flags)
         if not stat.S_ISREG(self._files.stat_handle(handle).st_mode):
             handle.close()
             raise FileExistsError(0, "it is there and is not a regular file", self.path)
@@ -91,5 +115,6 @@ class TornCopy:
 
 
 def _missing(content: bytes, fragments: Sequence[bytes]) -> list[bytes]:
-    lines = b"\n" + content
-    return [one for one in dict.fromkeys(fragments) if b"\n" + one + b"\n" not in lines]
+    # No fragment has a newline in it, and what is cut short itself at the end counts for nothing.
+    lines = set(content.split(b"\n")[:-1])
+    return [one for one in dict.fromkeys(fragments) if one not in lines]

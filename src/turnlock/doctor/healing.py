@@ -144,7 +144,7 @@ class Healer:
     def _keep_damage(self, scan: Scan) -> str | None:
         if not scan.damaged:
             return None
-        copy = TornCopy(self._files, self._place.transcript)
+        copy = TornCopy(self._files, self._place.transcript, clock=self._clock)
         copy.keep([to_keep(one.offset, one.raw) for one in scan.damaged])
         return copy.path
 

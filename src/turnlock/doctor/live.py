@@ -12,10 +12,9 @@ oneself have the same address.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import ConfigError, TurnlockError
@@ -24,8 +23,6 @@ from .condition import PRESENCE_FILE, SOUND, WORDS, Stage
 from .condition import Condition as Condition
 
 if TYPE_CHECKING:
-    from http.client import HTTPConnection
-
     from ..backends import LockRecord
     from .presence import Owner, Written
 
@@ -211,11 +208,14 @@ class Gateway(NamedTuple):
     def _ask(
         self, method: str, path: str, body: Mapping[str, Any] | None, patience: float
     ) -> tuple[int, dict[str, Any]]:
+        # Only for who has a gateway: it is a third of the time that a command needs to start.
+        from .connection import connected
+
         headers = {"Authorization": f"Bearer {_token(self.root)}"}
         content = None if body is None else json.dumps(body)
         if content is not None:
             headers["Content-Type"] = "application/json"
-        with _connection(self.url, patience) as connection:
+        with connected(self.url, patience) as connection:
             connection.request(method, path, content, headers)
             response = connection.getresponse()
             answer = json.loads(response.read(_BYTES_MAX))
@@ -225,7 +225,7 @@ class Gateway(NamedTuple):
 def gateway_of(root: str, patience: float = _PATIENCE) -> Gateway | None:
     """The gateway that serves this state directory; None when there is none. Changes nothing.
 
-    It is asked whether it answers, and given ``patience`` seconds for that.
+    It is asked whether it answers, and given ``patience`` seconds for all of that.
     """
     # Not at the top: every command imports this module, for its errors.
     from .presence import owner_of, read_written
@@ -335,8 +335,10 @@ def _runs_since(pid: int, moment: float | None) -> bool:
 
 
 def _asked(url: str, patience: float) -> Condition:
+    from .connection import connected
+
     try:
-        with _connection(url, patience) as connection:
+        with connected(url, patience) as connection:
             connection.request("GET", "/healthz")
             response = connection.getresponse()
             health = response.read(_HEALTH_BYTES_MAX)
@@ -347,31 +349,6 @@ def _asked(url: str, patience: float) -> Condition:
     stages = (Condition.STARTING, Condition.DRAINING) if response.status == 503 else ()
     said = (one for one in stages if f'"{one.value}"'.encode() in health)
     return next(said, Condition.ANSWERS)
-
-
-@contextlib.contextmanager
-def _connection(url: str, patience: float) -> Iterator[HTTPConnection]:
-    """Raises OSError, and ValueError for a url that is none of this host."""
-    # Only for who has a gateway: it is a third of the time that a command needs to start.
-    from http.client import HTTPConnection, HTTPException, InvalidURL
-    from urllib.parse import urlsplit
-
-    parts = urlsplit(url)
-    if parts.scheme != "http" or parts.hostname is None:
-        raise ValueError(url)
-    try:
-        connection = HTTPConnection(parts.hostname, parts.port, timeout=patience)
-    except InvalidURL as error:
-        raise ValueError(url) from error
-    try:
-        connection.connect()
-        if connection.sock.getsockname()[0] != connection.sock.getpeername()[0]:
-            raise ValueError(url)
-        yield connection
-    except HTTPException as error:
-        raise ConnectionError(f"{url} speaks no HTTP: {error!r}") from error
-    finally:
-        connection.close()
 
 
 def _refused(status: int, answer: Mapping[str, Any]) -> Refused:

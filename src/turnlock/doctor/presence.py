@@ -20,6 +20,7 @@ free       nothing: who wrote them is gone. But ``gateway.json`` without ``v`` i
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -130,7 +131,10 @@ def small_file(path: str) -> bytes:
 
 
 def remove_left(root: str, names: Iterable[str]) -> bool:
-    """Remove files of a gateway that is gone, under the directory's lock; whether they were."""
+    """Remove files of a gateway that is gone, under the directory's lock; whether they are gone.
+
+    Somebody else may have removed some of them.
+    """
     files = FileOps()
     try:
         handle = files.open_directory(root)
@@ -139,7 +143,8 @@ def remove_left(root: str, names: Iterable[str]) -> bool:
     try:
         files.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         for name in names:
-            files.unlink(f"{root}/{name}")
+            with contextlib.suppress(FileNotFoundError):
+                files.unlink(f"{root}/{name}")
     except OSError:
         # A gateway starts just now, and the files are its own; or they cannot be removed.
         return False

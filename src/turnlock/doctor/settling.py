@@ -10,15 +10,11 @@ from ..backends.files import FilesBackend, OneFile
 from ..errors import TurnlockError
 from ..session import SessionKey
 from ..transcript.tail import Tail, TurnSeen
-from ..turns.revoking import REVOKER_MAX_HOLD, settle_and_release
-from ..turns.runtime import Runtime
-from .examination import Examination, warnings_of_the_core
+from ..turns.revoking import COMMAND_PATIENCE, REVOKER_MAX_HOLD, Markers, settle_and_release
+from .examination import NOT_TRIED, Examination
 
 # The transcript may have a name that is no key; the layout of one file answers every key with it.
 _ANY_KEY = SessionKey("doctor", "doctor")
-
-# Nobody waits for doctor: a slow disk is no reason to call a marker owed.
-_PATIENCE = 30.0
 
 
 def settle(
@@ -30,30 +26,34 @@ def settle(
     of them has none still, None when all have. It does not wait, and takes the session without a
     turn: should this process die meanwhile, it owes nothing itself.
     """
+    if examination.disk_hangs:
+        return NOT_TRIED
     backend: Backend[Any] = FilesBackend(
         OneFile(path),
         clock=examination.clock,
         files=examination.files,
         platform=examination.platform,
     )
-    with warnings_of_the_core() as said:
-        try:
-            held = backend.take(_ANY_KEY, TakeRequest(None, REVOKER_MAX_HOLD, header=False))
-        except TurnlockError as error:
-            return str(error)
-        except Lost:
-            return "somebody took the session meanwhile"
-        if isinstance(held, Holder):
-            held.close()
-            return "somebody holds the session now"
-        moved = held.tail.size != size
-        if not moved:
-            held.tail = owing(held.tail, unfinished)
-        runtime = Runtime(clock=examination.clock)
-        settle_and_release(runtime, backend, held, path, patience=_PATIENCE)
+    try:
+        held = backend.take(_ANY_KEY, TakeRequest(None, REVOKER_MAX_HOLD, header=False))
+    except TurnlockError as error:
+        return str(error)
+    except Lost:
+        return "somebody took the session meanwhile"
+    if isinstance(held, Holder):
+        held.close()
+        return "somebody holds the session now"
+    moved = held.tail.size != size
+    if not moved:
+        held.tail = owing(held.tail, unfinished)
+    settlement = settle_and_release(
+        examination.runtime, backend, held, path, patience=COMMAND_PATIENCE
+    )
+    examination.disk_hangs = settlement.is_unfinished
     if moved:
         return "somebody wrote it meanwhile; look again"
-    return "; ".join(said) or ("it is still owed" if held.tail.size == size else None)
+    is_done = settlement.markers is Markers.WRITTEN and settlement.released
+    return None if is_done else settlement.why or "somebody took the session meanwhile"
 
 
 def owing(tail: Tail, unfinished: Sequence[TurnSeen]) -> Tail:

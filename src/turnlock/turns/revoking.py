@@ -15,14 +15,15 @@ holder is told at once, since this process refuses its writes anyhow.
 
 from __future__ import annotations
 
+import enum
 import logging
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..backends import Freed, Lost, TakeRequest
 from ..clock import SystemClock
-from ..errors import LockPathError, StoreError, TranscriptError
+from ..errors import LockPathError, StoreError, TranscriptError, seconds, why_of
 from ..events import LockReclaimed, RevocationFailed, TurnRevoked
 from ..transcript.entries import Failure
 from .lease import Lease, State
@@ -42,13 +43,39 @@ logger = logging.getLogger("turnlock")
 # waiter supersedes it, and takes the marker over that it owed.
 REVOKER_MAX_HOLD = 2.0
 # How long the queue waits for the marker.
-_MARKER_TIMEOUT = 1.0
+MARKER_TIMEOUT = 1.0
+# How long a command does, which nobody queues behind: a slow disk is no reason to call it owed.
+COMMAND_PATIENCE = 30.0
 # A little more, for those who wait for the revoker.
 HAND_OVER_TIMEOUT = 1.5
 _FRAMES_LOGGED = 12
 # How far back the marker of a turn is looked for that somebody else superseded.
 _TURNS_SEARCHED = 16
 _STORAGE_ERRORS = (StoreError, LockPathError, TranscriptError)
+
+
+class Markers(enum.Enum):
+    """What became of the error markers that a lease was taken to write."""
+
+    NONE = "none"
+    WRITTEN = "written"
+    OWED = "owed"
+    # Somebody else took the lease first, and owes them now.
+    LOST = "lost"
+    # Nobody waited for the end of it.
+    UNFINISHED = "unfinished"
+
+
+class Settlement(NamedTuple):
+    """``released``: whether the lock is free. ``why``: what went wrong, without the path."""
+
+    markers: Markers
+    released: bool
+    why: str = ""
+
+    @property
+    def is_unfinished(self) -> bool:
+        return self.markers is Markers.UNFINISHED
 
 
 def revoke(runtime: Runtime, lease: Lease, reason: str, *, deadline: float | None = None) -> bool:
@@ -194,24 +221,33 @@ def settle_and_release(
     label: str,
     *,
     details: Failure | None = None,
-    patience: float = _MARKER_TIMEOUT,
-) -> None:
+    patience: float = MARKER_TIMEOUT,
+    then: Callable[[Settlement], object] | None = None,
+) -> Settlement:
     """Write what was owed to a lease that was taken for nothing else, and release it.
 
     What cannot be written stays owed by a dead claim. Returns after ``patience`` seconds when the
-    disk hangs; the job goes on without its caller.
+    disk hangs; the job goes on without its caller, and calls ``then`` at its end in either case.
     """
     done = threading.Event()
+    ended: list[Settlement] = []
 
     def job() -> None:
         try:
-            _settle_and_release(runtime, backend, held, label, details)
+            settlement = _settle_and_release(runtime, backend, held, label, details)
+            if then is not None:
+                then(settlement)
+            ended.append(settlement)
         finally:
             done.set()
 
     submit_or_run(job)
-    if not runtime.clock.wait(done, patience):
-        logger.error("session %s: the disk hangs; its marker is owed", label)
+    runtime.clock.wait(done, patience)
+    if ended:
+        return ended[0]
+    why = f"it is not done after {seconds(patience)}: the disk is slow, or hangs"
+    logger.error("session %s: its marker is not written yet: %s", label, why)
+    return Settlement(Markers.UNFINISHED, released=False, why=why)
 
 
 def _settle_and_release(
@@ -220,30 +256,42 @@ def _settle_and_release(
     held: BackendLease,
     label: str,
     details: Failure | None,
-) -> None:
+) -> Settlement:
+    marked: list[Failure] = []
+
+    def on_marked(failure: Failure) -> None:
+        marked.append(failure)
+        runtime.marked(label, failure)
+
     writer = Writer(
         backend,
         held,
         runtime.clock,
         label=label,
         turn_id=None,
-        on_marked=lambda failure: runtime.marked(label, failure),
+        on_marked=on_marked,
         details={details.turn_id: details} if details else None,
     )
     give_back: Callable[[BackendLease], object] = backend.release
+    markers, why = Markers.NONE, ""
     try:
         writer.settle()
+        markers = Markers.WRITTEN if marked else Markers.NONE
     except Lost:
-        logger.warning("session %s: somebody else took it before its marker was written", label)
+        markers, why = Markers.LOST, "somebody else took it before its marker was written"
+        logger.warning("session %s: %s", label, why)
     except _STORAGE_ERRORS as error:
+        markers, why = Markers.OWED, runtime.redacted(why_of(error))
         owed = next((turn.turn_id for turn in held.owed if turn.turn_id), None)
         runtime.marker_owed(label, details.turn_id if details else owed or "", error)
         # Of a turn that wrote nothing, our claim is the only record: it stays, for the next taker.
         give_back = backend.leave_owing if owed else backend.release
     try:
-        give_back(held)
+        released = give_back(held) is True
     except _STORAGE_ERRORS as error:
         logger.error("session %s: the lock could not be released: %s", label, error)
+        return Settlement(markers, released=False, why=why or why_of(error))
+    return Settlement(markers, released, why)
 
 
 def report_reclaimed(runtime: Runtime, held: BackendLease, label: str) -> None:

@@ -9,7 +9,7 @@ SWEEP_STOPS = Mutant(
     Edit(
         "cleaning.py",
         '        logger.warning("stale lock left in place: path=%s: %s", record.path, error)\n'
-        "        return record\n",
+        "        return Cleaned(record, why_of(error))\n",
         "        raise\n",
     ),
 )

@@ -53,7 +53,8 @@ RELEASE_QUEUES = Mutant(
     "a release waits for the session as a turn does",
     Edit(
         "cli/release.py",
-        '        released = store.revoke(held.target.store_key, "operator")\n',
-        "        with store.turn(held.target.store_key, wait=None):\n            released = True\n",
+        "        settlement = store.supersede(",
+        "        with store.turn(held.target.store_key, wait=None):\n            pass\n"
+        "        settlement = store.supersede(",
     ),
 )

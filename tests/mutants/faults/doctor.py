@@ -8,9 +8,58 @@ UNMARKED = Mutant(
     "the clean-up frees a session and marks no turn",
     Edit(
         "cleaning.py",
-        "    settle_and_release(runtime, backend, held, record.session or record.path)\n",
-        "    backend.release(held)\n",
+        "    settlement = settle_and_release(\n"
+        "        runtime, backend, held, label, patience=patience, then=look_again\n"
+        "    )\n",
+        "    settlement = Settlement(Markers.NONE, backend.release(held))\n"
+        "    look_again(settlement)\n",
     ),
+)
+FIX_IN_A_HURRY = Mutant(
+    "doctor waits for the marker of a stale lock no longer than a queue would",
+    Edit(
+        "doctor/checks/locks.py",
+        "seen, stale_after, COMMAND_PATIENCE\n",
+        "seen, stale_after\n",
+    ),
+    caught_by="tests/doctor/test_doctor_slow_disk.py::test_a_stale_lock_on_a_slow_disk_is_waited_for",
+)
+RELEASE_IN_A_HURRY = Mutant(
+    "release says that a marker is owed which a slow disk has a second later",
+    Edit("cli/release.py", ", patience=COMMAND_PATIENCE", ""),
+    caught_by="tests/cli/test_cli_release.py::test_a_marker_is_waited_for_on_a_slow_disk",
+)
+HANGS_EACH_TIME = Mutant(
+    "doctor waits for a disk that hangs with each repair again",
+    Edit(
+        "doctor/checks/locks.py",
+        "    examination.disk_hangs = cleaned.is_unfinished\n",
+        "",
+    ),
+    caught_by="tests/doctor/test_doctor_slow_disk.py::test_a_disk_that_hangs_is_waited_for_once_in_all",
+)
+TORN_REFUSED = Mutant(
+    "of two doctors at once one says that it could not copy what the other has copied",
+    Edit(
+        "doctor/fragments.py",
+        "                if self._clock.monotonic() >= deadline:\n",
+        "                if True:\n",
+    ),
+    caught_by="tests/doctor/test_doctor_torn.py::test_a_copy_that_another_doctor_writes_is_waited_for",
+)
+STALE_FOR_EVER = Mutant(
+    "doctor takes a lock for stale whose predecessor was",
+    Edit(
+        "doctor/examination.py",
+        "        return Occupation.STALE if now.stale else Occupation.HELD\n",
+        "        return Occupation.STALE\n",
+    ),
+    caught_by="tests/doctor/test_doctor_meanwhile.py::test_what_the_next_holder_of_a_stale_lock_writes_just_now_is_not_torn",
+)
+RELEASES_ANYBODY = Mutant(
+    "release takes the session from a turn that it has not shown",
+    Edit("cli/release.py", ", turn_id=held.record.turn_id", ""),
+    caught_by="tests/cli/test_cli_release.py::test_so_is_a_yes_that_is_given_beforehand",
 )
 HEALTHY_IF_ALIVE = Mutant(
     "a lock whose holder lives is in order, however long it was held",
@@ -112,8 +161,8 @@ SECOND_LOOK_SPARED = Mutant(
     "doctor reports a lock as stale that somebody took meanwhile",
     Edit(
         "doctor/checks/locks.py",
-        "    return examination.inspector.record(place, stale_after=limits.stale_after), []\n",
-        "    return seen, []\n",
+        '    return examination.inspector.record(place, stale_after=stale_after), ""\n',
+        '    return seen, ""\n',
     ),
     caught_by="tests/doctor/test_doctor_meanwhile.py::test_a_stale_lock_that_somebody_takes_first_is_no_stale_lock",
 )
@@ -163,6 +212,15 @@ YOUNG_STRAYS = Mutant(
     ),
     caught_by="tests/doctor/test_doctor_checks.py::test_a_young_stray_may_have_a_maker",
 )
+STRAYS_THAT_WAIT = Mutant(
+    "doctor --fix removes the temporary file of a transcript whose maker waits for its disk",
+    Edit(
+        "doctor/checks/strays.py",
+        "    limit = _YOUNG_SECONDS if _is_claims(path) else _YOUNG_TRANSCRIPT_SECONDS\n",
+        "    limit = _YOUNG_SECONDS\n",
+    ),
+    caught_by="tests/doctor/test_doctor_checks.py::test_the_maker_of_a_transcript_may_be_waiting_for_its_disk",
+)
 ANOTHER_STRAY = Mutant(
     "doctor --fix does not look whether the stray is still the one",
     Edit(
@@ -176,7 +234,7 @@ TORN_KEPT_TWICE = Mutant(
     "doctor keeps torn bytes again at every run",
     Edit(
         "doctor/fragments.py",
-        'for one in dict.fromkeys(fragments) if b"\\n" + one + b"\\n" not in lines]\n',
+        "for one in dict.fromkeys(fragments) if one not in lines]\n",
         "for one in dict.fromkeys(fragments)]\n",
     ),
     caught_by="tests/doctor/test_doctor_changes.py::test_a_second_fix_finds_what_is_left_and_changes_nothing",
@@ -217,8 +275,8 @@ SETTLES_WHAT_HAS_GROWN = Mutant(
     "doctor marks turns in a transcript that has grown since",
     Edit(
         "doctor/settling.py",
-        "        moved = held.tail.size != size\n",
-        "        moved = False\n",
+        "    moved = held.tail.size != size\n",
+        "    moved = False\n",
     ),
     caught_by="tests/doctor/test_doctor_meanwhile.py::test_a_turn_that_ended_meanwhile_gets_no_marker",
 )
@@ -226,9 +284,9 @@ SETTLING_KEEPS_HOLDER = Mutant(
     "doctor says that it has settled a session that somebody holds",
     Edit(
         "doctor/settling.py",
-        "        if isinstance(held, Holder):\n            held.close()\n"
-        '            return "somebody holds the session now"\n',
-        "        if isinstance(held, Holder):\n            held.close()\n            return None\n",
+        "    if isinstance(held, Holder):\n        held.close()\n"
+        '        return "somebody holds the session now"\n',
+        "    if isinstance(held, Holder):\n        held.close()\n        return None\n",
     ),
     caught_by="tests/doctor/test_doctor_meanwhile.py::test_a_session_that_somebody_takes_first_is_not_said_to_be_settled",
 )
@@ -286,11 +344,20 @@ STOPPED_IS_ASKED = Mutant(
 TOKEN_TO_OTHERS = Mutant(
     "the token is sent to whatever host the file names",
     Edit(
-        "doctor/live.py",
+        "doctor/connection.py",
         "        if connection.sock.getsockname()[0] != connection.sock.getpeername()[0]:\n",
         "        if False:\n",
     ),
     caught_by="tests/cli/test_cli_gateway.py::test_the_token_is_sent_to_this_host_alone",
+)
+LISTENS_FOR_EVER = Mutant(
+    "a gateway that answers a byte a second is listened to for ever",
+    Edit(
+        "doctor/connection.py",
+        "        connection.sock = _timed(connection.sock, deadline)\n",
+        "",
+    ),
+    caught_by="tests/doctor/test_doctor_checks.py::test_what_a_gateway_holds_is_not_listened_to_for_ever",
 )
 RELEASE_BLINDLY = Mutant(
     "a release names no turn",

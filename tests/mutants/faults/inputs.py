@@ -73,7 +73,11 @@ KEYS_WITH_SLASHES = Mutant(
 
 URLS_AS_TOLD = Mutant(
     "a url that a file names is taken for one",
-    Edit("doctor/live.py", "    except InvalidURL as error:\n", "    except EOFError as error:\n"),
+    Edit(
+        "doctor/connection.py",
+        "    except InvalidURL as error:\n",
+        "    except EOFError as error:\n",
+    ),
 )
 DEEP_BODIES = Mutant(
     "a body may be nested as deeply as it likes",

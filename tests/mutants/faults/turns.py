@@ -581,7 +581,11 @@ WORKERS_KEEP_INTERPRETER = Mutant(
 )
 CLEANED_WITHOUT_LOOK = Mutant(
     "a lock that is still there counts as removed",
-    Edit("cleaning.py", "    if not _is_gone(backend, record):\n", "    if False:\n"),
+    Edit(
+        "cleaning.py",
+        "        if settlement.released and _is_gone(backend, record):\n",
+        "        if True:\n",
+    ),
     caught_by="tests/files/test_faults.py::test_a_marker_that_clean_up_cannot_write_is_written_by_the_next_turn",
 )
 CLEANING_STOPS = Mutant(
@@ -589,7 +593,7 @@ CLEANING_STOPS = Mutant(
     Edit(
         "cleaning.py",
         '        logger.warning("stale lock left in place: path=%s: %s", record.path, error)\n'
-        "        return record\n",
+        "        return Cleaned(record, why_of(error))\n",
         "        raise\n",
     ),
     caught_by="tests/turns/test_small_promises.py::test_one_lock_that_cannot_be_removed_stops_no_clean_up_and_both_are_logged",

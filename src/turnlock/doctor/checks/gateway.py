@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from os.path import lexists
 
 from ..condition import LOCK_FILE, PRESENCE_FILE, Condition
 from ..examination import Examination
 from ..findings import Finding, finding
 from ..live import Gateway, gateway_of, second_gateway
-from ..presence import read_written, remove_left
+from ..presence import Written, read_written, remove_left
 
 
 def check_gateway(examination: Examination) -> Iterator[Finding]:
     root = examination.root
+    # Read first: what one writes that starts in between is not of one that is gone.
+    left = _left(examination)
     gateway = gateway_of(root)
     if gateway is None:
-        yield from _check_left(examination)
+        yield from _check_left(examination, left)
         return
     yield _running(examination, gateway)
     second = second_gateway(root, gateway)
@@ -44,13 +47,18 @@ def _running(examination: Examination, gateway: Gateway) -> Finding:
     return finding(kind, path, f"the gateway here, {gateway.description}", gateway.remedy)
 
 
-def _check_left(examination: Examination) -> Iterator[Finding]:
+def _left(examination: Examination) -> dict[str, Written]:
+    """The files of a gateway, by their names."""
+    root = examination.root
+    names = [name for name in (PRESENCE_FILE, LOCK_FILE) if name in examination.survey.names]
+    return {name: read_written(f"{root}/{name}") for name in names if lexists(f"{root}/{name}")}
+
+
+def _check_left(examination: Examination, left: dict[str, Written]) -> Iterator[Finding]:
     """What a gateway that is gone has left: it stops nobody, and the next one replaces it."""
-    left = [name for name in (PRESENCE_FILE, LOCK_FILE) if name in examination.survey.names]
     start = f"start one if it should serve: {examination.command('gateway')}"
-    read = {name: read_written(f"{examination.root}/{name}") for name in left}
     fixed = bool(left) and examination.fix and remove_left(examination.root, left)
-    for name, written in read.items():
+    for name, written in left.items():
         path = f"{examination.root}/{name}"
         if written.is_nobodys and name == LOCK_FILE:
             # Nobody has to be able to read it: it is there for people.

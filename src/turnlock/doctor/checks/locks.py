@@ -7,9 +7,11 @@ from collections.abc import Iterator
 
 from ...backends import LockRecord
 from ...backends.files.aside import ASSUMED_LIMIT
+from ...cleaning import clean_lock
 from ...errors import seconds
+from ...turns.revoking import COMMAND_PATIENCE
 from ..claims import read_claim
-from ..examination import Examination, warnings_of_the_core
+from ..examination import NOT_TRIED, Examination
 from ..findings import Finding, finding
 
 # Reasons of records that could not be judged, with the text of the error after them.
@@ -18,32 +20,34 @@ _UNJUDGED = ("unreadable-object", "read-error")
 
 def check_locks(examination: Examination) -> Iterator[Finding]:
     for seen in examination.store.locks():
-        said: list[str] = []
+        why = ""
         record: LockRecord | None = seen
         if seen.stale and examination.fix:
-            record, said = _cleaned(examination, seen)
+            record, why = _cleaned(examination, seen)
         if record is not None:
             examination.locks[record.path] = record
-            yield from _findings(examination, record, said)
+            yield from _findings(examination, record, why)
 
 
-def _cleaned(examination: Examination, seen: LockRecord) -> tuple[LockRecord | None, list[str]]:
-    with warnings_of_the_core() as said:
-        record = examination.store.clean(seen)
-    if record.removed:
-        # The core reports a removal as well; only what went wrong is news.
-        return record, [text for text in said if "owed" in text]
-    if said:
-        return record, said
+def _cleaned(examination: Examination, seen: LockRecord) -> tuple[LockRecord | None, str]:
+    """The lock after it was cleaned up, None when there is none; and what went wrong."""
+    if examination.disk_hangs:
+        return seen, NOT_TRIED
+    stale_after = examination.store.limits.stale_after
+    cleaned = clean_lock(
+        examination.runtime, examination.backend, seen, stale_after, COMMAND_PATIENCE
+    )
+    examination.disk_hangs = cleaned.is_unfinished
+    if cleaned.record.removed or cleaned.why:
+        return cleaned.record, cleaned.why
     # It was stale and is not any more: somebody took it in the meantime, or removed it.
     place = examination.layout.place_of_lock(seen.path)
-    limits = examination.store.limits
-    return examination.inspector.record(place, stale_after=limits.stale_after), []
+    return examination.inspector.record(place, stale_after=stale_after), ""
 
 
-def _findings(examination: Examination, record: LockRecord, said: list[str]) -> Iterator[Finding]:
+def _findings(examination: Examination, record: LockRecord, why: str) -> Iterator[Finding]:
     if record.stale:
-        yield _stale(examination, record, said)
+        yield _stale(examination, record, why)
     elif record.reasons[:1] and record.reasons[0] in _UNJUDGED:
         yield finding(
             "lock-object",
@@ -64,7 +68,7 @@ def _findings(examination: Examination, record: LockRecord, said: list[str]) -> 
         yield from _live(examination, record)
 
 
-def _stale(examination: Examination, record: LockRecord, said: list[str]) -> Finding:
+def _stale(examination: Examination, record: LockRecord, why: str) -> Finding:
     what = f"stale ({', '.join(record.reasons)}): its holder{_process(record)} is gone"
     if "unreadable" in record.reasons:
         what = "stale (unreadable): it names no holder and nobody is writing it"
@@ -73,9 +77,9 @@ def _stale(examination: Examination, record: LockRecord, said: list[str]) -> Fin
             f"stale (too-old): held{_age(record)} by{_process(record)}, which names no start time"
         )
     if record.removed:
-        what = "; ".join((f"removed; it was {what}", *said))
+        what = f"removed; it was {what}" + (f"; {why}" if why else "")
     elif examination.fix:
-        what = f"{what}; it could not be removed: {'; '.join(said) or 'somebody is at it'}"
+        what = f"{what}; it could not be removed: {why or 'somebody is at it'}"
     return finding(
         "stale-lock",
         record.path,

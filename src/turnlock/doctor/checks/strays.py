@@ -11,9 +11,11 @@ from ...backends.files.birth import is_temporary
 from ..examination import Examination
 from ..findings import Finding, finding
 
-# A maker needs microseconds, or as long as one fsync hangs. Only the claim's temporary file is
-# flocked, and not in its first moment, so that youth counts as well.
+# A maker needs microseconds, or as long as one fsync hangs. A claim's temporary file is flocked,
+# but not in its first moment, so that youth counts as well. A transcript's is not flocked, as that
+# would be its guard: nothing but its age tells that a maker lives who waits for a disk.
 _YOUNG_SECONDS = 60.0
+_YOUNG_TRANSCRIPT_SECONDS = 1800.0
 
 
 def check_strays(examination: Examination) -> Iterator[Finding]:
@@ -32,7 +34,8 @@ def check_strays(examination: Examination) -> Iterator[Finding]:
 def _check(examination: Examination, path: str) -> Iterator[Finding]:
     files = examination.files
     status = files.stat_path(path)
-    young = examination.clock.wall() - status.st_mtime < _YOUNG_SECONDS
+    limit = _YOUNG_SECONDS if _is_claims(path) else _YOUNG_TRANSCRIPT_SECONDS
+    young = examination.clock.wall() - status.st_mtime < limit
     if young or not stat.S_ISREG(status.st_mode):
         return
     handle = files.open_quietly(path)
@@ -49,6 +52,10 @@ def _check(examination: Examination, path: str) -> Iterator[Finding]:
         return
     finally:
         handle.close()
+
+
+def _is_claims(path: str) -> bool:
+    return path.removesuffix(".tmp").rpartition(".")[0].endswith(".lock")
 
 
 def _stray(examination: Examination, path: str, what: str, *, fixed: bool = False) -> Finding:

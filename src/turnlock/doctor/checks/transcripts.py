@@ -14,7 +14,7 @@ from ...transcript.jsonl import pieces
 from ...transcript.scan import Scan
 from ...transcript.tail import TurnSeen
 from ..endings import Reading, read_transcript
-from ..examination import Examination, Occupation
+from ..examination import NOT_TRIED, Examination, Occupation
 from ..findings import Finding, finding
 from ..fragments import TornCopy
 from ..scanning import damage_of, scan_transcript, what_readers_step_over
@@ -122,7 +122,7 @@ def _check_header(
 def _check_lines(
     examination: Examination, path: str, damaged: Sequence[bytes]
 ) -> Iterator[Finding]:
-    copy = TornCopy(examination.files, path)
+    copy = TornCopy(examination.files, path, clock=examination.clock)
     lost = copy.missing(damaged) if damaged else []
     if lost:
         number = len(lost)
@@ -151,7 +151,7 @@ def _check_end(
 
 
 def _torn(examination: Examination, path: str, reading: Reading) -> Iterator[Finding]:
-    copy = TornCopy(examination.files, path)
+    copy = TornCopy(examination.files, path, clock=examination.clock)
     lost = copy.missing(reading.fragment)
     if not lost:
         return
@@ -182,10 +182,8 @@ def _kept(
     hint = f"keep a copy of the bytes: {examination.command('doctor --fix')}"
     if not examination.fix:
         return finding(check, path, message, hint)
-    try:
-        copy.keep(lost)
-    except OSError as error:
-        why = error.strerror or str(error)
+    why = _keep(examination, copy, lost)
+    if why is not None:
         return finding(check, path, f"{message}; they could not be copied: {why}", hint)
     return finding(
         check,
@@ -194,6 +192,17 @@ def _kept(
         "nothing is left to do",
         fixed=True,
     )
+
+
+def _keep(examination: Examination, copy: TornCopy, lost: list[bytes]) -> str | None:
+    """Why they could not be kept; None when they are."""
+    if examination.disk_hangs:
+        return NOT_TRIED
+    try:
+        copy.keep(lost)
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
 
 
 def _unfinished(
