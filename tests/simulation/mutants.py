@@ -137,11 +137,11 @@ MUTANTS = (
     _mutant(
         "turns: two appends that come first at the same time make two writers",
         "turns.turn",
-        '        return self._made.get("writer") or'
+        '        writer = self._made.get("writer") or'
         ' self._made.setdefault("writer", self._make_writer())\n',
         """        if "writer" not in self._made:
             self._made["writer"] = self._make_writer()
-        return self._made["writer"]
+        writer = self._made["writer"]
 """,
     ),
     _mutant(

@@ -21,7 +21,7 @@ from .lease import Call, Lease, State
 from .queue import queues
 from .revoking import HAND_OVER_TIMEOUT, report_reclaimed, retire_lost
 from .runtime import Runtime
-from .writer import ERRORS, Writer
+from .writer import ERRORS, Ended, Writer
 
 logger = logging.getLogger("turnlock")
 
@@ -35,16 +35,20 @@ class TurnCore:
     def __init__(self, runtime: Runtime, lease: Lease) -> None:
         self.runtime = runtime
         self.lease = lease
-        self._made: dict[str, Writer] = {}
+        # None for a turn that came to its end and had written nothing.
+        self._made: dict[str, Writer | None] = {}
 
     @property
     def _writer(self) -> Writer:
         """Made at the first need: a lock without turns, and a turn that only reads, write nothing.
 
         There is one, also for two appends that are a turn's first at the same time, in two threads.
-        (`functools.cached_property` has no lock since Python 3.12.)
+        (`functools.cached_property` has no lock since Python 3.12.) Raises `Ended`.
         """
-        return self._made.get("writer") or self._made.setdefault("writer", self._make_writer())
+        writer = self._made.get("writer") or self._made.setdefault("writer", self._make_writer())
+        if writer is None:
+            raise Ended
+        return writer
 
     def _make_writer(self) -> Writer:
         lease, runtime = self.lease, self.runtime
@@ -81,6 +85,8 @@ class TurnCore:
             ids = self._writer.append(entries)
         except Lost:
             raise self._lost() from None
+        except Ended:
+            raise self.revoked_error() from None
         self.progress("append")
         return ids
 
@@ -107,11 +113,16 @@ class TurnCore:
             self._writer.open()
         except Lost:
             raise self._lost() from None
+        except Ended:
+            raise self.revoked_error() from None
         return self._writer.epoch
 
     @property
     def epoch(self) -> int:
-        return self._writer.epoch
+        try:
+            return self._writer.epoch
+        except Ended:
+            raise self.revoked_error() from None
 
     def progress(self, what: str) -> None:
         self.lease.progressed = self.runtime.clock.monotonic()
@@ -175,14 +186,9 @@ class TurnCore:
 
     def _terminate(self) -> bool:
         """Write the terminal entry, if the turn wrote anything; whether it did."""
-        writer = self._made.get("writer")
-        if writer is None:
-            return False
-        if writer.opened:
-            writer.terminate(end(self.lease.turn_id, self._held()))
-        else:
-            writer.settle()
-        return writer.opened
+        # In one step: a first append of another thread is before this, or finds the turn ended.
+        writer = self._made.setdefault("writer", None)
+        return writer is not None and writer.terminate(end(self.lease.turn_id, self._held()))
 
     def discard(self) -> None:
         """End a turn that nobody wants any more, before its block began."""

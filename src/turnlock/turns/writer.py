@@ -11,6 +11,9 @@ A predecessor that has turns after it gets opening and marker under an epoch of 
 epochs never decrease in a file; ``closes`` in the marker names the epoch that it closes.
 
 The turn's epoch is the next one after all of these; it is known once they are.
+
+Threads and tasks of one turn may append while another ends it. Who comes first is settled by the
+writer's mutex: an append is either before the terminal entry, or refused.
 """
 
 from __future__ import annotations
@@ -54,6 +57,10 @@ ERRORS = {
 }
 
 
+class Ended(Exception):
+    """The turn has come to its end: nothing more of it is written, and nothing was."""
+
+
 class _Rendered(NamedTuple):
     """Lines to write, and what the transcript's end is once they are written."""
 
@@ -93,6 +100,7 @@ class Writer:
         # An epoch above this one is the turn's own, even when a turn before it had the same name.
         self._epoch_before = held.tail.epoch
         self.opened = False
+        self._closed = False
 
     @property
     def epoch(self) -> int:
@@ -117,15 +125,20 @@ class Writer:
                 self._write((), with_opening=False)
 
     def open(self) -> None:
-        """Make the turn's opening durable."""
+        """Make the turn's opening durable. Raises `Ended`, and as `append` does."""
         with self._mutex:
+            self._check_open()
             if not self.opened:
                 self._write((), with_opening=True)
 
     def append(self, entries: Iterable[Mapping[str, Any]]) -> list[str]:
-        """Append entries as one; ids of all of them. An id that the transcript has is skipped."""
+        """Append entries as one; ids of all of them. An id that the transcript has is skipped.
+
+        Raises `Ended`.
+        """
         prepared = [checked_entry(entry, self._label) for entry in entries]
         with self._mutex:
+            self._check_open()
             own = {entry["id"] for entry in prepared if "id" in entry}
             seen = self._backend.known_ids(self._held, own) if own else set()
             fresh = []
@@ -139,18 +152,31 @@ class Writer:
                 self._follow(fresh)
             return [entry["id"] for entry in prepared]
 
-    def terminate(self, entry: Entry) -> None:
-        """Append the terminal entry, with opening if the turn has none yet."""
+    def terminate(self, entry: Entry) -> bool:
+        """Append the terminal entry if the turn is opened; whether it is. Nothing follows."""
         with self._mutex:
-            self._write([{"id": new_id()} | entry], with_opening=True)
+            self._closed = True
+            if self.opened:
+                self._write([{"id": new_id()} | entry], with_opening=True)
+            elif self._owes:
+                self._write((), with_opening=False)
+            return self.opened
 
     def fail(self, failure: Failure) -> None:
-        """Append the turn's error marker, and a result for each tool call that has none."""
+        """Append the turn's error marker, and a result for each tool call that has none.
+
+        With the opening, if the turn has none yet. Nothing follows.
+        """
         with self._mutex:
+            self._closed = True
             self._write(
                 [*_results(self._calls.values()), {"id": new_id()} | self._marker(failure)],
                 with_opening=True,
             )
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Ended
 
     def _follow(self, entries: Iterable[Entry]) -> None:
         """Keep in mind which tool calls of the turn have no result."""
@@ -161,7 +187,9 @@ class Writer:
     def _write(self, entries: Sequence[Entry], *, with_opening: bool) -> None:
         for _ in range(_MOVES_MAX):
             if self._has_ended():
-                return
+                if self._closed:
+                    return
+                raise Ended
             rendered = self._render(entries, with_opening=with_opening)
             if not rendered.lines:
                 self._owes = False

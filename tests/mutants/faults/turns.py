@@ -248,8 +248,11 @@ WRITES_ON = Mutant(
     *TORN_DOWN_WRITES.edits,
     Edit(
         "turns/writer.py",
-        "            if self._has_ended():\n                return\n",
-        "",
+        "            if self._has_ended():\n",
+        "            if False:\n",
+    ),
+    Edit(
+        "turns/writer.py", "        if self._closed:\n            raise Ended\n", "        pass\n"
     ),
 )
 CHARGED_FOR_WAITING = Mutant(
@@ -393,9 +396,9 @@ BUSY_WITHOUT_AGE = Mutant(
 NO_END = Mutant(
     "a turn that ends well writes no terminal entry",
     Edit(
-        "turns/turn.py",
-        "            writer.terminate(end(self.lease.turn_id, self._held()))\n",
-        "            pass\n",
+        "turns/writer.py",
+        "            if self.opened:\n                self._write([{",
+        "            if False:\n                self._write([{",
     ),
     caught_by="tests/conformance/test_turns.py::TestInAThread::test_a_turn_is_opened_and_ended_once",
 )

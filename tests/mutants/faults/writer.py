@@ -66,10 +66,26 @@ ENDS_TWICE = Mutant(
     "an end that is written again is there twice",
     Edit(
         "turns/writer.py",
-        "            if self._has_ended():\n                return\n",
-        "",
+        "            if self._has_ended():\n",
+        "            if False:\n",
     ),
     caught_by="tests/files/test_faults.py::test_every_call_fails_once_and_nothing_acknowledged_is_lost",
+)
+LATE_ACKNOWLEDGED = Mutant(
+    "an append that comes while its turn ends is acknowledged and not written",
+    Edit(
+        "turns/writer.py", "        if self._closed:\n            raise Ended\n", "        pass\n"
+    ),
+    caught_by="tests/conformance/test_ends.py::test_what_comes_after_the_end_is_refused",
+)
+FIRST_AFTER_THE_END = Mutant(
+    "a turn that ended without a word may still begin to write",
+    Edit(
+        "turns/turn.py",
+        '        writer = self._made.setdefault("writer", None)\n',
+        '        writer = self._made.get("writer")\n',
+    ),
+    caught_by="tests/conformance/test_ends.py::test_what_comes_after_the_end_is_refused",
 )
 RESERVED_ALLOWED = Mutant(
     "a caller may write terminal entries",
