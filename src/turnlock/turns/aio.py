@@ -20,7 +20,7 @@ import threading
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from typing import Any, TypeVar
 
-from ..backends import Backend
+from ..backends import Backend, BackendLease
 from ..errors import StoreError
 from ..transcript.history import Message
 from .face import TurnFace
@@ -30,7 +30,7 @@ from .queue import Ticket, queues
 from .runtime import Runtime
 from .scope import Scope
 from .sync import cause, passes_as_revoked
-from .taking import Attempt, Wanted, begin, busy_here, enter_queue
+from .taking import Attempt, Wanted, begin, busy_here, enter_queue, undo
 from .turn import TurnCore
 from .watching import AsyncWatch, Budget, IsContent
 from .workers import submit_or_run, workers
@@ -265,27 +265,39 @@ class _Taking:
         core: TurnCore | None = None
         problem: BaseException | None = None
         try:
-            held = self._attempt.run()
-            if held is not None:
-                core = TurnCore(
-                    self._runtime,
-                    begin(
-                        self._runtime,
-                        self._backend,
-                        self._want,
-                        self._ticket,
-                        held,
-                        self._started,
-                        self._frames,
-                    ),
-                )
-                core.settle()
+            core = self._taken()
         except BaseException as error:  # noqa: BLE001 - it belongs to who awaits the future
             problem = error
-        if core is None or problem is not None:
-            queues.leave(self._ticket)
         if not call_on_loop(self._loop, lambda: self._deliver(core, problem)) and core is not None:
             core.discard()
+
+    def _taken(self) -> TurnCore | None:
+        """The turn; None when it was given up meanwhile. Of one that fails nothing is left."""
+        held: BackendLease | None = None
+        try:
+            held = self._attempt.run()
+            if held is None:
+                queues.leave(self._ticket)
+                return None
+            lease = begin(
+                self._runtime,
+                self._backend,
+                self._want,
+                self._ticket,
+                held,
+                self._started,
+                self._frames,
+            )
+        except BaseException:
+            undo(self._runtime, self._backend, self._ticket, held)
+            raise
+        core = TurnCore(self._runtime, lease)
+        try:
+            core.settle()
+        except BaseException as error:
+            core.fail(*cause(error))
+            raise
+        return core
 
     def _deliver(self, core: TurnCore | None, problem: BaseException | None) -> None:
         if not deliver(self._future, core, problem) and core is not None:

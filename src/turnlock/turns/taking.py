@@ -222,11 +222,11 @@ def take_blocking(
         assert held is not None
         return begin(runtime, backend, want, ticket, held, started, frames)
     except BaseException:
-        _undo(runtime, backend, ticket, held)
+        undo(runtime, backend, ticket, held)
         raise
 
 
-def _undo(
+def undo(
     runtime: Runtime, backend: Backend[Any], ticket: Ticket, held: BackendLease | Holder | None
 ) -> None:
     """Give back what a take had of a session when something came in between, as Ctrl-C does."""
