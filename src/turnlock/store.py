@@ -349,7 +349,7 @@ class Store:
     async def __aexit__(self, *exc: object) -> None:
         from .turns.aio import on_worker
 
-        await on_worker(self.close)
+        await on_worker(self.close, or_here=True)
 
     def __repr__(self) -> str:
         return f"<Store {self.location}>"

@@ -41,8 +41,12 @@ T = TypeVar("T")
 _OUTCOME_TIMEOUT = 5.0
 
 
-def on_worker(job: Callable[[], T]) -> asyncio.Future[T]:
-    """Run a job on a worker; a future of the running loop for its result."""
+def on_worker(job: Callable[[], T], *, or_here: bool = False) -> asyncio.Future[T]:
+    """Run a job on a worker; a future of the running loop for its result.
+
+    Where the system gives no thread any more: raises `StoreError`, or with ``or_here`` blocks the
+    loop, for what must be done all the same.
+    """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
@@ -57,8 +61,18 @@ def on_worker(job: Callable[[], T]) -> asyncio.Future[T]:
 
     # Whoever stopped waiting for the outcome does not want a warning about it either.
     future.add_done_callback(lambda done: done.cancelled() or done.exception())
-    workers.submit(run)
+    try:
+        workers.submit(run)
+    except RuntimeError as error:
+        if not or_here:
+            raise no_thread("worker", "start", error) from error
+        run()
     return future
+
+
+def no_thread(path: str, operation: str, error: RuntimeError) -> StoreError:
+    why = f"there is no thread for it: {error}"
+    return StoreError(path, operation, why, "raise the limit of threads")
 
 
 def deliver(future: asyncio.Future[Any], result: Any, problem: BaseException | None) -> bool:
@@ -223,7 +237,7 @@ class _Taking:
             pass
         if not self._future.cancelled() and self._future.exception() is None:
             # It came, and the cancellation came before the task ran again.
-            workers.submit(self._future.result().discard)
+            submit_or_run(self._future.result().discard)
 
     def _on_grant(self) -> None:
         if self._loop.is_closed():
@@ -236,9 +250,7 @@ class _Taking:
         try:
             workers.submit(self._take)
         except RuntimeError as error:
-            problem = StoreError(
-                str(self._want.session), "take", f"there is no thread for it: {error}"
-            )
+            problem = no_thread(str(self._want.session), "take", error)
             if self._may_begin():
                 queues.leave(self._ticket)
                 call_on_loop(self._loop, lambda: deliver(self._future, None, problem))
@@ -302,7 +314,7 @@ class _Taking:
     def _deliver(self, core: TurnCore | None, problem: BaseException | None) -> None:
         if not deliver(self._future, core, problem) and core is not None:
             # The task was cancelled in the moment in which it got the session.
-            workers.submit(core.discard)
+            submit_or_run(core.discard)
 
 
 class OpenAsyncTurn:
@@ -358,7 +370,7 @@ class OpenAsyncTurn:
     async def _leave(self, task: asyncio.Task[Any] | None, error: BaseException | None) -> None:
         cancelled: asyncio.CancelledError | None = None
         try:
-            await learn_outcome(on_worker(self.core.leave), lambda: False)
+            await learn_outcome(on_worker(self.core.leave, or_here=True), lambda: False)
         except asyncio.CancelledError as late:
             # Perhaps it is ours: it was on its way when the block ended by itself.
             cancelled = late
@@ -380,7 +392,7 @@ class OpenAsyncTurn:
 
     async def _finish(self, job: Callable[[], None]) -> None:
         lease = self.core.lease
-        future = on_worker(job)
+        future = on_worker(job, or_here=True)
         hung = asyncio.get_running_loop().create_future()
         lease.on_revoked.append(lambda: call_on_loop(self._loop, lambda: deliver(hung, None, None)))
         try:
@@ -391,7 +403,7 @@ class OpenAsyncTurn:
             future.result()
         else:
             # The terminal entry hangs on a disk; the session went on without it.
-            await on_worker(self.core.leave)
+            await on_worker(self.core.leave, or_here=True)
             raise self.core.revoked_error()
 
     def _cancel_task(self) -> None:

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from ..clock import Clock, SystemClock
@@ -99,6 +99,7 @@ class Runtime:
         self._held: dict[int, Lease] = {}
         self._zombies: dict[int, tuple[Lease, tuple[str, ...]]] = {}
         self._verifying = threading.Lock()
+        self._put_off: list[Callable[[], object]] = []
         _runtimes.add(self)
 
     @staticmethod
@@ -212,7 +213,17 @@ class Runtime:
         if due.lease.move(State.REVOKING, reason=due.reason):
             submit_or_run(lambda: carry_out(self, due.lease, deadline=due.deadline))
 
+    def put_off(self, job: Callable[[], object]) -> None:
+        """Have the watchdog run a job, at its next tick, that no thread could be had for now.
+
+        It ticks as long as there is a lease.
+        """
+        self._put_off.append(job)
+
     def _verify_soon(self, leases: list[Lease]) -> None:
+        put_off, self._put_off = self._put_off, []
+        for job in put_off:
+            submit_or_run(job)
         # A verification that hangs on a disk is not joined by a second one every second.
         if self._verifying.acquire(blocking=False):
             submit_or_run(lambda: self._verify_job(leases))
@@ -273,6 +284,7 @@ class Runtime:
         leases = list(self._held.values()) + [lease for lease, _ in self._zombies.values()]
         self._lock = threading.Lock()
         self._verifying = threading.Lock()
+        self._put_off = []
         self.watchdog.reset()
         self.events.reset()
         self._held = {}

@@ -103,8 +103,8 @@ DEFAULT_POOL = Mutant(
     "the work of tasks is done by the loop's default pool",
     Edit(
         "turns/aio.py",
-        "    workers.submit(run)\n    return future\n",
-        "    loop.run_in_executor(None, run)\n    return future\n",
+        "        workers.submit(run)\n    except RuntimeError as error:\n",
+        "        loop.run_in_executor(None, run)\n    except RuntimeError as error:\n",
     ),
 )
 NOT_UNCANCELLED = Mutant(
