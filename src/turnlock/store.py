@@ -95,7 +95,6 @@ class Store:
         self.limits = limits or Limits()
         self._backend = backend
         self._runtime = Runtime(clock=clock, secrets=secrets)
-        self._closed = False
 
     @property
     def leases_expire(self) -> bool:
@@ -329,10 +328,11 @@ class Store:
         return prune_session(self._backend, parse_key(key), idle=idle, archive=into)
 
     def close(self) -> None:
-        """End the turns that are still open, with a marker each. Idempotent."""
-        if self._closed:
-            return
-        self._closed = True
+        """End the turns that are still open, with a marker each. Idempotent.
+
+        Who waits for a session gets `StoreError`; no turn of this store begins any more.
+        """
+        self._runtime.close()
         revoke_all(self._runtime, "cancelled")
         self._runtime.watchdog.rest()
         self._backend.close()
@@ -379,7 +379,7 @@ class Store:
         return Budget(self.limits.first_token, self.limits.idle, "model", None)
 
     def _check_open(self) -> None:
-        if self._closed:
+        if self._runtime.is_closed:
             raise StoreError(self.location, "turn", "the store was closed")
 
 

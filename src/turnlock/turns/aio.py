@@ -27,7 +27,7 @@ from .face import TurnFace
 from .frames import task_frames
 from .lease import State
 from .queue import Ticket, queues
-from .runtime import Runtime
+from .runtime import Runtime, closed_error
 from .scope import Scope
 from .sync import cause, passes_as_revoked
 from .taking import Attempt, Wanted, begin, busy_here, enter_queue, undo
@@ -215,9 +215,11 @@ class _Taking:
             enter_queue(self._runtime, self._want, self._ticket)
             if self._ticket.granted:
                 self._on_grant()
-            elif math.isfinite(self._want.wait):
+                return await self._future
+            if math.isfinite(self._want.wait):
                 timer = self._loop.call_later(self._want.wait, self._on_timeout)
-            return await self._future
+            with self._runtime.waiting(self._want.session, self._on_close):
+                return await self._future
         except BaseException:
             self._give_up()
             raise
@@ -263,6 +265,10 @@ class _Taking:
                 busy_here(self._runtime, self._want, self._ticket, self._started),
             )
 
+    def _on_close(self) -> None:
+        problem = closed_error(self._want.session)
+        call_on_loop(self._loop, lambda: deliver(self._future, None, problem))
+
     def _may_begin(self) -> bool:
         """Whether the caller is the one that takes the session, or gives it up."""
         try:
@@ -287,6 +293,7 @@ class _Taking:
         """The turn; None when it was given up meanwhile. Of one that fails nothing is left."""
         held: BackendLease | None = None
         try:
+            self._runtime.check_open(self._want.session)
             held = self._attempt.run()
             if held is None:
                 queues.leave(self._ticket)

@@ -69,7 +69,8 @@ def was_revoked(runtime: Runtime, lease: Lease) -> bool:
 def revoke_all(runtime: Runtime, reason: str, patience: float | None = None) -> bool:
     """Take every lease of a store from its holder, each in a worker of its own.
 
-    Whether all revocations have returned within ``patience`` seconds; None waits for them.
+    One that somebody else is revoking already is waited for, a moment. Whether all have returned
+    within ``patience`` seconds; None waits for them.
     """
     returned = [_revoke_apart(runtime, lease, reason) for lease in runtime.leases()]
     deadline = None if patience is None else SystemClock.monotonic() + patience
@@ -84,7 +85,7 @@ def _revoke_apart(runtime: Runtime, lease: Lease, reason: str) -> threading.Even
 
     def job() -> None:
         try:
-            revoke(runtime, lease, reason)
+            revoke(runtime, lease, reason) or was_revoked(runtime, lease)
         finally:
             returned.set()
 

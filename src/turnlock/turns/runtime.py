@@ -6,11 +6,12 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from ..clock import Clock, SystemClock
-from ..errors import TurnlockError
+from ..errors import StoreError, TurnlockError
 from ..events import (
     ClockGap,
     Events,
@@ -24,6 +25,7 @@ from ..events import (
     ZombieEnded,
 )
 from ..redaction import redact
+from ..session import SessionKey
 from ..transcript.entries import Failure
 from .lease import Lease, State
 from .queue import Ticket
@@ -100,6 +102,8 @@ class Runtime:
         self._zombies: dict[int, tuple[Lease, tuple[str, ...]]] = {}
         self._verifying = threading.Lock()
         self._put_off: list[Callable[[], object]] = []
+        self.is_closed = False
+        self._waiting: dict[int, Callable[[], object]] = {}
         _runtimes.add(self)
 
     @staticmethod
@@ -107,10 +111,39 @@ class Runtime:
         """Every runtime of this process."""
         return list(_runtimes)
 
+    # Waiters
+
+    def close(self) -> None:
+        """From here on no lease begins, and who waits for one is told."""
+        self.is_closed = True
+        for tell in list(self._waiting.values()):
+            tell()
+
+    def check_open(self, session: SessionKey) -> None:
+        """Raises `StoreError` once the store is closed."""
+        if self.is_closed:
+            raise closed_error(session)
+
+    @contextmanager
+    def waiting(self, session: SessionKey, tell: Callable[[], object]) -> Iterator[None]:
+        """While one waits for a session; ``tell`` is called when the store is closed meanwhile.
+
+        Raises `StoreError` when it was closed before or is afterwards, whatever came of the wait.
+        """
+        self._waiting[id(tell)] = tell
+        try:
+            self.check_open(session)
+            yield
+            self.check_open(session)
+        finally:
+            self._waiting.pop(id(tell), None)
+
     # Leases
 
     def started(self, lease: Lease, waited: float) -> None:
         self._held[id(lease)] = lease
+        # Not before: either this sees that the store was closed, or who closes it sees the lease.
+        self.check_open(lease.session)
         self.watchdog.watch(lease)
         if self.events.tally(TurnStarted):
             self.events.emit(TurnStarted(lease.label, lease.turn_id, waited))
@@ -285,6 +318,7 @@ class Runtime:
         self._lock = threading.Lock()
         self._verifying = threading.Lock()
         self._put_off = []
+        self._waiting = {}
         self.watchdog.reset()
         self.events.reset()
         self._held = {}
@@ -293,6 +327,10 @@ class Runtime:
             # Not `move`: its lock may have been held by a thread that does not exist here.
             lease.state = State.FORKED
             lease.backend.abandon(lease.held)
+
+
+def closed_error(session: SessionKey) -> StoreError:
+    return StoreError(str(session), "take", "the store was closed")
 
 
 def _say_unverified(leases: list[Lease], error: TurnlockError) -> None:

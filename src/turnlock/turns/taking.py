@@ -96,7 +96,8 @@ class Attempt:
             self._wake.set()
 
     def run(self, found: BackendLease | Holder | None = None) -> BackendLease | None:
-        """Block until the lock is there. None when given up; raises `SessionBusy` at the limit.
+        """Block until the lock is there. None when given up; raises `SessionBusy` at the limit,
+        and `StoreError` when the store is closed meanwhile.
 
         ``found`` is what a first take gave, if there was one.
         """
@@ -124,7 +125,9 @@ class Attempt:
                 if standing is None:
                     self._runtime.watchdog.start()
                     standing = self._backend.line_up(want.session)
-                self._backend.wait(want.session, awaited, standing, min(left, _FOREVER), wake)
+                timeout = min(left, _FOREVER)
+                with self._runtime.waiting(want.session, wake.set):
+                    self._backend.wait(want.session, awaited, standing, timeout, wake)
         finally:
             if awaited is not None:
                 awaited.close()
@@ -242,7 +245,11 @@ def _wait_in_queue(runtime: Runtime, want: Wanted, ticket: Ticket, started: floa
     granted = threading.Event()
     ticket.on_grant = granted.set
     enter_queue(runtime, want, ticket)
-    if not ticket.granted and not _granted_in_time(runtime, granted, ticket, want.wait):
+    if ticket.granted:
+        return
+    with runtime.waiting(want.session, granted.set):
+        in_time = _granted_in_time(runtime, granted, ticket, want.wait)
+    if not in_time:
         raise busy_here(runtime, want, ticket, started)
 
 
