@@ -214,7 +214,8 @@ class _Taking:
         try:
             enter_queue(self._runtime, self._want, self._ticket)
             if self._ticket.granted:
-                self._on_grant()
+                if self._on_grant():
+                    queues.leave(self._ticket)
                 return await self._future
             if math.isfinite(self._want.wait):
                 timer = self._loop.call_later(self._want.wait, self._on_timeout)
@@ -241,21 +242,19 @@ class _Taking:
             # It came, and the cancellation came before the task ran again.
             submit_or_run(self._future.result().discard)
 
-    def _on_grant(self) -> None:
+    def _on_grant(self) -> bool:
+        """Take the session on a worker; True when nobody will, and the place is to be left."""
         if self._loop.is_closed():
             # Nobody will ever run the task again.
-            queues.leave(self._ticket)
-        else:
-            self._submit_take()
-
-    def _submit_take(self) -> None:
+            return True
         try:
             workers.submit(self._take)
         except RuntimeError as error:
             problem = no_thread(str(self._want.session), "take", error)
             if self._may_begin():
-                queues.leave(self._ticket)
                 call_on_loop(self._loop, lambda: deliver(self._future, None, problem))
+                return True
+        return False
 
     def _on_timeout(self) -> None:
         if queues.give_up(self._ticket):

@@ -122,8 +122,7 @@ CLOSED_LOOP_IS_GRANTED = Mutant(
     "a task whose loop was closed is granted its session",
     Edit(
         "turns/aio.py",
-        "            # Nobody will ever run the task again.\n"
-        "            queues.leave(self._ticket)\n",
+        "            # Nobody will ever run the task again.\n            return True\n",
         "            pass\n",
     ),
     caught_by="tests/traps/test_loops.py::TestLoopsThatAreGone::test_a_session_that_comes_when_the_loop_is_closed_goes_on_to_the_next",

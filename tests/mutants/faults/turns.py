@@ -299,7 +299,7 @@ LAST_COMES_FIRST = Mutant(
 )
 NOBODY_GRANTED = Mutant(
     "who leaves the queue wakes nobody",
-    Edit("turns/queue.py", "            head.on_grant()\n", "            pass\n"),
+    Edit("turns/queue.py", "    if head.on_grant() is True:\n", "    if False:\n"),
     caught_by="tests/conformance/test_turns.py::TestInAThread::test_threads_get_their_turn_in_the_order_in_which_they_came",
 )
 WAITS_FOR_ITSELF = Mutant(
@@ -338,8 +338,8 @@ EMPTY_QUEUES_STAY = Mutant(
     "a queue that nobody is in stays",
     Edit(
         "turns/queue.py",
-        "                del self._queues[ticket.identity]\n                return\n",
-        "                return\n",
+        "                del self._queues[ticket.identity]\n                return None\n",
+        "                return None\n",
     ),
     caught_by="tests/failures/test_b_teardown.py::test_b10_a_thousand_sessions_of_one_process_leave_no_lease",
 )
