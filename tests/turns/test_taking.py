@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ from turnlock import LeaseRevoked, StoreError
 from turnlock.backends import Backend, Holder, TakeRequest
 from turnlock.session import parse_key
 from turnlock.store import Store
+from turnlock.turns.runtime import Runtime
 from turnlock.turns.turn import TurnCore
 from turnlock.turns.watchdog import Watchdog
 
@@ -156,3 +158,35 @@ def test_a_store_whose_close_was_interrupted_is_closed_by_the_next(
             store.close()
         store.close()
         assert kinds(store) == ["turn", "cancelled"]
+
+
+def test_stores_may_be_opened_while_all_are_listed() -> None:
+    """At any point of it, by another thread."""
+    opened: list[Runtime] = []
+    before = Runtime()
+    sys.setprofile(lambda *_: opened.append(Runtime()))
+    try:
+        seen = Runtime.all()
+    finally:
+        sys.setprofile(None)
+    assert opened
+    assert before in seen
+
+
+def test_a_task_whose_time_is_up_is_told_even_if_nobody_can_say_who_holds(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise MemoryError
+
+    async def wait() -> None:
+        async with store.turn("main/a", wait=0.05):
+            pass
+
+    async def main() -> None:
+        async with store.turn("main/a"), asyncio.timeout(PATIENCE):
+            with pytest.raises(MemoryError):
+                await asyncio.create_task(wait())
+
+    monkeypatch.setattr("turnlock.turns.aio.busy_here", fail)
+    asyncio.run(main())

@@ -257,12 +257,14 @@ class _Taking:
         return False
 
     def _on_timeout(self) -> None:
-        if queues.give_up(self._ticket):
-            deliver(
-                self._future,
-                None,
-                busy_here(self._runtime, self._want, self._ticket, self._started),
-            )
+        if not queues.give_up(self._ticket):
+            return
+        problem: Exception
+        try:
+            problem = busy_here(self._runtime, self._want, self._ticket, self._started)
+        except Exception as error:  # noqa: BLE001 - it belongs to who awaits the future
+            problem = error
+        deliver(self._future, None, problem)
 
     def _on_close(self) -> None:
         problem = closed_error(self._want.session)

@@ -35,7 +35,8 @@ from .workers import submit_or_run
 
 logger = logging.getLogger("turnlock")
 
-_runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
+# By their ids. (A set of weak references cannot be listed while another thread opens a store.)
+_runtimes: weakref.WeakValueDictionary[int, Runtime] = weakref.WeakValueDictionary()
 # Sessions that one warning names.
 _NAMED_MAX = 3
 
@@ -104,12 +105,12 @@ class Runtime:
         self._put_off: list[Callable[[], object]] = []
         self.is_closed = False
         self._waiting: dict[int, Callable[[], object]] = {}
-        _runtimes.add(self)
+        _runtimes[id(self)] = self
 
     @staticmethod
     def all() -> list[Runtime]:
         """Every runtime of this process."""
-        return list(_runtimes)
+        return [one for ref in _runtimes.valuerefs() if (one := ref()) is not None]
 
     # Waiters
 
@@ -349,7 +350,7 @@ def _asked_together(leases: list[Lease]) -> list[list[Lease]]:
 
 
 def _forget_in_child() -> None:
-    for runtime in list(_runtimes):
+    for runtime in Runtime.all():
         runtime.forget_in_child()
 
 
