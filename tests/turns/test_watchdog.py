@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -201,6 +202,24 @@ class TestTheThread:
         clock.advance(1.0 + GAP / 2)
         eventually(lambda: store.statistics().revoked)
         assert store.statistics().clock_gaps == 0
+
+    def test_a_log_that_is_gone_does_not_end_it(
+        self, store: Store, clock: ManualClock, hold: Hold
+    ) -> None:
+        class Gone(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                raise OSError(32, "broken pipe")
+
+        hold("main/a", max_hold=10.0)
+        eventually(lambda: clock.waiting)
+        logging.getLogger("turnlock").addHandler(gone := Gone())
+        try:
+            clock.advance(500.0)
+            eventually(lambda: store.statistics().clock_gaps)
+            tick(clock, 11)
+        finally:
+            logging.getLogger("turnlock").removeHandler(gone)
+        eventually(lambda: store.statistics().revoked)
 
     def test_one_lease_that_cannot_be_revoked_keeps_no_other_waiting(
         self, store: Store, clock: ManualClock, hold: Hold

@@ -25,7 +25,8 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from ..clock import Clock
@@ -76,6 +77,17 @@ def give_back(lease: Lease, *, gap: float, slept: float) -> None:
     lease.progressed += gap
     for call in list(lease.calls.values()):
         call.deadline += gap
+
+
+@contextmanager
+def _going_on() -> Iterator[None]:
+    """No memory, no thread, a log that is gone: whatever it is, the next look may do better."""
+    try:
+        yield
+    except Exception:
+        # What writes the log may be what failed.
+        with suppress(Exception):
+            logger.exception("the watchdog's look failed; it goes on")
 
 
 class Watchdog:
@@ -153,14 +165,12 @@ class Watchdog:
             looked = self._clock.monotonic()
             verify = looked - verified >= TICK
             verified = looked if verify else verified
-            try:
+            with _going_on():
                 idle = 0 if self._look(looked, verify=verify) else idle + 1
                 if idle > self._linger and self._ends():
                     return
-            except Exception:
-                # No memory, no thread: whatever it is, the next look may do better.
-                logger.exception("the watchdog's look failed; it goes on")
-            self._sleep(looked, verified + TICK)
+            with _going_on():
+                self._sleep(looked, verified + TICK)
 
     def _ends(self) -> bool:
         """Whether the thread may go: a process may open many stores, and close none."""
