@@ -6,6 +6,7 @@ import asyncio
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from turnlock import LeaseRevoked, StoreError
 from turnlock.backends import Backend, Holder, TakeRequest
 from turnlock.session import parse_key
 from turnlock.store import Store
+from turnlock.turns.lease import Lease
 from turnlock.turns.runtime import Runtime
 from turnlock.turns.turn import TurnCore
 from turnlock.turns.watchdog import Watchdog
@@ -190,3 +192,23 @@ def test_a_task_whose_time_is_up_is_told_even_if_nobody_can_say_who_holds(
 
     monkeypatch.setattr("turnlock.turns.aio.busy_here", fail)
     asyncio.run(main())
+
+
+def test_who_waits_for_many_sessions_is_found_in_one_look_at_what_is_held(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[Runtime] = []
+    leases = Runtime.leases
+
+    def counted(self: Runtime) -> list[Lease]:
+        looks.append(self)
+        return leases(self)
+
+    keys = [f"main/{number}" for number in range(10)]
+    with ExitStack() as held:
+        for key in keys:
+            held.enter_context(store.turn(key))
+        monkeypatch.setattr(store._runtime.watchdog, "_leases", list)
+        monkeypatch.setattr(Runtime, "leases", counted)
+        assert store.waiters(keys) == dict.fromkeys(keys, 0)
+        assert looks.count(store._runtime) == 1

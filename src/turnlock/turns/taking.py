@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 from ..backends import Backend, BackendLease, Holder, Lost, Standing, TakeRequest, Wake, give_back
@@ -205,6 +205,11 @@ def busy_here(runtime: Runtime, want: Wanted, ticket: Ticket, started: float) ->
 def find_lease(turn_id: str) -> Lease | None:
     """A lease of this process by its turn, whichever store opened it."""
     return next((found for one in Runtime.all() if (found := one.held_by(turn_id))), None)
+
+
+def held_here() -> set[Hashable]:
+    """The sessions that this process holds, by their identities, whichever stores opened them."""
+    return {lease.ticket.identity for one in Runtime.all() for lease in one.leases()}
 
 
 def take_blocking(
