@@ -152,11 +152,12 @@ def hold(store: Store) -> Iterator[Callable[..., threading.Thread]]:
 Hold = Callable[..., threading.Thread]
 
 
-def tick(clock: ManualClock, count: int) -> None:
-    """Let that many seconds pass, each seen by the watchdog."""
+def tick(clock: ManualClock, count: int) -> bool:
+    """Let that many seconds pass, each seen by the watchdog; False, for who waits for more."""
     for _ in range(count):
         eventually(lambda: clock.waiting)
         clock.advance(1.0)
+    return False
 
 
 class TestTheThread:
@@ -243,6 +244,29 @@ class TestTheThread:
         finally:
             frozen.set()
         eventually(lambda: store.statistics().revoked == 6)
+
+    def test_a_verification_that_hangs_keeps_no_other_waiting(
+        self, store: Store, clock: ManualClock, hold: Hold
+    ) -> None:
+        """Several, one behind the other: whoever was asked for behind them is asked for."""
+        frozen = threading.Event()
+        backend = store._backend
+        renew = backend.renew
+
+        def hang(leases: Any) -> Any:
+            if leases[0].session.name.startswith("frozen"):
+                frozen.wait()
+            return renew(leases)
+
+        backend.renew = hang  # type: ignore[method-assign]
+        for key in ("main/frozen-1", "main/frozen-2", "main/a", "main/b"):
+            hold(key, max_hold=86400.0)
+        backend._claims.clear()  # type: ignore[attr-defined]
+        try:
+            eventually(lambda: tick(clock, 1) or store.statistics().revoked == 2)
+        finally:
+            frozen.set()
+        eventually(lambda: tick(clock, 1) or store.statistics().revoked == 4)
 
     def test_a_report_says_who_where_and_how_late(
         self, store: Store, clock: ManualClock, hold: Hold, caplog: pytest.LogCaptureFixture

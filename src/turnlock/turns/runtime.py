@@ -30,6 +30,7 @@ from ..transcript.entries import Failure
 from .lease import Lease, State
 from .queue import Ticket
 from .revoking import carry_out, retire_lost, revoke
+from .verifying import Verifying
 from .watchdog import Overdue, Watchdog, overdue
 from .workers import submit_or_run
 
@@ -101,7 +102,7 @@ class Runtime:
         self._lock = threading.Lock()
         self._held: dict[int, Lease] = {}
         self._zombies: dict[int, tuple[Lease, tuple[str, ...]]] = {}
-        self._verifying = threading.Lock()
+        self._verifying = Verifying(self._verify)
         self._put_off: list[Callable[[], object]] = []
         self.is_closed = False
         self._waiting: dict[int, Callable[[], object]] = {}
@@ -258,18 +259,9 @@ class Runtime:
         put_off, self._put_off = self._put_off, []
         for job in put_off:
             submit_or_run(job)
-        # A verification that hangs on a disk is not joined by a second one every second.
-        if self._verifying.acquire(blocking=False):
-            submit_or_run(lambda: self._verify_job(leases))
+        self._verifying.soon(leases)
 
-    def _verify_job(self, leases: list[Lease]) -> None:
-        try:
-            for together in _asked_together(leases):
-                self._verify(*together)
-        finally:
-            self._verifying.release()
-
-    def _verify(self, *leases: Lease) -> None:
+    def _verify(self, leases: list[Lease]) -> None:
         """Of one backend, in one question."""
         asked = [lease for lease in leases if not self._is_over(lease)]
         if not asked:
@@ -317,7 +309,7 @@ class Runtime:
     def forget_in_child(self) -> None:
         leases = list(self._held.values()) + [lease for lease, _ in self._zombies.values()]
         self._lock = threading.Lock()
-        self._verifying = threading.Lock()
+        self._verifying.reset()
         self._put_off = []
         self._waiting = {}
         self.watchdog.reset()
@@ -338,15 +330,6 @@ def _say_unverified(leases: list[Lease], error: TurnlockError) -> None:
     labels = ", ".join(lease.label for lease in leases[:_NAMED_MAX])
     labels += f" and {len(leases) - _NAMED_MAX} more" if len(leases) > _NAMED_MAX else ""
     logger.warning("session %s: its lease cannot be verified: %s", labels, error)
-
-
-def _asked_together(leases: list[Lease]) -> list[list[Lease]]:
-    """One question for all leases that run out; for others one each, as one may hang on a disk."""
-    together: dict[object, list[Lease]] = {}
-    for lease in leases:
-        key = lease.backend if lease.backend.leases_expire else lease
-        together.setdefault(key, []).append(lease)
-    return list(together.values())
 
 
 def _forget_in_child() -> None:

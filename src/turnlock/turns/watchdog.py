@@ -2,8 +2,8 @@
 
 The rule is a pure function of the leases and a time, `overdue`; the thread only sleeps until the
 earliest deadline and asks it. It is a thread, because a timer on the event loop never fires when
-that loop is what hangs. It touches no disk: revocations and verifications are each done by a worker
-of its own, so that one frozen disk delays no other.
+that loop is what hangs. It touches no disk: each revocation is done by a worker of its own, and so
+are the verifications (see `verifying`), so that one frozen disk delays no other.
 
 A lease is overdue when it was held for longer than its hold limit, when it made no progress for
 longer than its stall limit, or when a call under `watch` gave nothing by its deadline. Renewal is

@@ -83,8 +83,8 @@ DIES_OF_A_LOOK = Mutant(
     "the watchdog ends with the first look that fails",
     Edit(
         "turns/watchdog.py",
-        '                logger.exception("the watchdog\'s look failed; it goes on")\n',
-        "                return\n",
+        '            logger.exception("the watchdog\'s look failed; it goes on")\n',
+        "            raise SystemExit\n",
     ),
     caught_by="tests/turns/test_waking.py::test_a_look_that_fails_is_not_the_last_one",
 )
