@@ -123,7 +123,7 @@ class TestWithoutThreads:
         monkeypatch.setattr(store._backend, "supersede", supersede_at_the_second_try)
         with pytest.raises(turnlock.LeaseRevoked), store.turn("main/a"):
             store.revoke("main/a")
-            eventually(lambda: store.statistics().revoked)
+        eventually(lambda: store.statistics().revoked)
         assert store.statistics().revocations_failed == 1
         with store.turn("main/a", wait=PATIENCE):
             pass

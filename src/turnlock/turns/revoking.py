@@ -150,8 +150,8 @@ def _try_again(
     try:
         workers.submit(lambda: _fence_again(runtime, lease, stack, deadline))
     except RuntimeError:
-        # There is no thread for it, but the watchdog has one, and ticks as long as it is not done.
-        runtime.put_off(lambda: _fence(runtime, lease, stack, deadline))
+        # There is no thread for it, but the watchdog has one.
+        runtime.watchdog.put_off(lambda: _fence(runtime, lease, stack, deadline))
 
 
 def _fence_again(

@@ -103,7 +103,6 @@ class Runtime:
         self._held: dict[int, Lease] = {}
         self._zombies: dict[int, tuple[Lease, tuple[str, ...]]] = {}
         self._verifying = Verifying(self._verify)
-        self._put_off: list[Callable[[], object]] = []
         self.is_closed = False
         self._waiting: dict[int, Callable[[], object]] = {}
         _runtimes[id(self)] = self
@@ -248,17 +247,7 @@ class Runtime:
         if due.lease.move(State.REVOKING, reason=due.reason):
             submit_or_run(lambda: carry_out(self, due.lease, deadline=due.deadline))
 
-    def put_off(self, job: Callable[[], object]) -> None:
-        """Have the watchdog run a job, at its next tick, that no thread could be had for now.
-
-        It ticks as long as there is a lease.
-        """
-        self._put_off.append(job)
-
     def _verify_soon(self, leases: list[Lease]) -> None:
-        put_off, self._put_off = self._put_off, []
-        for job in put_off:
-            submit_or_run(job)
         self._verifying.soon(leases)
 
     def _verify(self, leases: list[Lease]) -> None:
@@ -310,7 +299,6 @@ class Runtime:
         leases = list(self._held.values()) + [lease for lease, _ in self._zombies.values()]
         self._lock = threading.Lock()
         self._verifying.reset()
-        self._put_off = []
         self._waiting = {}
         self.watchdog.reset()
         self.events.reset()

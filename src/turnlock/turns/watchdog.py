@@ -32,6 +32,7 @@ from typing import NamedTuple
 from ..clock import Clock
 from ..errors import StoreError
 from .lease import WRITABLE, Lease
+from .workers import submit_or_run
 
 logger = logging.getLogger("turnlock")
 
@@ -119,6 +120,7 @@ class Watchdog:
         self._wakes_at = -math.inf
         self._started = False
         self._linger = _LINGER_TICKS
+        self._put_off: list[Callable[[], object]] = []
 
     def watch(self, lease: Lease) -> None:
         """Called for every new lease, once it is among ``leases``."""
@@ -147,6 +149,11 @@ class Watchdog:
             if threading.main_thread().is_alive():
                 why = f"its watchdog has no thread: {error}"
                 raise StoreError("watchdog", "start", why, "raise the limit of threads") from error
+
+    def put_off(self, job: Callable[[], object]) -> None:
+        """Run a job at the next tick that no thread could be had for now."""
+        self._put_off.append(job)
+        self.start()
 
     def rest(self) -> None:
         """End the thread as soon as there is nothing to watch; the next lease starts another."""
@@ -179,13 +186,13 @@ class Watchdog:
             self._started = False
             ends = False
             try:
-                ends = not self._leases()
+                ends = not (self._leases() or self._put_off)
             finally:
                 self._started = not ends
             return ends
 
     def _look(self, now: float, *, verify: bool) -> bool:
-        """Revoke what is overdue; whether there is any lease.
+        """Revoke what is overdue; whether there is anything to come back for.
 
         In a frame of its own: what the thread still named while it sleeps would not be freed.
         """
@@ -194,7 +201,14 @@ class Watchdog:
             self._revoke(due)
         if leases and verify:
             self._verify(leases)
-        return bool(leases)
+        if self._put_off and verify:
+            self._run_put_off()
+        return bool(leases or self._put_off)
+
+    def _run_put_off(self) -> None:
+        put_off, self._put_off = self._put_off, []
+        for job in put_off:
+            submit_or_run(job)
 
     def _sleep(self, looked: float, verify_at: float) -> None:
         self._nudge.clear()
