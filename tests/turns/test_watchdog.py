@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from tests.helpers import eventually
 from turnlock.backends import TakeRequest
 from turnlock.backends.memory import MemoryBackend, MemoryLease
+from turnlock.errors import StoreError
 from turnlock.events import ClockGap, TurnRevoked
 from turnlock.session import SessionKey
 from turnlock.store import Store
@@ -244,6 +246,28 @@ class TestTheThread:
         finally:
             frozen.set()
         eventually(lambda: store.statistics().revoked == 6)
+
+    def test_a_call_is_ended_once_however_often_the_fence_fails(
+        self, store: Store, clock: ManualClock, hold: Hold
+    ) -> None:
+        """What it ends may be cleaning up by then, as a task that was cancelled does."""
+        backend = store._backend
+        supersede, failures = backend.supersede, iter(range(3))
+
+        def fail_at_first(*args: Any, **kwargs: Any) -> Any:
+            if next(failures, None) is not None:
+                raise StoreError("main/a", "open", "the disk is gone")
+            return supersede(*args, **kwargs)
+
+        backend.supersede = fail_at_first  # type: ignore[method-assign]
+        hold("main/a")
+        ended: list[int] = []
+        (held,) = store._runtime.leases()
+        held.calls[1] = Call("tool", math.inf, lambda: ended.append(1))
+        store.revoke("main/a")
+        eventually(lambda: store.statistics().revoked)
+        assert store.statistics().revocations_failed == 3
+        assert ended == [1]
 
     def test_a_verification_that_hangs_keeps_no_other_waiting(
         self, store: Store, clock: ManualClock, hold: Hold
