@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import os
 import sys
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .backends import Backend, LockRecord, SessionRecord, TakeRequest, Whose
@@ -31,7 +31,7 @@ from .turns.revoking import (
 )
 from .turns.runtime import LeaseRecord, Runtime, Statistics, Zombie
 from .turns.sync import OpenTurn
-from .turns.taking import Wanted, find_lease, wanted
+from .turns.taking import Wanted, held_here, wanted
 from .turns.watching import Budget
 
 if TYPE_CHECKING:
@@ -97,7 +97,6 @@ class Store:
         self.limits = limits or Limits()
         self._backend = backend
         self._runtime = Runtime(clock=clock, secrets=secrets)
-        self._closed = False
 
     @property
     def leases_expire(self) -> bool:
@@ -251,8 +250,13 @@ class Store:
         """How many wait for each session: all of this process, and one of each other process."""
         sessions = {key: parse_key(key) for key in keys}
         in_line = self._backend.in_line(sessions.values())
+        identities = {key: self._backend.identity(session) for key, session in sessions.items()}
+        queued = {key: queues.turn_ids(identity) for key, identity in identities.items()}
+        # Once for all of them: there may be thousands of each.
+        held = held_here()
         return {
-            key: self._waiting_here(session, in_line[session]) for key, session in sessions.items()
+            key: _waiting(queued[key], in_line[session], is_held=identities[key] in held)
+            for key, session in sessions.items()
         }
 
     def leases(self) -> list[LeaseRecord]:
@@ -362,10 +366,11 @@ class Store:
         return prune_session(self._backend, parse_key(key), idle=idle, archive=into)
 
     def close(self) -> None:
-        """End the turns that are still open, with a marker each. Idempotent."""
-        if self._closed:
-            return
-        self._closed = True
+        """End the turns that are still open, with a marker each. Idempotent.
+
+        Who waits for a session gets `StoreError`; no turn of this store begins any more.
+        """
+        self._runtime.close()
         revoke_all(self._runtime, "cancelled")
         self._runtime.watchdog.rest()
         self._backend.close()
@@ -382,7 +387,7 @@ class Store:
     async def __aexit__(self, *exc: object) -> None:
         from .turns.aio import on_worker
 
-        await on_worker(self.close)
+        await on_worker(self.close, or_here=True)
 
     def __repr__(self) -> str:
         return f"<Store {self.location}>"
@@ -401,19 +406,18 @@ class Store:
 
         return OpenAsyncTurn(self._runtime, self._backend, want)
 
-    def _waiting_here(self, session: SessionKey, in_line: int) -> int:
-        queued = queues.turn_ids(self._backend.identity(session))
-        # The head of the queue holds the session, or else stands in line itself.
-        return max(len(queued) - 1, 0) + (
-            in_line if not queued or find_lease(queued[0]) is not None else max(in_line, 1)
-        )
-
     def _budget(self) -> Budget:
         return Budget(self.limits.first_token, self.limits.idle, "model", None)
 
     def _check_open(self) -> None:
-        if self._closed:
+        if self._runtime.is_closed:
             raise StoreError(self.location, "turn", "the store was closed")
+
+
+def _waiting(queued: Sequence[str], in_line: int, *, is_held: bool) -> int:
+    # The head of the queue holds the session, or else stands in line itself.
+    behind = max(len(queued) - 1, 0)
+    return behind + (in_line if is_held or not queued else max(in_line, 1))
 
 
 def open_store(

@@ -184,11 +184,11 @@ def test_a_turn_that_is_being_revoked_is_renewed_no_more(
     monkeypatch.setattr(backend, "renew", renew)
     with Store(backend, location="test") as store, store.turn("main/a"):
         (lease,) = store._runtime.leases()
-        store._runtime._verify(lease)
+        store._runtime._verify([lease])
         assert asked == [lease.held]
         for state in (State.ENDING, State.REVOKING):
             lease.state = state
-            store._runtime._verify(lease)
+            store._runtime._verify([lease])
         lease.state = State.HELD
         assert asked == [lease.held]
 

@@ -124,9 +124,8 @@ MUTANTS = (
     _mutant(
         "turns: a revocation does not wake the next in the queue",
         "turns.revoking",
-        """    queues.leave(lease.ticket)
-    _report(""",
-        """    _report(""",
+        "            queues.leave(lease.ticket)\n",
+        "            pass\n",
     ),
     _mutant(
         "watchdog: it forgets the earliest deadline when a later one is near",

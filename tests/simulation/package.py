@@ -37,7 +37,7 @@ _STEPPED = frozenset(
         *("backends.files.waiting", "backends.files.waker", "turns.aio", "turns.lease"),
         *("turns.queue", "turns.revoking", "turns.runtime", "turns.scope", "turns.sync"),
         *("turns.taking", "turns.turn", "turns.watchdog", "turns.watching", "turns.workers"),
-        "turns.writer",
+        *("turns.verifying", "turns.writer"),
     )
 )
 _LOADED = (

@@ -258,6 +258,24 @@ class TestLoopsThatAreGone:
         eventually(lambda: is_free(store))
         assert kinds(store) == []
 
+    def test_it_goes_past_more_of_them_than_the_stack_has_room_for(
+        self, store: Store, make_loop: MakeLoop
+    ) -> None:
+        async def wait() -> None:
+            async with store.turn("main/a", wait=None):
+                raise AssertionError("nobody runs this")
+
+        loop = make_loop()
+        with store.turn("main/a"):
+            tasks = [loop.create_task(wait()) for _ in range(sys.getrecursionlimit())]
+            loop.call_soon(loop.stop)
+            loop.run_forever()
+            loop.close()
+        with store.turn("main/a", wait=0):
+            pass
+        for task in tasks:
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+
     def test_a_waiter_that_is_thrown_away_leaves_no_ghost(
         self, store: Store, make_loop: MakeLoop
     ) -> None:

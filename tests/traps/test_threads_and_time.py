@@ -15,7 +15,7 @@ import pytest
 import time_machine
 
 import turnlock
-from tests.helpers import PATIENCE, child, kinds
+from tests.helpers import PATIENCE, child, eventually, kinds
 from turnlock.store import Store
 from turnlock.turns.workers import workers
 
@@ -92,6 +92,51 @@ class TestWithoutThreads:
         asyncio.run(main())
         with store.turn("main/a", wait=0):
             pass
+
+    def test_a_task_whose_append_gets_no_worker_is_told_and_its_turn_ends(
+        self, store: Store, no_threads: Callable[[], None]
+    ) -> None:
+        """The end has to block the loop then, which is better than a session that stays held."""
+
+        async def main() -> None:
+            with pytest.raises(turnlock.StoreError, match="no thread"):
+                async with store.turn("main/a") as turn:
+                    await turn.append(turnlock.user("1"))
+                    no_threads()
+                    await turn.append(turnlock.user("2"))
+
+        asyncio.run(main())
+        assert store.statistics().held == 0
+        assert kinds(store) == ["turn", "user:1", "error"]
+
+    def test_a_fence_that_fails_is_put_up_by_the_watchdog(
+        self, store: Store, no_threads: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        supersede, tries = store._backend.supersede, iter((1,))
+
+        def supersede_at_the_second_try(*args: Any, **wanted: Any) -> Any:
+            if next(tries, None):
+                no_threads()
+                raise turnlock.StoreError("a.jsonl", "open", "too many open files")
+            return supersede(*args, **wanted)
+
+        monkeypatch.setattr(store._backend, "supersede", supersede_at_the_second_try)
+        with pytest.raises(turnlock.LeaseRevoked), store.turn("main/a"):
+            store.revoke("main/a")
+        eventually(lambda: store.statistics().revoked)
+        assert store.statistics().revocations_failed == 1
+        with store.turn("main/a", wait=PATIENCE):
+            pass
+        assert kinds(store) == ["turn", "operator"]
+
+    def test_a_store_that_is_closed_ends_its_turns(
+        self, store: Store, no_threads: Callable[[], None]
+    ) -> None:
+        """As at the interpreter's end, where from Python 3.12 on no thread can be started."""
+        with pytest.raises(turnlock.LeaseRevoked), store.turn("main/a"):
+            no_threads()
+            store.close()
+            assert kinds(store) == ["turn", "cancelled"]
 
     def test_the_system_refuses_for_real(self, state: Path) -> None:
         """Stacks that fit in no memory: the kernel says no, and the turn with it."""

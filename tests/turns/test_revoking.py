@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,11 +16,14 @@ import turnlock
 from tests.files.test_faults import FullDisk, a_store, assert_turns_are_whole
 from tests.helpers import PATIENCE, eventually, holder, kinds
 from turnlock import LeaseRevoked
+from turnlock.backends import Backend
 from turnlock.backends.files.fileops import FileOps
 from turnlock.events import Event, RevocationFailed
+from turnlock.session import parse_key
 from turnlock.store import Store
 from turnlock.turns import revoking
 from turnlock.turns.lease import State
+from turnlock.turns.queue import queues
 from turnlock.turns.revoking import Markers, Settlement
 from turnlock.turns.runtime import Runtime
 
@@ -140,3 +144,34 @@ def test_a_holder_is_never_told_a_reason_before_it_is_known(
         turn.append(turnlock.user("2"))
     assert caught.value.reason == "hold-limit"
     assert states == [State.HELD]
+
+
+class TestWhateverFailsOnTheWay:
+    """No memory, a bug: what no error of storage is must not leave the lease half revoked."""
+
+    def test_a_fence_is_tried_again(
+        self, backend: Backend[Any], store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: Any, **__: Any) -> None:
+            monkeypatch.undo()
+            raise MemoryError
+
+        monkeypatch.setattr(backend, "supersede", fail)
+        with pytest.raises(LeaseRevoked), store.turn("main/a"):
+            store.revoke("main/a")
+            eventually(lambda: store.statistics().revoked)
+        assert kinds(store) == ["turn", "operator"]
+
+    def test_the_queue_goes_on(
+        self, backend: Backend[Any], store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: Any, **__: Any) -> None:
+            raise MemoryError
+
+        # A revoked block waits for its revoker to be through.
+        monkeypatch.setattr("turnlock.turns.turn.HAND_OVER_TIMEOUT", 1000.0)
+        monkeypatch.setattr(revoking, "settle_and_release", fail)
+        with pytest.raises(LeaseRevoked), store.turn("main/a"):
+            with pytest.raises(MemoryError):
+                store.revoke("main/a")
+            assert queues.head(backend.identity(parse_key("main/a"))) is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 from tests.helpers import eventually
 from turnlock.backends import TakeRequest
 from turnlock.backends.memory import MemoryBackend, MemoryLease
+from turnlock.errors import StoreError
 from turnlock.events import ClockGap, TurnRevoked
 from turnlock.session import SessionKey
 from turnlock.store import Store
@@ -151,11 +154,12 @@ def hold(store: Store) -> Iterator[Callable[..., threading.Thread]]:
 Hold = Callable[..., threading.Thread]
 
 
-def tick(clock: ManualClock, count: int) -> None:
-    """Let that many seconds pass, each seen by the watchdog."""
+def tick(clock: ManualClock, count: int) -> bool:
+    """Let that many seconds pass, each seen by the watchdog; False, for who waits for more."""
     for _ in range(count):
         eventually(lambda: clock.waiting)
         clock.advance(1.0)
+    return False
 
 
 class TestTheThread:
@@ -202,6 +206,24 @@ class TestTheThread:
         eventually(lambda: store.statistics().revoked)
         assert store.statistics().clock_gaps == 0
 
+    def test_a_log_that_is_gone_does_not_end_it(
+        self, store: Store, clock: ManualClock, hold: Hold
+    ) -> None:
+        class Gone(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                raise OSError(32, "broken pipe")
+
+        hold("main/a", max_hold=10.0)
+        eventually(lambda: clock.waiting)
+        logging.getLogger("turnlock").addHandler(gone := Gone())
+        try:
+            clock.advance(500.0)
+            eventually(lambda: store.statistics().clock_gaps)
+            tick(clock, 11)
+        finally:
+            logging.getLogger("turnlock").removeHandler(gone)
+        eventually(lambda: store.statistics().revoked)
+
     def test_one_lease_that_cannot_be_revoked_keeps_no_other_waiting(
         self, store: Store, clock: ManualClock, hold: Hold
     ) -> None:
@@ -224,6 +246,51 @@ class TestTheThread:
         finally:
             frozen.set()
         eventually(lambda: store.statistics().revoked == 6)
+
+    def test_a_call_is_ended_once_however_often_the_fence_fails(
+        self, store: Store, clock: ManualClock, hold: Hold
+    ) -> None:
+        """What it ends may be cleaning up by then, as a task that was cancelled does."""
+        backend = store._backend
+        supersede, failures = backend.supersede, iter(range(3))
+
+        def fail_at_first(*args: Any, **kwargs: Any) -> Any:
+            if next(failures, None) is not None:
+                raise StoreError("main/a", "open", "the disk is gone")
+            return supersede(*args, **kwargs)
+
+        backend.supersede = fail_at_first  # type: ignore[method-assign]
+        hold("main/a")
+        ended: list[int] = []
+        (held,) = store._runtime.leases()
+        held.calls[1] = Call("tool", math.inf, lambda: ended.append(1))
+        store.revoke("main/a")
+        eventually(lambda: store.statistics().revoked)
+        assert store.statistics().revocations_failed == 3
+        assert ended == [1]
+
+    def test_a_verification_that_hangs_keeps_no_other_waiting(
+        self, store: Store, clock: ManualClock, hold: Hold
+    ) -> None:
+        """Several, one behind the other: whoever was asked for behind them is asked for."""
+        frozen = threading.Event()
+        backend = store._backend
+        renew = backend.renew
+
+        def hang(leases: Any) -> Any:
+            if leases[0].session.name.startswith("frozen"):
+                frozen.wait()
+            return renew(leases)
+
+        backend.renew = hang  # type: ignore[method-assign]
+        for key in ("main/frozen-1", "main/frozen-2", "main/a", "main/b"):
+            hold(key, max_hold=86400.0)
+        backend._claims.clear()  # type: ignore[attr-defined]
+        try:
+            eventually(lambda: tick(clock, 1) or store.statistics().revoked == 2)
+        finally:
+            frozen.set()
+        eventually(lambda: tick(clock, 1) or store.statistics().revoked == 4)
 
     def test_a_report_says_who_where_and_how_late(
         self, store: Store, clock: ManualClock, hold: Hold, caplog: pytest.LogCaptureFixture

@@ -20,17 +20,17 @@ import threading
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from typing import Any, TypeVar
 
-from ..backends import Backend
+from ..backends import Backend, BackendLease
 from ..errors import StoreError
 from ..transcript.history import Message
 from .face import TurnFace
 from .frames import task_frames
 from .lease import State
 from .queue import Ticket, queues
-from .runtime import Runtime
+from .runtime import Runtime, closed_error
 from .scope import Scope
 from .sync import cause, passes_as_revoked
-from .taking import Attempt, Wanted, begin, busy_here, enter_queue
+from .taking import Attempt, Wanted, begin, busy_here, enter_queue, undo
 from .turn import TurnCore
 from .watching import AsyncWatch, Budget, IsContent
 from .workers import submit_or_run, workers
@@ -41,8 +41,12 @@ T = TypeVar("T")
 _OUTCOME_TIMEOUT = 5.0
 
 
-def on_worker(job: Callable[[], T]) -> asyncio.Future[T]:
-    """Run a job on a worker; a future of the running loop for its result."""
+def on_worker(job: Callable[[], T], *, or_here: bool = False) -> asyncio.Future[T]:
+    """Run a job on a worker; a future of the running loop for its result.
+
+    Where the system gives no thread any more: raises `StoreError`, or with ``or_here`` blocks the
+    loop, for what must be done all the same.
+    """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
@@ -57,8 +61,18 @@ def on_worker(job: Callable[[], T]) -> asyncio.Future[T]:
 
     # Whoever stopped waiting for the outcome does not want a warning about it either.
     future.add_done_callback(lambda done: done.cancelled() or done.exception())
-    workers.submit(run)
+    try:
+        workers.submit(run)
+    except RuntimeError as error:
+        if not or_here:
+            raise no_thread("worker", "start", error) from error
+        run()
     return future
+
+
+def no_thread(path: str, operation: str, error: RuntimeError) -> StoreError:
+    why = f"there is no thread for it: {error}"
+    return StoreError(path, operation, why, "raise the limit of threads")
 
 
 def deliver(future: asyncio.Future[Any], result: Any, problem: BaseException | None) -> bool:
@@ -200,10 +214,13 @@ class _Taking:
         try:
             enter_queue(self._runtime, self._want, self._ticket)
             if self._ticket.granted:
-                self._on_grant()
-            elif math.isfinite(self._want.wait):
+                if self._on_grant():
+                    queues.leave(self._ticket)
+                return await self._future
+            if math.isfinite(self._want.wait):
                 timer = self._loop.call_later(self._want.wait, self._on_timeout)
-            return await self._future
+            with self._runtime.waiting(self._want.session, self._on_close):
+                return await self._future
         except BaseException:
             self._give_up()
             raise
@@ -223,33 +240,35 @@ class _Taking:
             pass
         if not self._future.cancelled() and self._future.exception() is None:
             # It came, and the cancellation came before the task ran again.
-            workers.submit(self._future.result().discard)
+            submit_or_run(self._future.result().discard)
 
-    def _on_grant(self) -> None:
+    def _on_grant(self) -> bool:
+        """Take the session on a worker; True when nobody will, and the place is to be left."""
         if self._loop.is_closed():
             # Nobody will ever run the task again.
-            queues.leave(self._ticket)
-        else:
-            self._submit_take()
-
-    def _submit_take(self) -> None:
+            return True
         try:
             workers.submit(self._take)
         except RuntimeError as error:
-            problem = StoreError(
-                str(self._want.session), "take", f"there is no thread for it: {error}"
-            )
+            problem = no_thread(str(self._want.session), "take", error)
             if self._may_begin():
-                queues.leave(self._ticket)
                 call_on_loop(self._loop, lambda: deliver(self._future, None, problem))
+                return True
+        return False
 
     def _on_timeout(self) -> None:
-        if queues.give_up(self._ticket):
-            deliver(
-                self._future,
-                None,
-                busy_here(self._runtime, self._want, self._ticket, self._started),
-            )
+        if not queues.give_up(self._ticket):
+            return
+        problem: Exception
+        try:
+            problem = busy_here(self._runtime, self._want, self._ticket, self._started)
+        except Exception as error:  # noqa: BLE001 - it belongs to who awaits the future
+            problem = error
+        deliver(self._future, None, problem)
+
+    def _on_close(self) -> None:
+        problem = closed_error(self._want.session)
+        call_on_loop(self._loop, lambda: deliver(self._future, None, problem))
 
     def _may_begin(self) -> bool:
         """Whether the caller is the one that takes the session, or gives it up."""
@@ -265,32 +284,45 @@ class _Taking:
         core: TurnCore | None = None
         problem: BaseException | None = None
         try:
-            held = self._attempt.run()
-            if held is not None:
-                core = TurnCore(
-                    self._runtime,
-                    begin(
-                        self._runtime,
-                        self._backend,
-                        self._want,
-                        self._ticket,
-                        held,
-                        self._started,
-                        self._frames,
-                    ),
-                )
-                core.settle()
+            core = self._taken()
         except BaseException as error:  # noqa: BLE001 - it belongs to who awaits the future
             problem = error
-        if core is None or problem is not None:
-            queues.leave(self._ticket)
         if not call_on_loop(self._loop, lambda: self._deliver(core, problem)) and core is not None:
             core.discard()
+
+    def _taken(self) -> TurnCore | None:
+        """The turn; None when it was given up meanwhile. Of one that fails nothing is left."""
+        held: BackendLease | None = None
+        try:
+            self._runtime.check_open(self._want.session)
+            held = self._attempt.run()
+            if held is None:
+                queues.leave(self._ticket)
+                return None
+            lease = begin(
+                self._runtime,
+                self._backend,
+                self._want,
+                self._ticket,
+                held,
+                self._started,
+                self._frames,
+            )
+        except BaseException:
+            undo(self._runtime, self._backend, self._ticket, held)
+            raise
+        core = TurnCore(self._runtime, lease)
+        try:
+            core.settle()
+        except BaseException as error:
+            core.fail(*cause(error))
+            raise
+        return core
 
     def _deliver(self, core: TurnCore | None, problem: BaseException | None) -> None:
         if not deliver(self._future, core, problem) and core is not None:
             # The task was cancelled in the moment in which it got the session.
-            workers.submit(core.discard)
+            submit_or_run(core.discard)
 
 
 class OpenAsyncTurn:
@@ -346,7 +378,7 @@ class OpenAsyncTurn:
     async def _leave(self, task: asyncio.Task[Any] | None, error: BaseException | None) -> None:
         cancelled: asyncio.CancelledError | None = None
         try:
-            await learn_outcome(on_worker(self.core.leave), lambda: False)
+            await learn_outcome(on_worker(self.core.leave, or_here=True), lambda: False)
         except asyncio.CancelledError as late:
             # Perhaps it is ours: it was on its way when the block ended by itself.
             cancelled = late
@@ -368,7 +400,7 @@ class OpenAsyncTurn:
 
     async def _finish(self, job: Callable[[], None]) -> None:
         lease = self.core.lease
-        future = on_worker(job)
+        future = on_worker(job, or_here=True)
         hung = asyncio.get_running_loop().create_future()
         lease.on_revoked.append(lambda: call_on_loop(self._loop, lambda: deliver(hung, None, None)))
         try:
@@ -379,7 +411,7 @@ class OpenAsyncTurn:
             future.result()
         else:
             # The terminal entry hangs on a disk; the session went on without it.
-            await on_worker(self.core.leave)
+            await on_worker(self.core.leave, or_here=True)
             raise self.core.revoked_error()
 
     def _cancel_task(self) -> None:

@@ -165,9 +165,10 @@ class Lease:
             callback()
 
     def end_calls(self) -> None:
-        """End the calls that are still open: their turn is over."""
-        for call in list(self.calls.values()):
-            if call.end is not None:
+        """End the calls that are still open, each once: their turn is over."""
+        for identity in list(self.calls):
+            call = self.calls.pop(identity, None)
+            if call is not None and call.end is not None:
                 call.end()
 
 

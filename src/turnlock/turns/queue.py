@@ -3,6 +3,7 @@
 A queue exists while somebody is in it, so ten thousand sessions leave nothing behind. A ticket
 that is given up, granted or not, is left; leaving the head's place grants the next one. Nothing
 in here blocks or waits: a grant calls ``on_grant`` of the ticket, which wakes a thread or a task.
+That says True when nobody is there any more to take it; then the next one is granted.
 
 A signal's handler may raise anywhere in here, on the main thread. So every call may be repeated,
 and `leave` sets right what another call left half done: an empty queue is none, and a head that was
@@ -23,7 +24,7 @@ class Ticket:
     __slots__ = ("granted", "identity", "on_grant", "owner", "turn_id", "woken")
 
     def __init__(
-        self, identity: Hashable, owner: object, turn_id: str, on_grant: Callable[[], None]
+        self, identity: Hashable, owner: object, turn_id: str, on_grant: Callable[[], object]
     ) -> None:
         self.identity = identity
         self.owner = owner
@@ -62,23 +63,29 @@ class Queues:
 
     def leave(self, ticket: Ticket) -> None:
         """Give the place up; a second call does nothing."""
+        left: Ticket | None = ticket
+        # Not by a call for each: a closed loop may have more waiters than the stack has room for.
+        while left is not None:
+            head = self._head_without(left)
+            left = head if head is not None and _declines(head) else None
+
+    def _head_without(self, ticket: Ticket) -> Ticket | None:
+        """Who is granted, once the ticket is not there; None when nobody is."""
         with self._lock:
             # What is to be woken holds the lease, and the lease its ticket: a cycle, and with it
             # open descriptors, until the collector runs.
             ticket.on_grant = _nothing
             queue = self._queues.get(ticket.identity)
             if queue is None:
-                return
+                return None
             if ticket in queue:
                 queue.remove(ticket)
             if not queue:
                 del self._queues[ticket.identity]
-                return
+                return None
             head = queue[0]
             head.granted = True
-        if not head.woken:
-            head.on_grant()
-            head.woken = True
+            return head
 
     def give_up(self, ticket: Ticket) -> bool:
         """Leave unless the ticket was granted; whether it left."""
@@ -106,6 +113,16 @@ class Queues:
         """The turns in the queue, the head first."""
         with self._lock:
             return [ticket.turn_id for ticket in self._queues.get(identity, ())]
+
+
+def _declines(head: Ticket) -> bool:
+    """Wake who was granted, unless that is done; whether nobody is there."""
+    if head.woken:
+        return False
+    if head.on_grant() is True:
+        return True
+    head.woken = True
+    return False
 
 
 def _nothing() -> None:

@@ -10,7 +10,8 @@
    the holder hangs.
 
 A fence that cannot be put up (a stopped process in the guard, a frozen disk) is tried again; the
-holder is told at once, since this process refuses its writes anyhow.
+holder is told at once, since this process refuses its writes anyhow. Whatever else fails on the
+way, a lease that was moved to REVOKING is fenced in the end, and its queue goes on.
 """
 
 from __future__ import annotations
@@ -95,7 +96,8 @@ def was_revoked(runtime: Runtime, lease: Lease) -> bool:
 def revoke_all(runtime: Runtime, reason: str, patience: float | None = None) -> bool:
     """Take every lease of a store from its holder, each in a worker of its own.
 
-    Whether all revocations have returned within ``patience`` seconds; None waits for them.
+    One that somebody else is revoking already is waited for, a moment. Whether all have returned
+    within ``patience`` seconds; None waits for them.
     """
     returned = [_revoke_apart(runtime, lease, reason) for lease in runtime.leases()]
     deadline = None if patience is None else SystemClock.monotonic() + patience
@@ -110,11 +112,11 @@ def _revoke_apart(runtime: Runtime, lease: Lease, reason: str) -> threading.Even
 
     def job() -> None:
         try:
-            revoke(runtime, lease, reason)
+            revoke(runtime, lease, reason) or was_revoked(runtime, lease)
         finally:
             returned.set()
 
-    workers.submit(job)
+    submit_or_run(job)
     return returned
 
 
@@ -145,21 +147,38 @@ def _fence(runtime: Runtime, lease: Lease, stack: tuple[str, ...], deadline: flo
     reason = lease.reason
     request = TakeRequest(None, REVOKER_MAX_HOLD, header=False)
     ours: BackendLease | None = None
+    is_fenced = False
     try:
         ours = lease.backend.supersede(lease.session, request, lease=lease.held, reason=reason)
+        is_fenced = True
     except Freed as freed:
+        is_fenced = True
         runtime.marker_owed(lease.label, lease.turn_id, freed)
-    except _STORAGE_ERRORS as error:
-        text = runtime.redacted(str(error))
-        runtime.events.emit(RevocationFailed(lease.label, lease.turn_id, reason, text))
-        logger.error(
-            "session %s: turn %s cannot be fenced yet: %s", lease.label, lease.turn_id, text
-        )
-        lease.revoked_at = runtime.clock.monotonic()
-        lease.tell_holder()
+    except Exception as error:  # noqa: BLE001 - no memory, a bug: nobody else would try again
+        _say_unfenced(runtime, lease, error)
+    finally:
+        if not is_fenced:
+            _try_again(runtime, lease, stack, deadline)
+    if is_fenced:
+        _hand_over(runtime, lease, stack, deadline, ours)
+
+
+def _say_unfenced(runtime: Runtime, lease: Lease, error: Exception) -> None:
+    text = runtime.redacted(str(error) or type(error).__name__)
+    runtime.events.emit(RevocationFailed(lease.label, lease.turn_id, lease.reason, text))
+    logger.error("session %s: turn %s cannot be fenced yet: %s", lease.label, lease.turn_id, text)
+    lease.revoked_at = runtime.clock.monotonic()
+    lease.tell_holder()
+
+
+def _try_again(
+    runtime: Runtime, lease: Lease, stack: tuple[str, ...], deadline: float | None
+) -> None:
+    try:
         workers.submit(lambda: _fence_again(runtime, lease, stack, deadline))
-        return
-    _hand_over(runtime, lease, stack, deadline, ours)
+    except RuntimeError:
+        # There is no thread for it, but the watchdog has one.
+        runtime.watchdog.put_off(lambda: _fence(runtime, lease, stack, deadline))
 
 
 def _fence_again(
@@ -179,6 +198,20 @@ def _hand_over(
     """What follows the fence: tell, mark, release, go on, verify, report."""
     now = runtime.clock.monotonic()
     lease.revoked_at = lease.revoked_at or now
+    try:
+        try:
+            _tell_and_mark(runtime, lease, stack, now, ours)
+        finally:
+            queues.leave(lease.ticket)
+        _report(runtime, lease, stack, now, deadline)
+    finally:
+        if lease.handed_over is not None:
+            lease.handed_over.set()
+
+
+def _tell_and_mark(
+    runtime: Runtime, lease: Lease, stack: tuple[str, ...], now: float, ours: BackendLease | None
+) -> None:
     lease.move(State.REVOKED)
     runtime.now_zombie(lease, stack)
     lease.tell_holder()
@@ -186,10 +219,6 @@ def _hand_over(
         settle_and_release(
             runtime, lease.backend, ours, lease.label, details=_failure(lease, now - lease.taken)
         )
-    queues.leave(lease.ticket)
-    _report(runtime, lease, stack, now, deadline)
-    if lease.handed_over is not None:
-        lease.handed_over.set()
 
 
 def _report(

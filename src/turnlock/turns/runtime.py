@@ -6,11 +6,12 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from ..clock import Clock, SystemClock
-from ..errors import TurnlockError
+from ..errors import StoreError, TurnlockError
 from ..events import (
     ClockGap,
     Events,
@@ -24,16 +25,19 @@ from ..events import (
     ZombieEnded,
 )
 from ..redaction import redact
+from ..session import SessionKey
 from ..transcript.entries import Failure
 from .lease import Lease, State
 from .queue import Ticket
 from .revoking import carry_out, retire_lost, revoke
+from .verifying import Verifying
 from .watchdog import Overdue, Watchdog, overdue
 from .workers import submit_or_run
 
 logger = logging.getLogger("turnlock")
 
-_runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
+# By their ids. (A set of weak references cannot be listed while another thread opens a store.)
+_runtimes: weakref.WeakValueDictionary[int, Runtime] = weakref.WeakValueDictionary()
 # Sessions that one warning names.
 _NAMED_MAX = 3
 
@@ -98,18 +102,49 @@ class Runtime:
         self._lock = threading.Lock()
         self._held: dict[int, Lease] = {}
         self._zombies: dict[int, tuple[Lease, tuple[str, ...]]] = {}
-        self._verifying = threading.Lock()
-        _runtimes.add(self)
+        self._verifying = Verifying(self._verify)
+        self.is_closed = False
+        self._waiting: dict[int, Callable[[], object]] = {}
+        _runtimes[id(self)] = self
 
     @staticmethod
     def all() -> list[Runtime]:
         """Every runtime of this process."""
-        return list(_runtimes)
+        return [one for ref in _runtimes.valuerefs() if (one := ref()) is not None]
+
+    # Waiters
+
+    def close(self) -> None:
+        """From here on no lease begins, and who waits for one is told."""
+        self.is_closed = True
+        for tell in list(self._waiting.values()):
+            tell()
+
+    def check_open(self, session: SessionKey) -> None:
+        """Raises `StoreError` once the store is closed."""
+        if self.is_closed:
+            raise closed_error(session)
+
+    @contextmanager
+    def waiting(self, session: SessionKey, tell: Callable[[], object]) -> Iterator[None]:
+        """While one waits for a session; ``tell`` is called when the store is closed meanwhile.
+
+        Raises `StoreError` when it was closed before or is afterwards, whatever came of the wait.
+        """
+        self._waiting[id(tell)] = tell
+        try:
+            self.check_open(session)
+            yield
+            self.check_open(session)
+        finally:
+            self._waiting.pop(id(tell), None)
 
     # Leases
 
     def started(self, lease: Lease, waited: float) -> None:
         self._held[id(lease)] = lease
+        # Not before: either this sees that the store was closed, or who closes it sees the lease.
+        self.check_open(lease.session)
         self.watchdog.watch(lease)
         if self.events.tally(TurnStarted):
             self.events.emit(TurnStarted(lease.label, lease.turn_id, waited))
@@ -213,18 +248,9 @@ class Runtime:
             submit_or_run(lambda: carry_out(self, due.lease, deadline=due.deadline))
 
     def _verify_soon(self, leases: list[Lease]) -> None:
-        # A verification that hangs on a disk is not joined by a second one every second.
-        if self._verifying.acquire(blocking=False):
-            submit_or_run(lambda: self._verify_job(leases))
+        self._verifying.soon(leases)
 
-    def _verify_job(self, leases: list[Lease]) -> None:
-        try:
-            for together in _asked_together(leases):
-                self._verify(*together)
-        finally:
-            self._verifying.release()
-
-    def _verify(self, *leases: Lease) -> None:
+    def _verify(self, leases: list[Lease]) -> None:
         """Of one backend, in one question."""
         asked = [lease for lease in leases if not self._is_over(lease)]
         if not asked:
@@ -272,7 +298,8 @@ class Runtime:
     def forget_in_child(self) -> None:
         leases = list(self._held.values()) + [lease for lease, _ in self._zombies.values()]
         self._lock = threading.Lock()
-        self._verifying = threading.Lock()
+        self._verifying.reset()
+        self._waiting = {}
         self.watchdog.reset()
         self.events.reset()
         self._held = {}
@@ -283,23 +310,18 @@ class Runtime:
             lease.backend.abandon(lease.held)
 
 
+def closed_error(session: SessionKey) -> StoreError:
+    return StoreError(str(session), "take", "the store was closed")
+
+
 def _say_unverified(leases: list[Lease], error: TurnlockError) -> None:
     labels = ", ".join(lease.label for lease in leases[:_NAMED_MAX])
     labels += f" and {len(leases) - _NAMED_MAX} more" if len(leases) > _NAMED_MAX else ""
     logger.warning("session %s: its lease cannot be verified: %s", labels, error)
 
 
-def _asked_together(leases: list[Lease]) -> list[list[Lease]]:
-    """One question for all leases that run out; for others one each, as one may hang on a disk."""
-    together: dict[object, list[Lease]] = {}
-    for lease in leases:
-        key = lease.backend if lease.backend.leases_expire else lease
-        together.setdefault(key, []).append(lease)
-    return list(together.values())
-
-
 def _forget_in_child() -> None:
-    for runtime in list(_runtimes):
+    for runtime in Runtime.all():
         runtime.forget_in_child()
 
 

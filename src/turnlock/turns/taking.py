@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 from ..backends import Backend, BackendLease, Holder, Lost, Standing, TakeRequest, Wake, give_back
@@ -96,7 +96,8 @@ class Attempt:
             self._wake.set()
 
     def run(self, found: BackendLease | Holder | None = None) -> BackendLease | None:
-        """Block until the lock is there. None when given up; raises `SessionBusy` at the limit.
+        """Block until the lock is there. None when given up; raises `SessionBusy` at the limit,
+        and `StoreError` when the store is closed meanwhile.
 
         ``found`` is what a first take gave, if there was one.
         """
@@ -124,7 +125,9 @@ class Attempt:
                 if standing is None:
                     self._runtime.watchdog.start()
                     standing = self._backend.line_up(want.session)
-                self._backend.wait(want.session, awaited, standing, min(left, _FOREVER), wake)
+                timeout = min(left, _FOREVER)
+                with self._runtime.waiting(want.session, wake.set):
+                    self._backend.wait(want.session, awaited, standing, timeout, wake)
         finally:
             if awaited is not None:
                 awaited.close()
@@ -204,6 +207,11 @@ def find_lease(turn_id: str) -> Lease | None:
     return next((found for one in Runtime.all() if (found := one.held_by(turn_id))), None)
 
 
+def held_here() -> set[Hashable]:
+    """The sessions that this process holds, by their identities, whichever stores opened them."""
+    return {lease.ticket.identity for one in Runtime.all() for lease in one.leases()}
+
+
 def take_blocking(
     runtime: Runtime, backend: Backend[Any], want: Wanted, frames: Callable[[], list[str]]
 ) -> Lease:
@@ -222,11 +230,11 @@ def take_blocking(
         assert held is not None
         return begin(runtime, backend, want, ticket, held, started, frames)
     except BaseException:
-        _undo(runtime, backend, ticket, held)
+        undo(runtime, backend, ticket, held)
         raise
 
 
-def _undo(
+def undo(
     runtime: Runtime, backend: Backend[Any], ticket: Ticket, held: BackendLease | Holder | None
 ) -> None:
     """Give back what a take had of a session when something came in between, as Ctrl-C does."""
@@ -242,7 +250,11 @@ def _wait_in_queue(runtime: Runtime, want: Wanted, ticket: Ticket, started: floa
     granted = threading.Event()
     ticket.on_grant = granted.set
     enter_queue(runtime, want, ticket)
-    if not ticket.granted and not _granted_in_time(runtime, granted, ticket, want.wait):
+    if ticket.granted:
+        return
+    with runtime.waiting(want.session, granted.set):
+        in_time = _granted_in_time(runtime, granted, ticket, want.wait)
+    if not in_time:
         raise busy_here(runtime, want, ticket, started)
 
 

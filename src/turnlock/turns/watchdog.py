@@ -2,8 +2,8 @@
 
 The rule is a pure function of the leases and a time, `overdue`; the thread only sleeps until the
 earliest deadline and asks it. It is a thread, because a timer on the event loop never fires when
-that loop is what hangs. It touches no disk: revocations and verifications are each done by a worker
-of its own, so that one frozen disk delays no other.
+that loop is what hangs. It touches no disk: each revocation is done by a worker of its own, and so
+are the verifications (see `verifying`), so that one frozen disk delays no other.
 
 A lease is overdue when it was held for longer than its hold limit, when it made no progress for
 longer than its stall limit, or when a call under `watch` gave nothing by its deadline. Renewal is
@@ -25,12 +25,14 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from ..clock import Clock
 from ..errors import StoreError
 from .lease import WRITABLE, Lease
+from .workers import submit_or_run
 
 logger = logging.getLogger("turnlock")
 
@@ -78,6 +80,17 @@ def give_back(lease: Lease, *, gap: float, slept: float) -> None:
         call.deadline += gap
 
 
+@contextmanager
+def _going_on() -> Iterator[None]:
+    """No memory, no thread, a log that is gone: whatever it is, the next look may do better."""
+    try:
+        yield
+    except Exception:
+        # What writes the log may be what failed.
+        with suppress(Exception):
+            logger.exception("the watchdog's look failed; it goes on")
+
+
 class Watchdog:
     """``leases`` gives all that are held. ``revoke`` and ``verify`` must return at once.
 
@@ -107,6 +120,7 @@ class Watchdog:
         self._wakes_at = -math.inf
         self._started = False
         self._linger = _LINGER_TICKS
+        self._put_off: list[Callable[[], object]] = []
 
     def watch(self, lease: Lease) -> None:
         """Called for every new lease, once it is among ``leases``."""
@@ -136,6 +150,11 @@ class Watchdog:
                 why = f"its watchdog has no thread: {error}"
                 raise StoreError("watchdog", "start", why, "raise the limit of threads") from error
 
+    def put_off(self, job: Callable[[], object]) -> None:
+        """Run a job at the next tick that no thread could be had for now."""
+        self._put_off.append(job)
+        self.start()
+
     def rest(self) -> None:
         """End the thread as soon as there is nothing to watch; the next lease starts another."""
         self._linger = -1
@@ -153,14 +172,12 @@ class Watchdog:
             looked = self._clock.monotonic()
             verify = looked - verified >= TICK
             verified = looked if verify else verified
-            try:
+            with _going_on():
                 idle = 0 if self._look(looked, verify=verify) else idle + 1
                 if idle > self._linger and self._ends():
                     return
-            except Exception:
-                # No memory, no thread: whatever it is, the next look may do better.
-                logger.exception("the watchdog's look failed; it goes on")
-            self._sleep(looked, verified + TICK)
+            with _going_on():
+                self._sleep(looked, verified + TICK)
 
     def _ends(self) -> bool:
         """Whether the thread may go: a process may open many stores, and close none."""
@@ -169,13 +186,13 @@ class Watchdog:
             self._started = False
             ends = False
             try:
-                ends = not self._leases()
+                ends = not (self._leases() or self._put_off)
             finally:
                 self._started = not ends
             return ends
 
     def _look(self, now: float, *, verify: bool) -> bool:
-        """Revoke what is overdue; whether there is any lease.
+        """Revoke what is overdue; whether there is anything to come back for.
 
         In a frame of its own: what the thread still named while it sleeps would not be freed.
         """
@@ -184,7 +201,14 @@ class Watchdog:
             self._revoke(due)
         if leases and verify:
             self._verify(leases)
-        return bool(leases)
+        if self._put_off and verify:
+            self._run_put_off()
+        return bool(leases or self._put_off)
+
+    def _run_put_off(self) -> None:
+        put_off, self._put_off = self._put_off, []
+        for job in put_off:
+            submit_or_run(job)
 
     def _sleep(self, looked: float, verify_at: float) -> None:
         self._nudge.clear()

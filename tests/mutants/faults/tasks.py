@@ -85,8 +85,8 @@ ON_THE_LOOP = Mutant(
     "file work runs on the event loop",
     Edit(
         "turns/aio.py",
-        "    workers.submit(run)\n    return future\n",
-        "    run()\n    return future\n",
+        "        workers.submit(run)\n    except RuntimeError as error:\n",
+        "        run()\n    except RuntimeError as error:\n",
     ),
     caught_by="tests/files/test_faults.py::test_a_begun_append_is_known_before_a_cancellation_passes_on",
 )
@@ -104,7 +104,7 @@ CAME_TOO_LATE = Mutant(
     Edit(
         "turns/aio.py",
         "            # The task was cancelled in the moment in which it got the session.\n"
-        "            workers.submit(core.discard)\n",
+        "            submit_or_run(core.discard)\n",
         "            pass\n",
     ),
     caught_by="tests/turns/test_tasks.py::test_a_session_that_comes_to_a_task_that_was_just_cancelled_goes_on",
@@ -113,7 +113,7 @@ CAME_AND_CANCELLED = Mutant(
     "a session that came before a cancellation is kept",
     Edit(
         "turns/aio.py",
-        "            workers.submit(self._future.result().discard)\n",
+        "            submit_or_run(self._future.result().discard)\n",
         "            pass\n",
     ),
     caught_by="tests/traps/test_loops.py::TestEveryLoop::test_a_cancellation_in_the_moment_of_the_grant_leaves_no_turn",
@@ -122,8 +122,7 @@ CLOSED_LOOP_IS_GRANTED = Mutant(
     "a task whose loop was closed is granted its session",
     Edit(
         "turns/aio.py",
-        "            # Nobody will ever run the task again.\n"
-        "            queues.leave(self._ticket)\n",
+        "            # Nobody will ever run the task again.\n            return True\n",
         "            pass\n",
     ),
     caught_by="tests/traps/test_loops.py::TestLoopsThatAreGone::test_a_session_that_comes_when_the_loop_is_closed_goes_on_to_the_next",
@@ -150,8 +149,8 @@ FAILED_TAKE_STAYS = Mutant(
     "a task's take that fails stays in the queue",
     Edit(
         "turns/aio.py",
-        "        if core is None or problem is not None:\n            queues.leave(self._ticket)\n",
-        "",
+        "            undo(self._runtime, self._backend, self._ticket, held)\n",
+        "            pass\n",
     ),
     caught_by="tests/turns/test_tasks.py::test_a_task_whose_take_failed_is_in_nobodys_way",
 )
@@ -168,8 +167,8 @@ LOST_END_IS_WELL = Mutant(
     "a turn whose end was revoked ends well",
     Edit(
         "turns/aio.py",
-        "            await on_worker(self.core.leave)\n            raise self.core.revoked_error()\n",
-        "            await on_worker(self.core.leave)\n",
+        "            await on_worker(self.core.leave, or_here=True)\n            raise self.core.revoked_error()\n",
+        "            await on_worker(self.core.leave, or_here=True)\n",
     ),
     caught_by="tests/turns/test_tasks.py::TestOnASlowDisk::test_a_turn_whose_end_hangs_ends_without_it",
 )

@@ -103,8 +103,8 @@ DEFAULT_POOL = Mutant(
     "the work of tasks is done by the loop's default pool",
     Edit(
         "turns/aio.py",
-        "    workers.submit(run)\n    return future\n",
-        "    loop.run_in_executor(None, run)\n    return future\n",
+        "        workers.submit(run)\n    except RuntimeError as error:\n",
+        "        loop.run_in_executor(None, run)\n    except RuntimeError as error:\n",
     ),
 )
 NOT_UNCANCELLED = Mutant(
@@ -302,7 +302,7 @@ LAST_COMES_FIRST = Mutant(
 )
 NOBODY_GRANTED = Mutant(
     "who leaves the queue wakes nobody",
-    Edit("turns/queue.py", "            head.on_grant()\n", "            pass\n"),
+    Edit("turns/queue.py", "    if head.on_grant() is True:\n", "    if False:\n"),
     caught_by="tests/conformance/test_turns.py::TestInAThread::test_threads_get_their_turn_in_the_order_in_which_they_came",
 )
 WAITS_FOR_ITSELF = Mutant(
@@ -341,8 +341,8 @@ EMPTY_QUEUES_STAY = Mutant(
     "a queue that nobody is in stays",
     Edit(
         "turns/queue.py",
-        "                del self._queues[ticket.identity]\n                return\n",
-        "                return\n",
+        "                del self._queues[ticket.identity]\n                return None\n",
+        "                return None\n",
     ),
     caught_by="tests/failures/test_b_teardown.py::test_b10_a_thousand_sessions_of_one_process_leave_no_lease",
 )

@@ -83,8 +83,8 @@ DIES_OF_A_LOOK = Mutant(
     "the watchdog ends with the first look that fails",
     Edit(
         "turns/watchdog.py",
-        '                logger.exception("the watchdog\'s look failed; it goes on")\n',
-        "                return\n",
+        '            logger.exception("the watchdog\'s look failed; it goes on")\n',
+        "            raise SystemExit\n",
     ),
     caught_by="tests/turns/test_waking.py::test_a_look_that_fails_is_not_the_last_one",
 )
@@ -207,8 +207,8 @@ FENCED_ONCE = Mutant(
     "a fence that cannot be put up is not tried again",
     Edit(
         "turns/revoking.py",
-        "        workers.submit(lambda: _fence_again(runtime, lease, stack, deadline))\n",
-        "",
+        "            _try_again(runtime, lease, stack, deadline)\n",
+        "            pass\n",
     ),
     caught_by="tests/turns/test_revoking.py::test_a_holder_that_cannot_be_fenced_yet_is_told_and_fenced_when_it_can_be",
 )
@@ -216,8 +216,8 @@ UNFENCED_UNTOLD = Mutant(
     "a holder that cannot be fenced yet is not told",
     Edit(
         "turns/revoking.py",
-        "        lease.tell_holder()\n        workers.submit",
-        "        workers.submit",
+        "    lease.revoked_at = runtime.clock.monotonic()\n    lease.tell_holder()\n",
+        "    lease.revoked_at = runtime.clock.monotonic()\n",
     ),
     caught_by="tests/turns/test_revoking.py::test_a_holder_that_cannot_be_fenced_yet_is_told_and_fenced_when_it_can_be",
 )
@@ -252,8 +252,8 @@ NEVER_THROUGH = Mutant(
     "who waits for a revocation is not told that it is through",
     Edit(
         "turns/revoking.py",
-        "    if lease.handed_over is not None:\n        lease.handed_over.set()\n",
-        "",
+        "        if lease.handed_over is not None:\n            lease.handed_over.set()\n",
+        "        pass\n",
     ),
     caught_by="tests/turns/test_revoking.py::test_a_revoked_block_ends_when_its_revoker_is_through",
 )
