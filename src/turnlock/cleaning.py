@@ -17,7 +17,18 @@ logger = logging.getLogger("turnlock")
 def clean_lock(
     runtime: Runtime, backend: Backend[Any], record: LockRecord, stale_after: float
 ) -> LockRecord:
-    """Take over a stale lock, write what it owes, release it. Reports; raises nothing of ours."""
+    """Take over a stale lock, write what it owes, release it. Reports; raises nothing."""
+    try:
+        return _clean(runtime, backend, record, stale_after)
+    except Exception as error:
+        # The outermost frame for one session: a bug that it meets must not stop a sweep over all.
+        logger.exception("stale lock left in place: path=%s: %r", record.path, error)
+        return record
+
+
+def _clean(
+    runtime: Runtime, backend: Backend[Any], record: LockRecord, stale_after: float
+) -> LockRecord:
     request = TakeRequest(None, REVOKER_MAX_HOLD, header=False)
     try:
         held = backend.reclaim(record, request, stale_after=stale_after)

@@ -28,8 +28,9 @@ TERMINAL = frozenset({END, MARKER})
 RESERVED = TERMINAL | {OPENING}
 _KINDS = {OPENING: "opening", END: "end", MARKER: "error-marker"}
 
-# Why a reply that is in the transcript is not complete, in OpenClaw's words.
-CUT_SHORT = frozenset({"error", "aborted"})
+# Why a reply that is in the transcript is not complete, in OpenClaw's words. Not a set: what a file
+# has in their place may be a list or an object, and cannot be hashed.
+CUT_SHORT = ("error", "aborted")
 CUT_OFF = "(There is no result: the turn ended before this call did. It may have had effects.)"
 _CALL_NAME_MAX = 512
 
