@@ -245,6 +245,24 @@ def test_a_marker_that_clean_up_cannot_write_is_written_by_the_next_turn(state: 
     assert_turns_are_whole(store)
 
 
+def test_takers_that_are_no_turns_do_not_crowd_out_a_turn_that_died(state: Path) -> None:
+    """I6: each copy that answers "unfinished" leaves a claim that says what is still owed."""
+    with child(DIES_UNWRITTEN, state) as process:
+        process.expect("holding")
+        process.kill()
+    store = a_store(state)
+    backend = store._backend
+    for _ in range(100):
+        lease = backend.take(parse_key("main/a"), TakeRequest(None, 60.0, header=False))
+        assert not isinstance(lease, Holder)
+        give_back(backend, lease)
+    with store.turn("main/a", wait=0):
+        pass
+    assert store.statistics().reclaimed == 2, "the turn that died, and the last taker"
+    marked = [e["data"]["turnId"] for e in store.read("main/a") if "reason" in e.get("data", {})]
+    assert marked == ["T1"]
+
+
 DIES_UNWRITTEN = """
     import turnlock
     with turnlock.open_store(sys.argv[1]).turn("main/a", turn_id="T1"):
