@@ -47,7 +47,8 @@ MARKER_FIRST = Mutant(
             place = backend.layout.place(parse_key(key))
             transcripts = backend._transcripts
             handle = transcripts.open(place)
-            tail = transcripts.tail(handle, transcripts.size(handle), turns=1) if handle else Tail()
+            size = transcripts.size(handle) if handle else 0
+            tail = transcripts.tail(handle, size, turns=1, known=Tail()) if handle else Tail()
             turn = tail.open_turn
             if turn is not None:
                 failure = Failure(turn.turn_id or "", reason, reason)

@@ -295,7 +295,8 @@ class FilesBackend(Listing):
                 write_all(self._files, transcript, data)
                 lease.tail = after._replace(size=size + len(data), fragment=None)
         if moved:
-            lease.tail = self._transcripts.tail(transcript, size, turns=1 + len(lease.owed))
+            turns = 1 + len(lease.owed)
+            lease.tail = self._transcripts.tail(transcript, size, turns=turns, known=lease.tail)
             raise TailMoved
 
     def _make_durable(self, lease: FileLease, transcript: Handle) -> None:

@@ -16,7 +16,7 @@ from ...clock import Clock
 from ...errors import TranscriptError
 from ...transcript.entries import header
 from ...transcript.jsonl import LINE_BYTES_MAX, ReadAt, decode, encode, pieces, whole_pieces
-from ...transcript.tail import End, Tail, read_end, read_tail
+from ...transcript.tail import End, Tail, read_end, read_on
 from .birth import Nursery
 from .fileops import FileOps, Handle
 from .guard import Guard
@@ -141,10 +141,12 @@ class Transcripts:
     def size(self, transcript: Handle) -> int:
         return self._files.stat_handle(transcript).st_size
 
-    def tail(self, transcript: Handle, size: int, *, turns: int) -> Tail:
+    def tail(self, transcript: Handle, size: int, *, turns: int, known: Tail) -> Tail:
+        """``known``: what was read of this very file a moment ago; `Tail()` when nothing was."""
         if size == 0:
             return Tail()
-        return read_tail(
+        return read_on(
+            known,
             self.reader(transcript),
             size,
             turns=turns,
