@@ -39,8 +39,8 @@ MARKER_BYTES_MAX = 2048
 # them stay under the size of a marker.
 _ERROR_BYTES_MAX = 640
 _FIELD_BYTES_MAX = 112
-# Above it a number is no epoch but an attempt to poison the sequence. Of what is exact in JSON, which
-# ends at 2**53, the lower half, so that the largest numbers that come to mind are none.
+# Above it a number is no epoch but an attempt to poison the sequence. What is exact in JSON ends at
+# 2**53: this is the lower half of it, so that the largest numbers that come to mind are none.
 EPOCH_MAX = 2**52
 
 Reason = Literal[

@@ -18,6 +18,7 @@ from ...transcript.entries import header
 from ...transcript.jsonl import LINE_BYTES_MAX, ReadAt, decode, encode, pieces, whole_pieces
 from ...transcript.tail import End, Tail, read_end, read_on
 from .birth import Nursery
+from .bounded import remember
 from .fileops import FileOps, Handle
 from .guard import Guard
 from .inspect import FileId, file_id, named_file
@@ -193,9 +194,7 @@ class Transcripts:
         return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
     def keep(self, path: str, idle: Idle) -> None:
-        self._idle[path] = idle
-        if len(self._idle) > _IDLE_MAX:
-            self._idle.pop(next(iter(self._idle)), None)
+        remember(self._idle, path, idle, _IDLE_MAX)
 
     def kept(self, path: str) -> Idle | None:
         """What was kept, for one taker."""
