@@ -38,10 +38,25 @@ def clean_lock(
     stale_after: float,
     patience: float = MARKER_TIMEOUT,
 ) -> Cleaned:
-    """Take over a stale lock, write what it owes, release it. Reports; raises nothing of ours.
+    """Take over a stale lock, write what it owes, release it. Reports; raises nothing.
 
     Returns after ``patience`` seconds when the disk hangs. What is removed later is reported then.
     """
+    try:
+        return _clean(runtime, backend, record, stale_after, patience)
+    except Exception as error:
+        # The outermost frame for one session: a bug that it meets must not stop a sweep over all.
+        logger.exception("stale lock left in place: path=%s: %r", record.path, error)
+        return Cleaned(record, repr(error))
+
+
+def _clean(
+    runtime: Runtime,
+    backend: Backend[Any],
+    record: LockRecord,
+    stale_after: float,
+    patience: float,
+) -> Cleaned:
     request = TakeRequest(None, REVOKER_MAX_HOLD, header=False)
     try:
         held = backend.reclaim(record, request, stale_after=stale_after)

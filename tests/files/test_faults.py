@@ -245,6 +245,24 @@ def test_a_marker_that_clean_up_cannot_write_is_written_by_the_next_turn(state: 
     assert_turns_are_whole(store)
 
 
+def test_takers_that_are_no_turns_do_not_crowd_out_a_turn_that_died(state: Path) -> None:
+    """I6: each copy that answers "unfinished" leaves a claim that says what is still owed."""
+    with child(DIES_UNWRITTEN, state) as process:
+        process.expect("holding")
+        process.kill()
+    store = a_store(state)
+    backend = store._backend
+    for _ in range(100):
+        lease = backend.take(parse_key("main/a"), TakeRequest(None, 60.0, header=False))
+        assert not isinstance(lease, Holder)
+        give_back(backend, lease)
+    with store.turn("main/a", wait=0):
+        pass
+    assert store.statistics().reclaimed == 2, "the turn that died, and the last taker"
+    marked = [e["data"]["turnId"] for e in store.read("main/a") if "reason" in e.get("data", {})]
+    assert marked == ["T1"]
+
+
 DIES_UNWRITTEN = """
     import turnlock
     with turnlock.open_store(sys.argv[1]).turn("main/a", turn_id="T1"):
@@ -414,3 +432,50 @@ def test_what_another_program_appends_in_between_is_kept(state: Path) -> None:
     assert [entry["id"] for entry in entries][2] == "foreign"
     assert entries[3]["parentId"] == "foreign"
     assert [entry["epoch"] for entry in entries if "epoch" in entry] == [1, 1, 1, 1]
+
+
+class Growing(FileOps):
+    """Another program appends to the transcript while it is read."""
+
+    def __init__(self, state: Path, *, always: bool) -> None:
+        self.readings = 0
+        self._transcript = state / "agents/main/sessions/a.jsonl"
+        self._always = always
+
+    def read_at(self, handle: Handle, offset: int, length: int) -> bytes:
+        content = super().read_at(handle, offset, length)
+        is_transcript = os.readlink(f"/proc/self/fd/{handle.fd}") == str(self._transcript)
+        # Reading from the start takes long; the writer adds a line in that time. Up to a bound.
+        if is_transcript and self.readings < 500 and (self._always or offset == 0):
+            self.readings += 1
+            with self._transcript.open("ab") as file:
+                file.write(encode({"type": "message", "id": "f", "message": {"role": "user"}}))
+        return content
+
+
+def of_another_program(state: Path) -> None:
+    transcript = state / "agents/main/sessions/a.jsonl"
+    transcript.parent.mkdir(parents=True)
+    line = encode({"type": "message", "id": "f", "message": {"role": "user", "content": "x" * 999}})
+    transcript.write_bytes(200 * line)
+
+
+def test_a_turn_is_begun_beside_a_program_that_keeps_writing(state: Path) -> None:
+    """What was read is not read again, or each reading would end behind the next line."""
+    of_another_program(state)
+    files = Growing(state, always=False)
+    store = a_store(state, files)
+    with store.turn("main/a", wait=0) as turn:
+        turn.append(turnlock.user("mine"))
+    assert files.readings <= 3
+
+
+def test_a_transcript_that_never_stands_still_is_given_up(state: Path) -> None:
+    """A take has an end: it says who is in the way, and holds nothing."""
+    of_another_program(state)
+    files = Growing(state, always=True)
+    store = a_store(state, files)
+    with pytest.raises(turnlock.TranscriptError, match="another program"):
+        store.turn("main/a", wait=0).__enter__()
+    assert store.locks() == []
+    assert files.readings < 500

@@ -61,6 +61,11 @@ def verdict(payload: Any, **evidence: Any) -> tuple[str, tuple[str, ...], str]:
         ({}, {"file_age": 31.0}, "stale", ("unreadable",)),
         ([1], {"file_age": 31.0}, "stale", ("unreadable",)),
         (None, {"file_age": 31.0}, "stale", ("unreadable",)),
+        # A claim of ours that another program wrote over: its holder lives.
+        (None, {"file_age": 31.0, "flock_held": True}, "unknown", ("flock-held",)),
+        ({}, {"file_age": 1.0, "flock_held": True}, "unknown", ("flock-held",)),
+        (FOREIGN, {"process": GONE, "flock_held": True}, "unknown", ("flock-held",)),
+        (TIMED, {"age": 4.0, "flock_held": True}, "live", ()),
     ],
 )
 def test_verdict(

@@ -14,6 +14,7 @@ from tests.helpers import child
 from turnlock.backends.files.fileops import FileOps, Handle
 from turnlock.transcript.entries import (
     CUT_OFF,
+    EPOCH_MAX,
     MARKER,
     TERMINAL,
     Entry,
@@ -214,3 +215,40 @@ def test_a_gigabyte_of_nuls_at_the_end_costs_a_take_nothing(state: Path, name: s
         added = file.read()
     assert added.startswith(b'\n{"type":"custom"')
     assert added.count(b"openclaw:prompt-error") == 1
+
+
+def poisoned(epoch: int) -> bytes:
+    return encode(HEADER) + encode({"type": "custom", "customType": "x", "id": "p", "epoch": epoch})
+
+
+DIES = """
+    import os, turnlock
+    with turnlock.open_store(sys.argv[1]).turn("main/a", turn_id=sys.argv[2]) as turn:
+        turn.append(turnlock.user("x"))
+        os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("epoch", [2**53 - 1, 2**53, 2**63, 10**30])
+def test_a_number_that_is_no_epoch_starts_no_sequence(state: Path, epoch: int) -> None:
+    """I2, I6: one line of another program makes no epoch come twice, and no marker."""
+    transcript_of(state, poisoned(epoch))
+    for name in ("T1", "T2"):
+        with child(DIES, state, name) as process:
+            process.ended()
+    take(state)
+    assert [e["epoch"] for e in entries(state) if custom_type(e) == "turnlock:turn"] == [1, 2]
+    assert [turn_id for turn_id, _, _ in markers(state)] == ["T1", "T2"]
+
+
+def test_no_epoch_is_given_that_no_reader_knows(state: Path) -> None:
+    """The highest one can be reached by a line of another program alone."""
+    transcript_of(state, poisoned(EPOCH_MAX))
+    store = turnlock.open_store(state)
+    for _ in range(2):
+        with pytest.raises(turnlock.TranscriptError, match="epoch"), store.turn("main/a") as turn:
+            turn.append(turnlock.user("x"))
+    # What looks like a turn without an end has got one, once; nothing came after it.
+    assert [entry["epoch"] for entry in entries(state)] == [EPOCH_MAX, EPOCH_MAX]
+    assert markers(state) == [("unknown", EPOCH_MAX, None)]
+    assert store.locks() == []

@@ -83,21 +83,23 @@ def marked(state: Path) -> list[tuple[str, str]]:
     return [(data["turnId"], data["reason"]) for data in found if "reason" in data]
 
 
-def test_of_two_that_take_a_dead_lock_without_transcript_one_loses(state: Path) -> None:
-    """Check and rename are one step where no transcript is, too: of OpenClaw's no flock tells."""
-    a_dead_lock(state, FOREIGN)
+def test_of_two_that_take_a_lock_without_transcript_one_loses(state: Path) -> None:
+    """Check and rename are one step where no transcript is, too: the flock is a living holder's."""
+    holds = a_backend(state).take(KEY, TakeRequest("hung", 60.0))
+    assert not isinstance(holds, Holder)
+    (state / "agents/main/sessions/a.jsonl").unlink()
     other = a_backend(state)
     got: list[Any] = []
 
     def take() -> None:
         try:
-            got.append(other.take(KEY, TakeRequest("other", 60.0)))
+            got.append(other.supersede(KEY, TakeRequest("other", 60.0), lease=None, reason="x"))
         except turnlock.StoreError:
             got.append(None)
 
     backend = a_backend(state, Meanwhile("rename", take))
-    lease = backend.take(KEY, TakeRequest("mine", 60.0))
-    assert not isinstance(lease, Holder)
+    lease = backend.supersede(KEY, TakeRequest("mine", 60.0), lease=None, reason="operator")
+    assert lease is not None
     assert got == [None]
     assert backend.holds(lease)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import turnlock
-from turnlock.backends.files import process
+from turnlock.backends.files import FilesBackend, process
 
 _DEAD = 2**22 + 1  # above any pid_max
 
@@ -55,3 +56,23 @@ def test_a_claim_that_came_after_the_look_is_looked_up(
         monkeypatch.setattr(process, "_pids_elsewhere", lambda: frozenset({_DEAD + 1}))
         assert not store.clean(seen).removed
     assert lock.exists()
+
+
+def test_an_error_of_one_session_stops_no_sweep(
+    state: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever it is: a lock that clean-up fails on is logged and left, and the gateway starts."""
+    for name in ("a", "b", "c"):
+        plant(state, name)
+    reclaim = FilesBackend.reclaim
+
+    def fail_on_b(backend: FilesBackend, record: Any, *args: Any, **kw: Any) -> Any:
+        if record.session == "main/b":
+            raise TypeError("unhashable type: 'list'")
+        return reclaim(backend, record, *args, **kw)
+
+    monkeypatch.setattr(FilesBackend, "reclaim", fail_on_b)
+    with turnlock.open_store(state) as store:
+        cleaned = store.clean_stale()
+    assert [lock.removed for lock in cleaned] == [True, False, True]
+    assert "b.jsonl.lock: TypeError" in caplog.text

@@ -6,6 +6,7 @@ It is made so slow here that a waiter which depends on it hangs.
 from __future__ import annotations
 
 import errno
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from tests.helpers import PATIENCE, eventually, holder
 from turnlock.backends import Holder, TakeRequest, Wake
 from turnlock.backends.files import FilesBackend, StateDirectory, native
 from turnlock.backends.files.fileops import FileOps, Handle
-from turnlock.backends.files.waker import InotifyWaker, InotifyWatch, Watch
+from turnlock.backends.files.waker import InotifyWaker, InotifyWatch, PolledWatch, Watch
 from turnlock.clock import SystemClock
 from turnlock.session import SessionKey
 
@@ -218,3 +219,26 @@ def test_without_inotify_a_waiter_looks_by_itself(
     assert not thread.is_alive()
     found.close()
     standing.close()
+
+
+def test_what_cannot_be_made_whole_leaves_no_descriptor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the limit of descriptors each wait would keep one more, until nothing could be opened."""
+
+    def none_left(*args: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    def instances() -> int:
+        links = [os.path.join("/proc/self/fd", name) for name in os.listdir("/proc/self/fd")]
+        return [os.readlink(one) for one in links if os.path.islink(one)].count(
+            "anon_inode:inotify"
+        )
+
+    claim = Handle(os.open(tmp_path, os.O_RDONLY))
+    waker = InotifyWaker()
+    before = instances()
+    monkeypatch.setattr(os, "eventfd", none_left)
+    assert isinstance(waker.watch(claim, Wake()), PolledWatch)
+    assert instances() == before
+    claim.close()

@@ -180,7 +180,7 @@ MUTANTS = (
     _mutant(
         "files: what the predecessor owes by the claim is dropped",
         "backends.files.claims",
-        "        owed = (*claim.owed, Superseded(turn_id, claim.pid, reason, judged.age))\n",
+        "        owed = (*before, Superseded(turn_id, claim.pid, reason, judged.age))\n",
         "        owed = (Superseded(turn_id, claim.pid, reason, judged.age),)\n",
     ),
 )

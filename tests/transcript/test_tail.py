@@ -9,7 +9,7 @@ import pytest
 
 from turnlock.transcript.entries import Failure, end, marker, opening
 from turnlock.transcript.jsonl import Line, decode, encode, read_lines
-from turnlock.transcript.tail import read_end, read_tail
+from turnlock.transcript.tail import Tail, read_end, read_on, read_tail
 
 
 def text(*entries: Any) -> bytes:
@@ -291,3 +291,54 @@ def test_a_marker_is_at_most_two_kilobytes(character: str) -> None:
     made = {"id": "x" * 16, "parentId": "y" * 128, "timestamp": "2026-01-01T00:00:00.000Z"}
     line = encode(made | marker(failure, session_id=long, wall=1e9) | {"epoch": 2**53})
     assert len(line) <= 2048
+
+
+FOREIGN = [
+    {"type": "message", "id": f"f{n}", "message": {"role": role}}
+    for n, role in enumerate(("user", "assistant", "toolResult"))
+]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        text(HEADER, *turn(1), *turn(2, ended=False), *FOREIGN),
+        text(HEADER, *FOREIGN, *FOREIGN),
+        text(HEADER, *turn(1), *FOREIGN, *turn(2)),
+        text(HEADER, *turn(1))
+        + b'{"type":"mess'
+        + text(*FOREIGN)
+        + b"\0\0\n"
+        + text(*FOREIGN)[:-1],
+        text({"role": "user"}, {"role": "assistant"}, {"role": "user"}),
+    ],
+)
+def test_reading_on_gives_what_reading_gives(content: bytes) -> None:
+    """Wherever the transcript ended when it was read before."""
+    for size in range(len(content) + 1):
+        known = tail_of(content[:size], turns=2)
+        found = read_on(known, lambda at, n: content[at : at + n], len(content), turns=2)
+        assert found == tail_of(content, turns=2), size
+
+
+def test_reading_on_begins_anew_where_the_file_was_rewritten() -> None:
+    before, after = text(HEADER, *turn(7), *FOREIGN), text(HEADER, *turn(2), *turn(3), *turn(4))
+    assert len(after) > len(before)
+    found = read_on(tail_of(before), lambda at, n: after[at : at + n], len(after))
+    assert found == tail_of(after)
+
+
+def test_reading_on_reads_nothing_again() -> None:
+    long = text(HEADER, *[FOREIGN[0] | {"text": 1000 * "x"} for _ in range(1000)])
+    content = long + text(*FOREIGN)
+    read = []
+
+    def read_at(offset: int, length: int) -> bytes:
+        read.append(length)
+        return content[offset : offset + length]
+
+    known = tail_of(long)
+    assert read_on(known, read_at, len(content)).last_id == "f2"
+    assert sum(read) < 20_000
+    assert read_on(Tail(), read_at, len(content)).last_id == "f2"
+    assert sum(read) > len(content)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from ..errors import seconds
-from ..transcript.entries import Entry, closes, epoch_of, kind_of, turn_id_of
+from ..transcript.entries import CUT_SHORT, Entry, closes, epoch_of, kind_of, turn_id_of
 from ..transcript.history import text_of
 from ..transcript.jsonl import Line
 from .terminal import paint, printable
@@ -82,7 +82,7 @@ def _shown(message: Entry) -> str:
             texts.append(f"[calls {part.get('name')} {arguments}]")
         elif isinstance(part, dict) and part.get("type") not in ("text", None):
             texts.append(f"[{part.get('type')}]")
-    if message.get("stopReason") in ("error", "aborted"):
+    if message.get("stopReason") in CUT_SHORT:
         texts.append(f"[{message['stopReason']}: {message.get('errorMessage')}]")
     return "\n".join(texts) or "(empty)"
 

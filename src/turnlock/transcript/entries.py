@@ -28,8 +28,9 @@ TERMINAL = frozenset({END, MARKER})
 RESERVED = TERMINAL | {OPENING}
 _KINDS = {OPENING: "opening", END: "end", MARKER: "error-marker"}
 
-# Why a reply that is in the transcript is not complete, in OpenClaw's words.
-CUT_SHORT = frozenset({"error", "aborted"})
+# Why a reply that is in the transcript is not complete, in OpenClaw's words. Not a set: what a file
+# has in their place may be a list or an object, and cannot be hashed.
+CUT_SHORT = ("error", "aborted")
 CUT_OFF = "(There is no result: the turn ended before this call did. It may have had effects.)"
 _CALL_NAME_MAX = 512
 
@@ -38,8 +39,9 @@ MARKER_BYTES_MAX = 2048
 # them stay under the size of a marker.
 _ERROR_BYTES_MAX = 640
 _FIELD_BYTES_MAX = 112
-# Above it a number is no epoch but an attempt to poison the sequence (2**53 is exact in JSON).
-EPOCH_MAX = 2**53
+# Above it a number is no epoch but an attempt to poison the sequence. What is exact in JSON ends at
+# 2**53: this is the lower half of it, so that the largest numbers that come to mind are none.
+EPOCH_MAX = 2**52
 
 Reason = Literal[
     "error",

@@ -135,6 +135,41 @@ def read_tail(
     return Tail(size, lines.fragment, last_id, highest, tuple(seen), calls.found(), tuple(earlier))
 
 
+def read_on(
+    known: Tail,
+    read_at: ReadAt,
+    size: int,
+    *,
+    turns: int = 1,
+    data_end: Callable[[], int] | None = None,
+) -> Tail:
+    """`read_tail`, where ``known`` is what it gave before the transcript grew.
+
+    When only lines of other programs came, nothing before them is read again: so whoever reads a
+    long transcript that another program keeps writing comes to an end.
+    """
+    start = known.size if known.fragment is None else known.fragment
+    if 0 < known.size <= size and _is_there(known, read_at, start):
+        come = read_tail(
+            lambda offset, length: read_at(start + offset, length),
+            size - start,
+            data_end=None if data_end is None else lambda: max(0, data_end() - start),
+        )
+        if come.epoch == 0:
+            fragment = None if come.fragment is None else start + come.fragment
+            last_id = come.last_id or known.last_id
+            return known._replace(size=size, fragment=fragment, last_id=last_id)
+    return read_tail(read_at, size, turns=turns, data_end=data_end)
+
+
+def _is_there(known: Tail, read_at: ReadAt, stop: int) -> bool:
+    """Whether the lines before ``stop`` still end as they did: a file may be rewritten in place."""
+    begin = max(0, stop - _CHUNK_BYTES)
+    lines = read_at(begin, stop - begin)
+    wanted = known.last_id.encode(errors="replace") if known.last_id is not None else b""
+    return lines[-1:] in (b"\n", b"") and wanted in lines
+
+
 class End(NamedTuple):
     """How a transcript without turns of ours ends.
 

@@ -27,6 +27,7 @@ from ..backends import Backend, BackendLease, Superseded, TailMoved
 from ..clock import Clock, iso
 from ..errors import TranscriptError
 from ..transcript.entries import (
+    EPOCH_MAX,
     RESERVED,
     TERMINAL,
     Entry,
@@ -236,6 +237,13 @@ class Writer:
             assert self._turn_id is not None
             epoch += 1
             numbered.append((epoch, {"id": new_id()} | opening(self._turn_id)))
+        if epoch > EPOCH_MAX:
+            # No reader would know it for an epoch, and the next turn would get the same one again.
+            raise TranscriptError(
+                self._label,
+                f"it has the highest epoch that there is ({EPOCH_MAX}), and no turn comes after it",
+                "another program wrote that number: take it out of the transcript by hand",
+            )
         numbered += [(epoch, entry) for entry in entries]
         lines = []
         last_id = self._held.tail.last_id

@@ -10,8 +10,8 @@ YOUNG_IS_STALE = Mutant(
     "a claim that cannot be read is stale at once",
     Edit(
         "backends/files/judgement.py",
-        "        old = evidence.file_age > UNREADABLE_GRACE\n",
-        "        old = True\n",
+        "    old = evidence.file_age > UNREADABLE_GRACE\n",
+        "    old = True\n",
     ),
     caught_by="tests/files/test_aside.py::test_what_nobody_here_can_judge_is_unknown",
 )
@@ -19,8 +19,8 @@ UNREADABLE_FOR_EVER = Mutant(
     "a claim that cannot be read is never stale",
     Edit(
         "backends/files/judgement.py",
-        "        old = evidence.file_age > UNREADABLE_GRACE\n",
-        "        old = False\n",
+        "    old = evidence.file_age > UNREADABLE_GRACE\n",
+        "    old = False\n",
     ),
     caught_by="tests/files/test_judgement.py::test_verdict",
 )
@@ -236,7 +236,7 @@ OWED_OF_OTHERS_DROPPED = Mutant(
     "who supersedes a claim forgets what that one owed",
     Edit(
         "backends/files/claims.py",
-        "        owed = (*claim.owed, Superseded(turn_id, claim.pid, reason, judged.age))\n",
+        "        owed = (*before, Superseded(turn_id, claim.pid, reason, judged.age))\n",
         "        owed = (Superseded(turn_id, claim.pid, reason, judged.age),)\n",
     ),
     caught_by="tests/files/test_protocol.py::test_a_take_that_fails_after_it_superseded_owes_on",
@@ -316,7 +316,7 @@ SUPERSEDES_UNGUARDED = Mutant(
         "            with self._transcripts.guarded(place):\n",
         "            if True:\n",
     ),
-    caught_by="tests/files/test_protocol.py::test_of_two_that_take_a_dead_lock_without_transcript_one_loses",
+    caught_by="tests/files/test_protocol.py::test_of_two_that_take_a_lock_without_transcript_one_loses",
 )
 RELEASES_UNGUARDED = Mutant(
     "a claim is removed without the guard",
@@ -376,8 +376,8 @@ UNKNOWN_IS_TAKEN = Mutant(
     "a holder of whom nobody knows whether it lives is superseded",
     Edit(
         "backends/files/backend.py",
-        "            if judged.verdict.state in (State.UNKNOWN, State.YOUNG):\n",
-        "            if judged.verdict.state is State.YOUNG:\n",
+        "    if judged.verdict.state in (State.UNKNOWN, State.YOUNG):\n",
+        "    if judged.verdict.state is State.YOUNG:\n",
     ),
     caught_by="tests/files/test_handing_over.py::test_a_holder_of_whom_nobody_knows_whether_it_lives_is_not_revoked",
 )
@@ -385,8 +385,8 @@ LIVE_FOREIGN_IS_TAKEN = Mutant(
     "a live program that is not Turnlock is superseded within its limit",
     Edit(
         "backends/files/backend.py",
-        "    return not is_foreign or judged.verdict.over_limit\n",
-        "    return True\n",
+        "    if is_foreign and not judged.verdict.over_limit:\n",
+        "    if False:\n",
     ),
     caught_by="tests/files/test_openclaw.py::test_a_live_owner_is_not_robbed_within_its_limit",
 )
@@ -454,7 +454,7 @@ NAME_TAKEN_IS_MINE = Mutant(
         "        except FileExistsError:\n            return False\n        self._drop",
         "        except FileExistsError:\n            return True\n        self._drop",
     ),
-    caught_by="tests/files/test_protocol.py::test_of_two_that_take_a_dead_lock_without_transcript_one_loses",
+    caught_by="tests/files/test_protocol.py::test_of_two_that_take_a_lock_without_transcript_one_loses",
 )
 NO_OWNER = Mutant(
     "what root makes is root's",

@@ -21,7 +21,7 @@ OWED_DROPPED = Mutant(
     "what a dead claim owed itself is dropped",
     Edit(
         "backends/files/claims.py",
-        "        owed = (*claim.owed, Superseded(turn_id, claim.pid, reason, judged.age))\n",
+        "        owed = (*before, Superseded(turn_id, claim.pid, reason, judged.age))\n",
         "        owed = (Superseded(turn_id, claim.pid, reason, judged.age),)\n",
     ),
 )
@@ -47,7 +47,8 @@ MARKER_FIRST = Mutant(
             place = backend.layout.place(parse_key(key))
             transcripts = backend._transcripts
             handle = transcripts.open(place)
-            tail = transcripts.tail(handle, transcripts.size(handle), turns=1) if handle else Tail()
+            size = transcripts.size(handle) if handle else 0
+            tail = transcripts.tail(handle, size, turns=1, known=Tail()) if handle else Tail()
             turn = tail.open_turn
             if turn is not None:
                 failure = Failure(turn.turn_id or "", reason, reason)
@@ -153,7 +154,7 @@ NO_GUARD = Mutant(
         "        try:\n            self._take()\n        except BaseException:\n",
         "        try:\n            pass\n        except BaseException:\n",
     ),
-    caught_by="tests/files/test_protocol.py::test_of_two_that_take_a_dead_lock_without_transcript_one_loses",
+    caught_by="tests/files/test_protocol.py::test_of_two_that_take_a_lock_without_transcript_one_loses",
 )
 GUARD_KEPT = Mutant(
     "the guard is not dropped",
@@ -181,7 +182,7 @@ GUARD_FOR_EVER = Mutant(
         "            if waited >= self._timeout:\n",
         "            if False:\n",
     ),
-    caught_by="tests/files/test_protocol.py::test_of_two_that_take_a_dead_lock_without_transcript_one_loses",
+    caught_by="tests/files/test_protocol.py::test_of_two_that_take_a_lock_without_transcript_one_loses",
 )
 GUARD_UNNAMED = Mutant(
     "the error of the guard does not name who has it",

@@ -196,21 +196,13 @@ class FilesBackend(Listing):
             if another or turn_id not in (judged.claim.turn_id, Whose.ANYONES):
                 judged.close()
                 return None
-            if judged.verdict.state in (State.UNKNOWN, State.YOUNG):
-                judged.close()
-                raise LockPathError(place.lock, _why_unknown(judged))
-            if lease is None and not _may_be_revoked(judged):
-                judged.close()
-                raise LockPathError(
-                    place.lock,
-                    f"a live program that is not Turnlock holds it (process {judged.pid}), within"
-                    " its limit, and cannot be fenced",
-                    "end that program, or wait for its limit",
-                )
+            if lease is None:
+                # The inode of a lease of this process needs no verdict: it is its own.
+                _require_revocable(judged)
             if judged.verdict.state is State.STALE:
                 reason = "interrupted"
             try:
-                taken = self._claims.supersede(place, request, judged, reason)
+                taken = self._claims.supersede(place, request, judged, reason, lease=lease)
             except OSError as error:
                 if lease is None or error.errno not in _NO_ROOM:
                     raise
@@ -303,7 +295,8 @@ class FilesBackend(Listing):
                 write_all(self._files, transcript, data)
                 lease.tail = after._replace(size=size + len(data), fragment=None)
         if moved:
-            lease.tail = self._transcripts.tail(transcript, size, turns=1 + len(lease.owed))
+            turns = 1 + len(lease.owed)
+            lease.tail = self._transcripts.tail(transcript, size, turns=turns, known=lease.tail)
             raise TailMoved
 
     def _make_durable(self, lease: FileLease, transcript: Handle) -> None:
@@ -435,10 +428,22 @@ def _reason_to_supersede(judged: Judged) -> str | None:
     return "hold-limit" if is_past_grace(judged) else None
 
 
-def _may_be_revoked(judged: Judged) -> bool:
-    """A live foreign holder only past its limit: nothing stops it from writing on."""
+def _require_revocable(judged: Judged) -> None:
+    """Raises `LockPathError`, and closes the lock, unless the session may be taken by force."""
+    path = judged.place.lock
+    if judged.verdict.state in (State.UNKNOWN, State.YOUNG):
+        judged.close()
+        raise LockPathError(path, _why_unknown(judged))
+    # A live foreign holder only past its limit: nothing stops it from writing on.
     is_foreign = judged.verdict.state is State.LIVE and not judged.claim.is_ours
-    return not is_foreign or judged.verdict.over_limit
+    if is_foreign and not judged.verdict.over_limit:
+        judged.close()
+        raise LockPathError(
+            path,
+            f"a live program that is not Turnlock holds it (process {judged.pid}), within"
+            " its limit, and cannot be fenced",
+            "end that program, or wait for its limit",
+        )
 
 
 def _why_unknown(judged: Judged) -> str:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from enum import Enum
 
-from ...transcript.tail import End
+from ...errors import TranscriptError
+from ...transcript.tail import End, Tail
 from .. import TakeRequest
 from .claims import Claims, owes_for_sure
 from .fileops import FileOps, write_all
@@ -20,6 +21,8 @@ from .transcripts import Transcripts, file_of
 # not: after a power cut a claim may be back that was removed some turns ago, and they are not owed
 # anything.
 _TURNS_SEARCHED = 16
+# Who only appends beside us is caught up with in a few; this bounds who replaces the file at will.
+_READINGS_MAX = 100
 
 
 class Missing(Enum):
@@ -47,8 +50,14 @@ class Beginning:
         if not lease.owed and self._resume(lease):
             return
         is_owed = missing is Missing.MADE_IF_OWED and any(map(owes_for_sure, lease.owed))
-        while not self._read_end(lease, request, create=missing is Missing.MADE or is_owed):
-            pass
+        create = missing is Missing.MADE or is_owed
+        lease.tail = Tail()
+        if not any(self._read_end(lease, request, create=create) for _ in range(_READINGS_MAX)):
+            raise TranscriptError(
+                lease.place.transcript,
+                f"another program wrote or replaced it {_READINGS_MAX} times while it was read",
+                "stop that program, or try again",
+            )
         if missing is Missing.LEFT and lease.transcript is None:
             lease.owed = ()
             return
@@ -78,10 +87,13 @@ class Beginning:
         else:
             return True
         status = self._transcripts.status(place, transcript)
+        if lease.transcript_id != file_id(status):
+            lease.tail = Tail()
         lease.transcript = transcript
         lease.transcript_id = file_id(status)
         turns = 1 + (_TURNS_SEARCHED + len(lease.owed) if lease.owed else 0)
-        tail = self._transcripts.tail(transcript, status.st_size, turns=turns)
+        tail = self._transcripts.tail(transcript, status.st_size, turns=turns, known=lease.tail)
+        lease.tail = tail
         with self._transcripts.guard(place, transcript):
             self._claims.check(lease)
             if named_file(self._files, place.transcript) != lease.transcript_id:

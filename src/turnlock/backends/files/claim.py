@@ -12,7 +12,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from json.encoder import encode_basestring_ascii
 from typing import Any, NamedTuple
 
@@ -121,7 +121,6 @@ def parse_claim(raw: bytes) -> Claim | None:
     if not isinstance(payload, dict):
         return None
     hold_ms = _number(payload.get("maxHoldMs"))
-    owed = payload.get("supersedes")
     return Claim(
         version=payload.get("v"),
         pid=_integer(payload.get("pid"), 1, _PID_MAX),
@@ -135,17 +134,24 @@ def parse_claim(raw: bytes) -> Claim | None:
         pid_namespace=_integer(payload.get("pidNamespace"), 0, 2**63),
         monotonic=_number(payload.get("monotonic")),
         program=_text(payload.get("program")),
-        owed=tuple(_decode_owed(turn) for turn in owed if isinstance(turn, dict))[-_OWED_MAX:]
-        if isinstance(owed, list)
-        else (),
+        owed=tuple(_owed_in(payload.get("supersedes")))[-_OWED_MAX:],
     )
 
 
+def _owed_in(listed: object) -> Iterator[Superseded]:
+    for turn in listed if isinstance(listed, list) else ():
+        if isinstance(turn, dict) and _text(turn.get("turnId")) is not None:
+            yield _decode_owed(turn)
+
+
 def _encode_owed(owed: Sequence[Superseded]) -> str:
-    """The last ones, as many as there is room for."""
+    """The last ones, as many as there is room for.
+
+    What names no turn owes nothing (a copy, a lock alone), and must not crowd out what does.
+    """
     kept: list[str] = []
     room = _OWED_BYTES_MAX
-    for turn in reversed(owed[-_OWED_MAX:]):
+    for turn in reversed([turn for turn in owed if turn.turn_id is not None][-_OWED_MAX:]):
         text = json.dumps(_owed_object(turn))
         room -= len(text) + len(", ")
         if room < 0:

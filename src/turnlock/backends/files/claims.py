@@ -57,7 +57,7 @@ class Claims:
             newborn = self._new(place, request, ())
         try:
             if newborn.link(place.lock):
-                return self._lease(place, newborn, ())
+                return self._lease(place, request, newborn, ())
         except BaseException:
             newborn.discard()
             raise
@@ -65,12 +65,25 @@ class Claims:
         return None
 
     def supersede(
-        self, place: Place, request: TakeRequest, judged: Judged, reason: str
+        self,
+        place: Place,
+        request: TakeRequest,
+        judged: Judged,
+        reason: str,
+        *,
+        lease: FileLease | None = None,
     ) -> FileLease | None:
-        """Rename a claim of ours over the judged one, if the path still names that one."""
+        """Rename a claim of ours over the judged one, if the path still names that one.
+
+        ``lease``: that of the judged claim, if it is of this process. It knows what is owed, also
+        when the claim was written over.
+        """
         claim = judged.claim
         turn_id = claim.turn_id if claim.is_ours else _foreign_turn(judged)
-        owed = (*claim.owed, Superseded(turn_id, claim.pid, reason, judged.age))
+        before = claim.owed
+        if lease is not None:
+            turn_id, before = lease.turn_id, lease.owed
+        owed = (*before, Superseded(turn_id, claim.pid, reason, judged.age))
         newborn: Newborn | None = None
         try:
             newborn = self._new(place, request, owed)
@@ -80,7 +93,7 @@ class Claims:
             if not renamed:
                 newborn.discard()
                 return None
-            return self._lease(place, newborn, owed)
+            return self._lease(place, request, newborn, owed)
         except BaseException:
             if newborn is not None:
                 newborn.discard()
@@ -155,9 +168,11 @@ class Claims:
         self._nursery.fill(prepared, place.directory, content)
         return prepared
 
-    def _lease(self, place: Place, newborn: Newborn, owed: tuple[Superseded, ...]) -> FileLease:
+    def _lease(
+        self, place: Place, request: TakeRequest, newborn: Newborn, owed: tuple[Superseded, ...]
+    ) -> FileLease:
         claim_id = file_id(self._files.stat_handle(newborn.handle))
-        return FileLease(place, newborn.handle, claim_id, owed)
+        return FileLease(place, request.turn_id, newborn.handle, claim_id, owed)
 
     def _rename_if_named(self, place: Place, newborn: Newborn, wanted: FileId) -> bool:
         if named_file(self._files, place.lock) != wanted:

@@ -21,6 +21,8 @@ foreign, pid alive, no start time                      live up to max(stale afte
                                                        then stale ``too-old``
 empty, no JSON object, no usable pid                   kept while younger than 30 s, then stale
                                                        ``unreadable``
+foreign or unreadable, flock held                      never stale: unknown, ``flock-held``. It may
+                                                       be a claim of ours that was written over
 =====================================================  ==========================================
 """
 
@@ -76,10 +78,17 @@ def judge(claim: Claim | None, evidence: Evidence, *, stale_after: float) -> Ver
     if claim is not None and claim.is_ours:
         return _judge_ours(claim, evidence)
     if claim is None or claim.pid is None:
-        old = evidence.file_age > UNREADABLE_GRACE
-        state = State.STALE if old else State.YOUNG
-        return Verdict(state, PidStatus.UNKNOWN, ("unreadable",))
-    return _judge_foreign(claim, evidence, stale_after)
+        verdict = _judge_unreadable(evidence)
+    else:
+        verdict = _judge_foreign(claim, evidence, stale_after)
+    if evidence.flock_held and verdict.state is not State.LIVE:
+        return Verdict(State.UNKNOWN, PidStatus.UNKNOWN, ("flock-held",))
+    return verdict
+
+
+def _judge_unreadable(evidence: Evidence) -> Verdict:
+    old = evidence.file_age > UNREADABLE_GRACE
+    return Verdict(State.STALE if old else State.YOUNG, PidStatus.UNKNOWN, ("unreadable",))
 
 
 def _judge_ours(claim: Claim, evidence: Evidence) -> Verdict:

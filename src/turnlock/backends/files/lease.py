@@ -34,14 +34,21 @@ class FileLease:
         "tail",
         "transcript",
         "transcript_id",
+        "turn_id",
     )
 
     trusted_until = math.inf
 
     def __init__(
-        self, place: Place, claim: Handle, claim_id: FileId, owed: tuple[Superseded, ...]
+        self,
+        place: Place,
+        turn_id: str | None,
+        claim: Handle,
+        claim_id: FileId,
+        owed: tuple[Superseded, ...],
     ) -> None:
         self.place = place
+        self.turn_id = turn_id
         self.claim = claim
         self.claim_id = claim_id
         self.owed = owed

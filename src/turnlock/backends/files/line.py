@@ -26,10 +26,10 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import TypeVar
 
 from ...clock import Clock
 from .birth import Newborn
+from .bounded import remember
 from .fileops import FileOps, Handle
 from .layout import Place
 
@@ -41,8 +41,6 @@ _END = (1 << 63) - 1
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 _MICROSECONDS = 1_000_000
 _KNOWN_MAX = 256
-
-N = TypeVar("N", int, float)
 
 
 class Line:
@@ -62,7 +60,8 @@ class Line:
     def give_way(self, place: Place, transcript: Handle) -> None:
         """Called at a release: if somebody waits, this process does not try before them."""
         if self.in_front(place, transcript, _END) is not None:
-            _remember(self._gives_way, place.lock, self._clock.monotonic() + PATIENCE)
+            until = self._clock.monotonic() + PATIENCE
+            remember(self._gives_way, place.lock, until, _KNOWN_MAX)
 
     def has_to_give_way(self, place: Place) -> bool:
         """Whether this process released a moment ago, and somebody still waits."""
@@ -95,7 +94,7 @@ class Line:
 
     def overlook(self, place: Place, number: int) -> None:
         """From now on, whoever came up to ``number`` is not in the line for this process."""
-        _remember(self._passed, place.lock, number)
+        remember(self._passed, place.lock, number, _KNOWN_MAX)
 
     def now(self) -> float:
         return self._clock.monotonic()
@@ -230,9 +229,3 @@ def _in_table(path: str) -> str | None:
     except OSError:
         return None
     return f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}:{file.st_ino}"
-
-
-def _remember(entries: dict[str, N], path: str, value: N) -> None:
-    entries[path] = value
-    if len(entries) > _KNOWN_MAX:
-        entries.pop(next(iter(entries)), None)

@@ -16,8 +16,9 @@ from ...clock import Clock
 from ...errors import TranscriptError
 from ...transcript.entries import header
 from ...transcript.jsonl import LINE_BYTES_MAX, ReadAt, decode, encode, pieces, whole_pieces
-from ...transcript.tail import End, Tail, read_end, read_tail
+from ...transcript.tail import End, Tail, read_end, read_on
 from .birth import Nursery
+from .bounded import remember
 from .fileops import FileOps, Handle
 from .guard import Guard
 from .inspect import FileId, file_id, named_file
@@ -141,10 +142,12 @@ class Transcripts:
     def size(self, transcript: Handle) -> int:
         return self._files.stat_handle(transcript).st_size
 
-    def tail(self, transcript: Handle, size: int, *, turns: int) -> Tail:
+    def tail(self, transcript: Handle, size: int, *, turns: int, known: Tail) -> Tail:
+        """``known``: what was read of this very file a moment ago; `Tail()` when nothing was."""
         if size == 0:
             return Tail()
-        return read_tail(
+        return read_on(
+            known,
             self.reader(transcript),
             size,
             turns=turns,
@@ -191,9 +194,7 @@ class Transcripts:
         return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
     def keep(self, path: str, idle: Idle) -> None:
-        self._idle[path] = idle
-        if len(self._idle) > _IDLE_MAX:
-            self._idle.pop(next(iter(self._idle)), None)
+        remember(self._idle, path, idle, _IDLE_MAX)
 
     def kept(self, path: str) -> Idle | None:
         """What was kept, for one taker."""

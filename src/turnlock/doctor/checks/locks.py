@@ -90,13 +90,21 @@ def _stale(examination: Examination, record: LockRecord, why: str) -> Finding:
 
 
 def _unknown(record: LockRecord) -> Finding:
+    path = shlex.quote(record.path)
+    if "flock-held" in record.reasons:
+        return finding(
+            "unknown-holder",
+            record.path,
+            "a process that lives holds it, and it does not say which (flock-held): another program"
+            " wrote over it, or is making it",
+            f"see who has it open: fuser -v {path}; it is free when that process lets go or ends",
+        )
     return finding(
         "unknown-holder",
         record.path,
         f"nobody here can tell whether its holder{_process(record)} lives"
         f" ({', '.join(record.reasons)})",
-        "run turnlock doctor where it was made; or, if you know that nobody holds it:"
-        f" rm {shlex.quote(record.path)}",
+        f"run turnlock doctor where it was made; or, if you know that nobody holds it: rm {path}",
     )
 
 
