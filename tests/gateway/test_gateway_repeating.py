@@ -71,6 +71,7 @@ class Looks:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.text = self.id = 0
+
         def counted(content: object) -> str:
             self.text += 1
             return text_of(content)
