@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,19 @@ from typing import Any
 import pytest
 
 from turnlock.clock import iso
+from turnlock.gateway import answering, conversation
 from turnlock.gateway.chat import NewInSession
 from turnlock.gateway.conversation import Plan, Repetition, plan, repetition, reply_id
 from turnlock.gateway.errors import Refusal
 from turnlock.models import Delta, Finished, Message
 from turnlock.session import SessionKey
 from turnlock.transcript.entries import assistant, user
+from turnlock.transcript.history import text_of
 
-from .raw import chat, line, post, request
-from .serving import Scripted, ask, echo, eventually, run, served
+from .raw import chat, get, line, post, request
+from .serving import BOUND, Scripted, ask, echo, eventually, run, served
 from .serving import user as messages_of_user
+from .test_gateway_waiting import PATIENT
 
 NOW = 1_800_000_000.0
 SESSION = SessionKey("main", "a")
@@ -60,6 +64,33 @@ def planned(
 
 def contents(made: Plan) -> list[str]:
     return [message["content"] for message in made.history]
+
+
+class Looks:
+    """Counts how often the texts of entries are put together, and their ids compared or hashed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.text = self.id = 0
+
+        def counted(content: object) -> str:
+            self.text += 1
+            return text_of(content)
+
+        monkeypatch.setattr(conversation, "text_of", counted)
+
+    def counted(self, entry: dict[str, Any]) -> dict[str, Any]:
+        looks = self
+
+        class Identity(str):
+            def __eq__(self, other: object) -> bool:
+                looks.id += 1
+                return str.__eq__(self, other)
+
+            def __hash__(self) -> int:
+                looks.id += 1
+                return str.__hash__(self)
+
+        return {**entry, "id": Identity(entry["id"])}
 
 
 class TestPlan:
@@ -131,6 +162,24 @@ class TestPlan:
         )
         assert len(other.entries) == 1
 
+    @pytest.mark.parametrize(
+        ("again", "looked_up"), [({"retries": 1}, "text"), ({"key": "k"}, "id")]
+    )
+    def test_looking_for_long_ones_in_a_long_session_looks_at_each_once(
+        self, again: dict[str, Any], looked_up: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        looks = Looks(monkeypatch)
+        long = [looks.counted(entry) for entry in said(*["m"] * 300)]
+        made = planned(long, *["m"] * 100, "x", **again)
+        assert len(made.entries) == 101
+        assert 300 <= getattr(looks, looked_up) <= 1000
+
+    def test_the_last_of_several_places_is_found(self) -> None:
+        assert planned(said("a", "b", "a", "b", "c"), "a", "b", retries=1).question == "e3"
+        assert planned(said("b", "b", "b"), "b", "b", retries=1).question == "e2"
+        assert planned(said("a", "b"), "a", "b", retries=1).question == "e1"
+        assert len(planned(said("b"), "a", "b", retries=1).entries) == 2
+
     @pytest.mark.parametrize("count", ["", "-1", "1e3", "x", "9" * 50, "²"])
     def test_a_counter_that_is_none_counts_nothing(self, count: str) -> None:
         assert repetition(None, count) == Repetition(None, 0)
@@ -196,6 +245,30 @@ def test_a_key_sent_twice_at_once_is_one_message(tmp_path: Path) -> None:
             assert [answer.status for answer in answers] == [200] * 5
             assert len(model.calls) == 1
             assert gateway.said() == [("user", "once"), ("assistant", "re: once")]
+
+    run(test())
+
+
+def test_others_are_answered_while_a_repetition_is_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking, go_on = threading.Event(), threading.Event()
+
+    def slow(*args: Any, **options: Any) -> Plan:
+        looking.set()
+        assert go_on.wait(BOUND)
+        return plan(*args, **options)
+
+    monkeypatch.setattr(answering, "plan", slow)
+
+    async def test() -> None:
+        async with served(tmp_path, Scripted(echo), limits=PATIENT) as gateway:
+            first = asyncio.create_task(post(gateway, chat("a", user="a"), **AGAIN))
+            await eventually(looking.is_set)
+            assert (await get(gateway, "/healthz")).status == 200
+            assert not go_on.is_set()
+            go_on.set()
+            assert (await first).status == 200
 
     run(test())
 

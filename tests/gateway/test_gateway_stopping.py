@@ -319,28 +319,6 @@ def test_no_code_of_a_model_keeps_the_process_from_ending_with_its_turn_marked(
         run(test(gateway, started))
 
 
-STUCK_LOG = """
-    import logging, threading
-    from turnlock.gateway import run
-    def announce(url):
-        # More than a pipe takes whose reader does not read.
-        log = lambda: logging.getLogger("turnlock").error("x" * 2_000_000)
-        threading.Thread(target=log, daemon=True).start()
-        lock = logging.getLogger().handlers[0].lock
-        while lock.acquire(blocking=False):
-            lock.release()
-        print(url, flush=True)
-    run(state_dir=sys.argv[1], config_path=sys.argv[2], host=None, port=None, announce=announce)
-"""
-
-
-def test_a_log_that_nobody_reads_does_not_hold_up_the_end(tmp_path: Path) -> None:
-    with child(STUCK_LOG, tmp_path / "state", config_file(tmp_path)) as started:
-        started.line()
-        started.process.send_signal(signal.SIGTERM)
-        assert started.ended() == 0
-
-
 ONLY_LOOKS = """
     attendant.Attendant._end = lambda self, why: print(why, flush=True)
 """

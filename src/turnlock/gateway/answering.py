@@ -9,7 +9,7 @@ session has no lease; its limits are timers that end the exchange.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Callable, Container, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Collection, Container, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
@@ -45,7 +45,7 @@ class SessionWork(NamedTuple):
     agent: Agent
     new: NewInSession
     repeated: Repetition
-    lost: Container[str]
+    lost: Collection[str]
 
 
 async def answer_in_session(
@@ -61,15 +61,9 @@ async def answer_in_session(
     async with block as turn:
         exchange.phase = Phase.RUNNING
         turn.describe_model(provider=model.provider, model=model.model, api=model.api)
-        entries = await on_worker(lambda: list(store.read(key)))
-        planned = plan(
-            entries,
-            work.new,
-            session=work.session,
-            repeated=work.repeated,
-            now=clock.wall(),
-            lost=work.lost,
-        )
+        # Of the loop's own while it is: others may leave while the worker looks.
+        lost = tuple(work.lost)
+        planned = await on_worker(lambda: _planned(work, store, clock, lost))
         exchange.question = question = await _store(turn, planned, exchange)
         if planned.answer is not None:
             exchange.say(planned.answer)
@@ -81,6 +75,18 @@ async def answer_in_session(
         exchange.phase = Phase.FINISHING
         await turn.append({"id": reply_id(question), **_entry(text, finished, model)})
     return _reply(text, finished)
+
+
+def _planned(work: SessionWork, store: Store, clock: Clock, lost: Container[str]) -> Plan:
+    """For a worker: a long session takes long to read, and its history to put together."""
+    return plan(
+        list(store.read(str(work.session))),
+        work.new,
+        session=work.session,
+        repeated=work.repeated,
+        now=clock.wall(),
+        lost=lost,
+    )
 
 
 async def _store(turn: AsyncTurn, planned: Plan, exchange: Exchange[Reply]) -> str:

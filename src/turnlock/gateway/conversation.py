@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Container, Sequence
+from collections.abc import Container, Hashable, Sequence
 from typing import NamedTuple
 
 from ..clock import parse_iso
@@ -94,7 +94,7 @@ def plan(
     if repeated.key is not None:
         ids = once_ids(session, repeated.key, new.texts)
         made = tuple({"id": identity, **entry} for identity, entry in zip(ids, made, strict=True))
-        asked = [entry for entry in entries if entry.get("id") in ids]
+        asked = _named(entries, frozenset(ids))
     elif repeated.retries > 0:
         asked = _asked_lately(entries, new, now, lost)
     if not asked:
@@ -122,19 +122,35 @@ def reply_id(question: str) -> str:
     return f"re-{question}"
 
 
+def _named(entries: Sequence[Entry], ids: Container[str]) -> list[Entry]:
+    return [e for e in entries if isinstance(e.get("id"), str) and e["id"] in ids]
+
+
 def _asked_lately(
     entries: Sequence[Entry], new: NewInSession, now: float, lost: Container[str]
 ) -> list[Entry]:
     """The entries of the same texts, if they wait for an answer or only lately got it."""
     said = [e for e in active_branch(entries) if _role(e) in ("user", "assistant")]
-    length = len(new.texts)
-    wanted = [("user", text) for text in new.texts]
-    for start in range(len(said) - length, -1, -1):
-        asked = said[start : start + length]
-        if [(_role(entry), _text(entry)) for entry in asked] == wanted:
-            is_known = asked[-1].get("id") in lost or _is_recent(said, asked, new.seen, now)
-            return asked if is_known else []
-    return []
+    start = _last_place(
+        [("user", text) for text in new.texts], [(_role(entry), _text(entry)) for entry in said]
+    )
+    if start is None:
+        return []
+    asked = said[start : start + len(new.texts)]
+    is_known = asked[-1].get("id") in lost or _is_recent(said, asked, new.seen, now)
+    return asked if is_known else []
+
+
+def _last_place(wanted: Sequence[Hashable], said: Sequence[Hashable]) -> int | None:
+    """Where ``wanted`` stands in ``said`` for the last time.
+
+    A client chooses how long both are, so the time must not grow with their product. That of
+    `str.find` grows with their sum; so each of what is wanted becomes a character.
+    """
+    numbers = {line: number for number, line in enumerate(dict.fromkeys(wanted), 1)}
+    text = "".join(chr(numbers.get(line, 0)) for line in reversed(said))
+    found = text.find("".join(chr(numbers[line]) for line in reversed(wanted)))
+    return None if found < 0 else len(said) - found - len(wanted)
 
 
 def _is_recent(said: Sequence[Entry], asked: Sequence[Entry], seen: str | None, now: float) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 
 from ..config import Config, default_config, load_config
 from .attendant import Attendant
+from .log import LAST_LINES, Log
 from .notify import Notifier
 from .reloading import Reload
 from .server import Stop, serve
@@ -25,7 +26,6 @@ _LOOKUPS = 1000
 # Tasks that ignore their cancellation are given this long before the process leaves without them.
 _LAST_TASKS = 0.5
 _LAST_THREADS = 0.5
-_LAST_LOG = 0.5
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -42,8 +42,8 @@ def run(
 
     ``store_url``: the database of the sessions, if they are not in the state directory. SIGHUP has
     the configuration read again. ``host`` and ``port`` override the configuration; port
-    0 takes a free one. ``announce`` gets the url once requests are served. Logs go to stderr. To be
-    called on the main thread.
+    0 takes a free one. ``announce`` gets the url once requests are served. Logs go to stderr, and
+    hold nothing up where nobody reads them. To be called on the main thread.
 
     Raises `AlreadyServed` when another gateway has the state directory, `ConfigError` for a
     configuration or a token that cannot be used, and `StoreError` for a state directory or an
@@ -102,7 +102,9 @@ def _run_to_the_end(main: Coroutine[Any, Any, None]) -> None:
         left = _cancel_all(loop)
     finally:
         loop.close()
-    if _is_log_stuck():
+        # Before the error too, which who called tells.
+        is_log_stuck = _is_log_stuck()
+    if is_log_stuck:
         # The interpreter would wait for it at its end, and there is nobody to tell.
         os._exit(0)
     if left or _threads_that_hold_up():
@@ -133,13 +135,9 @@ def _threads_that_hold_up() -> bool:
 
 
 def _is_log_stuck() -> bool:
-    """Whether a thread hangs in a write to the log: the reader of its pipe reads no more."""
-    locks = [handler.lock for handler in logging.getLogger().handlers if handler.lock is not None]
-    for lock in locks:
-        if not lock.acquire(timeout=_LAST_LOG):
-            return True
-        lock.release()
-    return False
+    """Whether what was logged cannot be written: the reader of its pipe reads no more."""
+    logs = [one for one in logging.getLogger().handlers if isinstance(one, Log)]
+    return not all(log.written(LAST_LINES) for log in logs)
 
 
 def _overridden(config: Config, host: str | None, port: int | None) -> Config:
@@ -154,7 +152,9 @@ def _overridden(config: Config, host: str | None, port: int | None) -> Config:
 def _log_to_stderr() -> None:
     # Where every thread was, should a supervisor's watchdog end the process by SIGABRT.
     faulthandler.enable()
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format=_FORMAT)
+    logging.basicConfig(handlers=[Log(sys.stderr)], level=logging.WARNING, format=_FORMAT)
+    # Else they are written to stderr by who warns, past the log.
+    logging.captureWarnings(True)
     logging.getLogger("turnlock").setLevel(logging.INFO)
     # A client that sends no HTTP is its own problem, and would fill the log.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)

@@ -189,13 +189,14 @@ STALE_VIEW = Mutant(
     "the history is read before the session is had",
     Edit(
         "gateway/answering.py",
-        "        entries = await on_worker(lambda: list(store.read(key)))\n",
+        "        planned = await on_worker(lambda: _planned(work, store, clock, lost))\n",
         "",
     ),
     Edit(
         "gateway/answering.py",
         "    async with block as turn:\n",
-        "    entries = await on_worker(lambda: list(store.read(key)))\n"
+        "    lost = tuple(work.lost)\n"
+        "    planned = await on_worker(lambda: _planned(work, store, clock, lost))\n"
         "    async with block as turn:\n",
     ),
 )
