@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tests.helpers import child
 from turnlock.integrations.content import Lines, pieces_of
 
 SSE = {"content-type": "text/event-stream; charset=utf-8"}
@@ -178,3 +179,20 @@ def test_a_line_without_an_end_is_not_kept_for_ever(monkeypatch: pytest.MonkeyPa
     pieces = Lines(b"data:")
     assert pieces.counts(b"x" * 11)
     assert not pieces.counts(b"x" * 9)
+
+
+HOSTILE = """
+    import re
+    from turnlock.integrations.content import _KEYS, pieces_of
+    for word in {*re.findall(rb"[A-Za-z_.]+", _KEYS)}:
+        for rest in (b'"', b'":', b'":[', b'":{', b'":{"name"', b'":{"name":', b'":{"value":'):
+            line = b'data: {"' + word + rest + b" " * 300_000 + b"x\\n"
+            pieces_of({"content-type": "text/event-stream"}).counts(line)
+    print("looked through")
+"""
+
+
+def test_no_line_takes_longer_than_its_length() -> None:
+    """While an expression looks, no other thread runs: not even the watchdog's."""
+    with child(HOSTILE) as process:
+        process.expect("looked through")

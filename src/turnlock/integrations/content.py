@@ -18,7 +18,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-# Keys without their first quotation mark, and what has to follow.
+# Keys without their first quotation mark, and what has to follow. While `re` searches no other
+# thread runs, so white space is taken by one part alone: two would make it quadratic.
 _TEXT = rb"""
 (?:content|text|delta|thinking|reasoning|reasoning_content|reasoning_text|refusal|transcript|data
   |arguments|partial_json|response|tool_plan|tool_use_id|partial_image_b64)"\s*:\s*"(?!")
@@ -31,7 +32,8 @@ _END = rb"""
 (?:finish_reason|finishReason|stop_reason|done_reason)"\s*:\s*"(?!"|null")
 """
 _TOOL = rb"""
-(?:function|function_call|functionCall|content_block|tool_calls)"\s*:\s*\[?\s*\{[^{}]*"name"\s*:\s*"(?!")
+(?:function|function_call|functionCall|content_block|tool_calls)"\s*:\s*(?:\[\s*)?\{
+  [^{}]*"name"\s*:\s*"(?!")
 """
 # Of tools that the provider runs: that they run, or what came of it.
 _HOSTED_TOOL = rb"""

@@ -40,6 +40,11 @@ DEAD_CONNECTION_KEPT = Mutant(
     ),
     caught_by=f"{_CONNECTIONS}::test_a_task_that_waits_over_http2_leaves_no_call_behind",
 )
+TWICE_THE_WHITE_SPACE = Mutant(
+    "white space in a line may be taken by either of two parts of an expression",
+    Edit("integrations/content.py", r"(?:\[\s*)?\{", r"\[?\s*\{"),
+    caught_by="tests/integrations/test_content.py::test_no_line_takes_longer_than_its_length",
+)
 LIMIT_SHORT_OF_THE_MOMENT = Mutant(
     "what came unseen after a content is not allowed for",
     Edit("turns/calling.py", "None if idle is None else idle + self._pause", "idle"),
