@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .world import World
 
 _PATIENCE_BETWEEN_TRIES = 0.3
+_SIBLING_PAUSE = 0.01
 
 
 class Planned(Exception):
@@ -49,6 +50,7 @@ class Host:
         self.aio: Any = process.copy.load("turnlock.turns.aio")
         self.time: Any = process.copy.system.modules["time"]
         self.loop: SimulatedLoop | None = None
+        self.siblings: list[asyncio.Task[None]] = []
         self.events: Any = process.copy.load("turnlock.events")
         self.store.subscribe(self._seen)
         self._plan = plan
@@ -80,6 +82,7 @@ class Host:
 
         async def main() -> None:
             await asyncio.gather(*(loop.create_task(one.run()) for one in clients))
+            await asyncio.gather(*self.siblings)
 
         loop.run(main())
 
@@ -193,6 +196,11 @@ class _Client:
                 raise error
         self.world.note(Left(self.world.stamp(), turn_id, outcome))
 
+    def _told(self, error: Any) -> None:
+        """A sibling learned that its turn is over, or that it cannot write."""
+        if not isinstance(error, self.host.errors.LeaseRevoked):
+            self.world.allow(error, self.host.errors)
+
     def _cancels(self) -> int:
         return 0
 
@@ -296,6 +304,8 @@ class TaskClient(_Client):
                 for answer in await asyncio.gather(*several, return_exceptions=True):
                     if isinstance(answer, BaseException):
                         raise answer
+            case "sibling":
+                self.host.siblings.append(self._loop.create_task(self._sibling(turn_id, turn)))
             case "pause" | "hang":
                 await asyncio.sleep(step.value)
             case "block":
@@ -316,6 +326,15 @@ class TaskClient(_Client):
                     pass
             case "raise":
                 raise Planned
+
+    async def _sibling(self, turn_id: str, turn: Any) -> None:
+        """A task of the turn that appends until it is told that the turn is over."""
+        try:
+            while True:
+                await self._append(turn_id, turn, self._entries(turn_id, 1))
+                await asyncio.sleep(_SIBLING_PAUSE)
+        except self.host.errors.TurnlockError as error:
+            self._told(error)
 
     async def _append(self, turn_id: str, turn: Any, entries: list[Any]) -> None:
         ids, began = self._began(turn_id, entries)
@@ -366,6 +385,13 @@ class ThreadClient(_Client):
                 entries = self._entries(turn_id, step.value)
                 self._append(turn_id, turn, entries)
                 self._append(turn_id, turn, entries)
+            case "sibling":
+                self.host.process.scheduler.start(
+                    self.host.process,
+                    f"sibling of {turn_id}",
+                    partial(self._sibling, turn_id, turn),
+                    daemon=False,
+                )
             case "pause" | "hang" | "block":
                 self.host.time.sleep(step.value)
             case "read":
@@ -384,6 +410,15 @@ class ThreadClient(_Client):
                     pass
             case "raise":
                 raise Planned
+
+    def _sibling(self, turn_id: str, turn: Any) -> None:
+        """A thread of the turn that appends until it is told that the turn is over."""
+        try:
+            while True:
+                self._append(turn_id, turn, self._entries(turn_id, 1))
+                self.host.time.sleep(_SIBLING_PAUSE)
+        except self.host.errors.TurnlockError as error:
+            self._told(error)
 
     def _append(self, turn_id: str, turn: Any, entries: list[Any]) -> None:
         ids, began = self._began(turn_id, entries)

@@ -194,6 +194,7 @@ class _Drawing:
             "epoch",
         )
         kinds += ("messages", "watch", "raise", "hang", "block", "again", "edge", "edge", "edge")
+        kinds += ("sibling", "sibling")
         kinds += () if is_thread else ("gather", "gather")
         steps = tuple(self._step(self._one_of(*kinds)) for _ in range(self._below(5)))
         return TurnPlan(

@@ -28,7 +28,7 @@ NEVER_GIVES_WAY = Mutant(
     "who released a session takes it again before those who wait",
     Edit(
         "backends/files/line.py",
-        "            _remember(self._gives_way, place.lock, self._clock.monotonic() + PATIENCE)\n",
+        "            remember(self._gives_way, place.lock, until, _KNOWN_MAX)\n",
         "            pass\n",
     ),
     caught_by="tests/files/test_line.py::test_who_released_lets_a_waiter_go_first",
