@@ -144,3 +144,21 @@ def test_a_disk_that_hangs_is_waited_for_once_in_all(state: Path) -> None:
     changed = {os.path.basename(path) for path in after if after[path] != before.get(path)}
     assert not {name for name in changed if name[0] in "bcdef"}, changed
     assert not report.is_sound
+
+
+class TakenOver(FileOps):
+    """Whoever waits takes the session from doctor once the marker is durable."""
+
+    def fdatasync(self, handle: Handle) -> None:
+        super().fdatasync(handle)
+        lock = f"{os.readlink(f'/proc/self/fd/{handle.fd}')}.lock"
+        os.rename(lock, f"{lock}.aside")
+
+
+def test_a_marker_that_was_written_is_said_to_be_whoever_has_the_session_by_then(
+    state: Path,
+) -> None:
+    unfinished(state)
+    (found,) = doctor(state, TakenOver()).findings
+    assert (found.check, found.fixed) == ("unfinished-turn", True)
+    assert reasons(state) == ["interrupted"]

@@ -52,8 +52,10 @@ def settle(
     examination.disk_hangs = settlement.is_unfinished
     if moved:
         return "somebody wrote it meanwhile; look again"
-    is_done = settlement.markers is Markers.WRITTEN and settlement.released
-    return None if is_done else settlement.why or "somebody took the session meanwhile"
+    if settlement.markers is Markers.WRITTEN:
+        # Whether it is still the holder by then is nobody's trouble; a lock that it leaves is.
+        return settlement.why or None
+    return settlement.why or "it is still owed"
 
 
 def owing(tail: Tail, unfinished: Sequence[TurnSeen]) -> Tail:

@@ -274,7 +274,7 @@ def settle_and_release(
     runtime.clock.wait(done, patience)
     if ended:
         return ended[0]
-    why = f"it is not done after {seconds(patience)}: the disk is slow, or hangs"
+    why = f"it takes longer than {seconds(patience)}: the disk is slow, or hangs"
     logger.error("session %s: its marker is not written yet: %s", label, why)
     return Settlement(Markers.UNFINISHED, released=False, why=why)
 
