@@ -37,6 +37,7 @@ class Result(Enum):
     DIFFERS = "differs"  # another session of that name is there; it was left alone
     BUSY = "busy"  # somebody holds it, here or there
     UNFINISHED = "unfinished"  # its last turn has no terminal entry yet: doctor --fix, or a turn
+    MISSING = "missing"  # there is none to copy
 
 
 class Copied(NamedTuple):
@@ -50,6 +51,9 @@ class Copied(NamedTuple):
 
 def copy_session(source: Backend[Any], target: Backend[Any], session: SessionKey) -> Copied:
     """Copy one session. Raises `StoreError` and the like; then what was added so far stays."""
+    # Taking it would make it.
+    if source.record(session) is None:
+        return Copied(str(session), Result.MISSING)
     try:
         with HeldSession(source, session) as held:
             if held.owes:

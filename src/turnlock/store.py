@@ -336,8 +336,9 @@ class Store:
         """Copy a session of another store into this one, or add what is missing; see `copying`.
 
         Touches nothing when another session of that name is here already, when somebody holds it in
-        either store, or when its last turn has no terminal entry yet. Raises `StoreError` and
-        `TranscriptError`; what was added until then stays, and the next call goes on with it.
+        either store, when its last turn has no terminal entry yet, or when the other store has no
+        such session. Raises `StoreError` and `TranscriptError`; what was added until then stays,
+        and the next call goes on with it.
         """
         from .copying import copy_session
 

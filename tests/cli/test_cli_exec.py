@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -195,6 +196,42 @@ def test_a_revoked_command_waits_for_no_reader(state: Path) -> None:
     script = "seq 1 18000; sleep 60"
     with running(state, "exec", "main/a", *limits, "--", "sh", "-c", script) as process:
         assert process.wait(PATIENCE) == 124
+
+
+def test_a_reader_that_made_the_pipe_unblocking_is_waited_for_as_well(
+    state: Path, tmp_path: Path
+) -> None:
+    script = MUCH.format(done=tmp_path / "done")
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    command = [*PROGRAM, "exec", "main/a", "--max-stall", "60", "--", "sh", "-c", script]
+    with (
+        open(reader, "rb") as output,
+        subprocess.Popen(command, stdout=writer, env=environment(state)) as process,
+    ):
+        os.close(writer)
+        eventually((tmp_path / "done").exists)
+        assert len(output.read().split()) == 18000
+        assert process.wait(PATIENCE) == 0
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize(("script", "code"), [("echo lost", 1), ("echo lost; exit 7", 7)])
+def test_output_that_cannot_be_written_is_said_and_is_no_success(
+    state: Path, script: str, code: int
+) -> None:
+    command = [*PROGRAM, "exec", "main/a", "--max-stall", "60", "--", "sh", "-c", script]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            command,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=environment(state),
+            timeout=PATIENCE,
+            check=False,
+        )
+    said = os.strerror(errno.ENOSPC)
+    assert (done.returncode, done.stderr.decode()) == (code, f"turnlock: stdout: {said}\n")
 
 
 def test_output_of_what_stays_behind_keeps_nobody_waiting(state: Path) -> None:

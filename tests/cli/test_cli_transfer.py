@@ -31,6 +31,21 @@ def test_one_that_cannot_be_copied_stops_no_other_and_is_said(
     assert "b.jsonl.lock" in capsys.readouterr().out
 
 
+def test_a_session_that_is_not_there_is_said_and_made_nowhere(
+    state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a_turn(state)
+    with turnlock.open_store(state) as source, turnlock.open_store(tmp_path / "to") as target:
+        done = copied(source, target, ["main/misspelt", "main/a", "nobody/a"])
+        for store in (source, target):
+            assert [one.session for one in store.sessions()] == ["main/a"]
+    assert report(done, Unlisted(), as_json=True) == 1
+    said = json.loads(capsys.readouterr().out)["sessions"]
+    assert [one["result"] for one in said] == ["missing", "copied", "missing"]
+    report(done, Unlisted(), as_json=False)
+    assert "there is no such session" in capsys.readouterr().out
+
+
 def test_a_key_that_is_none_is_refused_before_anything_is_copied(
     state: Path, tmp_path: Path
 ) -> None:

@@ -28,9 +28,13 @@ class Copiers:
     end of the block waits for that, once it was `ended` in it. What others write into its pipes
     after its end is copied for a second at most. Where the block is left before the command ended
     by itself, or by a signal, the wait is a second for each pipe.
+
+    ``failures``: why output could not be written. That its reader is gone is none: the command
+    learns it, as it would alone, if it writes more.
     """
 
     def __init__(self) -> None:
+        self.failures: list[str] = []
         self._threads: list[threading.Thread] = []
         self._has_ended = threading.Event()
         # Closed at the command's end: that ends every wait for its output.
@@ -52,9 +56,10 @@ class Copiers:
 
     def start(self, process: subprocess.Popen[bytes], progress: Callable[[str], None]) -> None:
         """``progress`` is called with "output" for every piece, until the command has ended."""
-        for pipe, fd in ((process.stdout, 1), (process.stderr, 2)):
+        for pipe, fd, name in ((process.stdout, 1, "stdout"), (process.stderr, 2, "stderr")):
             if pipe is not None:
-                copy = threading.Thread(target=self._copy, args=(pipe, fd, progress), daemon=True)
+                arguments = (pipe, fd, name, progress)
+                copy = threading.Thread(target=self._attend, args=arguments, daemon=True)
                 self._threads.append(copy)
                 copy.start()
 
@@ -64,17 +69,24 @@ class Copiers:
             self._has_ended.set()
             os.close(self._open)
 
-    def _copy(self, pipe: IO[bytes], fd: int, progress: Callable[[str], None]) -> None:
-        # Closed when the reader of ours is gone, so that the command learns it as it would alone.
-        with pipe, contextlib.suppress(OSError):
-            source = pipe.fileno()
-            while self._waits_for(source):
-                if not (chunk := os.read(source, _CHUNK_BYTES)):
-                    return
-                with contextlib.suppress(LeaseRevoked):
-                    progress("output")
-                _write(fd, chunk)
-            _copy_rest(source, fd)
+    def _attend(self, pipe: IO[bytes], fd: int, name: str, progress: Callable[[str], None]) -> None:
+        # The pipe is closed when nothing can be written any more: so the command learns it.
+        with pipe:
+            try:
+                self._copy(pipe.fileno(), fd, progress)
+            except BrokenPipeError:
+                pass
+            except OSError as error:
+                self.failures.append(f"{name}: {error.strerror}")
+
+    def _copy(self, source: int, fd: int, progress: Callable[[str], None]) -> None:
+        while self._waits_for(source):
+            if not (chunk := os.read(source, _CHUNK_BYTES)):
+                return
+            with contextlib.suppress(LeaseRevoked):
+                progress("output")
+            _write(fd, chunk)
+        _copy_rest(source, fd)
 
     def _waits_for(self, source: int) -> bool:
         """Block until there is something to read, True, or the command has ended, False."""
@@ -109,7 +121,13 @@ def _copy_piece(source: int, fd: int) -> int:
 def _write(fd: int, chunk: bytes) -> None:
     rest = memoryview(chunk)
     while rest:
-        rest = rest[os.write(fd, rest) :]
+        try:
+            rest = rest[os.write(fd, rest) :]
+        except BlockingIOError:
+            # Somebody who shares it with us has made it so.
+            poll = select.poll()
+            poll.register(fd, select.POLLOUT)
+            poll.poll()
 
 
 def _bytes_in(pipe: int) -> int:

@@ -81,7 +81,8 @@ def command(
     the transcript: reason 'error', or 'cancelled' after a signal was passed on.
 
     With --max-stall all output of the command arrives, however slow its reader; the session is free
-    meanwhile. What it leaves running in the background has a second after its end, then no reader.
+    meanwhile. Where it cannot be written, stderr says so, and exit code 0 becomes 1, without a
+    marker. What the command leaves running in the background has a second more, then no reader.
 
     A turnlock that is killed by SIGKILL cannot end the command: it goes on without the session.
     """
@@ -93,19 +94,23 @@ def command(
     if named_store(ctx) is None:
         environment["TURNLOCK_STATE_DIR"] = state_directory(ctx)
     block = store.turn(key, wait=wait, max_hold=max_hold, max_stall=max_stall, turn_id=turn_id)
+    copiers = Copiers()
+    code: int = ExitCode.OK
     try:
         # The copying outlives the turn: a slow reader of the output keeps nobody from the session.
-        with ending_signals_raise(), Copiers() as copiers, store, block as turn:
+        with ending_signals_raise(), copiers, store, block as turn:
             environment["TURNLOCK_TURN_ID"] = turn.turn_id
             watched = max_stall is not None
             _run(store, turn, arguments, environment, copiers, watched=watched)
     except CommandFailed as failed:
         if failed.code in (ExitCode.NOT_STARTED, ExitCode.NOT_FOUND):
             say(f"turnlock: {printable(failed)}", to_stderr=True)
-        return failed.code
+        code = failed.code
     except CommandStopped as stopped:
-        return stopped.code
-    return ExitCode.OK
+        code = stopped.code
+    for why in copiers.failures:
+        say(f"turnlock: {why}", to_stderr=True)
+    return code or (ExitCode.FAILED if copiers.failures else ExitCode.OK)
 
 
 def _run(

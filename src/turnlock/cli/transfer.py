@@ -20,6 +20,7 @@ _MEANINGS = {
     Result.DIFFERS: "left alone: another session of that name is there",
     Result.BUSY: "left alone: somebody holds it",
     Result.UNFINISHED: "left alone: its last turn has no terminal entry; turnlock doctor --fix",
+    Result.MISSING: "there is no such session",
 }
 _DONE = (Result.COPIED, Result.SAME)
 
