@@ -133,12 +133,17 @@ def entries_of(lines: Iterable[Line], session: str) -> Iterator[Entry]:
 def find_entry(read_at: ReadAt, identity: str) -> int | None:
     """The offset of the first entry with this id, found without decoding the others."""
     needles = tuple(f'"id":{gap}{json.dumps(identity)}'.encode() for gap in ("", " "))
-    for raw in _raw_lines(read_at, 0):
-        if any(needle in raw.kept for needle in needles):
-            for line in _parts(raw) if raw.complete else _whole_parts(raw):
-                if line.entry is not None and line.entry.get("id") == identity:
-                    return line.offset
+    for line in lines_with(read_at, lambda raw: any(needle in raw for needle in needles)):
+        if line.entry is not None and line.entry.get("id") == identity:
+            return line.offset
     return None
+
+
+def lines_with(read_at: ReadAt, is_wanted: Callable[[bytes], bool]) -> Iterator[Line]:
+    """As `read_lines`, but only those lines whose bytes are wanted; the others are not decoded."""
+    for raw in _raw_lines(read_at, 0):
+        if is_wanted(raw.kept):
+            yield from _parts(raw) if raw.complete else _whole_parts(raw)
 
 
 def pieces(raw: bytes) -> list[tuple[int, bytes, Entry | None]]:

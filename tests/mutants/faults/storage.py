@@ -339,18 +339,18 @@ ONLY_LAST_TURN = Mutant(
 ID_ANYWHERE = Mutant(
     "an id that only stands in a text counts as written",
     Edit(
-        "backends/files/transcripts.py",
-        '        if any(entry is not None and entry.get("id") == wanted for _, _, entry in inside):\n',
-        "        if inside:\n",
+        "backends/files/ids.py",
+        "    return _of_entries(read_at, possible) if possible else set()\n",
+        "    return possible\n",
     ),
     caught_by="tests/conformance/test_backend.py::test_an_id_is_told_from_a_field_that_reads_like_it",
 )
 IDS_UNKNOWN = Mutant(
     "no id is known before",
     Edit(
-        "backends/files/transcripts.py",
-        "            return {wanted for wanted in ids if _has_entry(content, wanted)}\n",
-        "            return set()\n",
+        "backends/files/ids.py",
+        "    possible = {identity for identity in ids if identity.encode() in named}\n",
+        "    possible: set[str] = set()\n",
     ),
     caught_by="tests/conformance/test_backend.py::test_known_ids_are_found_wherever_they_stand",
 )
