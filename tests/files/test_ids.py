@@ -1,4 +1,4 @@
-"""Ids that a transcript has already are looked for by reading it, whatever becomes of the file."""
+"""Ids that a transcript has already are looked for by reading it, once, whatever becomes of it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.conformance.test_backend import append, line, taken
+from turnlock.backends import TailMoved
 from turnlock.backends.files import FilesBackend, StateDirectory
 from turnlock.backends.files.fileops import FileOps, Handle
 from turnlock.errors import StoreError
@@ -67,3 +68,44 @@ def test_a_disk_that_cannot_be_read_is_an_error_of_the_store(
     monkeypatch.setattr(files, "read_at", broken)
     with pytest.raises(StoreError, match="Input/output error"):
         backend.known_ids(lease, {"1"})
+
+
+def test_an_append_with_ids_of_its_own_reads_what_was_written_since(
+    backend: FilesBackend, files: Watched
+) -> None:
+    """Otherwise a session's appends cost what the square of its length is."""
+    lease = taken(backend)
+    append(backend, lease, *(line(f"{number}") for number in range(1000)))
+    assert backend.known_ids(lease, {"7", "x"}) == {"7"}
+    append(backend, lease, line("x"))
+    before = files.read
+    assert backend.known_ids(lease, {"7", "x", "y"}) == {"7", "x"}
+    backend.release(lease)
+    lease = taken(backend)
+    append(backend, lease, line("y"))
+    for _ in range(10):
+        assert backend.known_ids(lease, {"7", "y", "z"}) == {"7", "y"}
+    assert files.read - before < backend.content(lease)[1] / 4
+
+
+def test_what_another_program_wrote_meanwhile_is_found(backend: FilesBackend, state: Path) -> None:
+    lease = taken(backend)
+    append(backend, lease, line("1"), line("2"))
+    assert backend.known_ids(lease, {"1", "2", "x"}) == {"1", "2"}
+    transcript = next(state.rglob("*.jsonl"))
+    transcript.write_bytes(line("x") * 9)
+    with pytest.raises(TailMoved):
+        append(backend, lease, line("3"))
+    assert backend.known_ids(lease, {"1", "2", "x"}) == {"x"}
+    transcript.write_bytes(line("2"))
+    assert backend.known_ids(lease, {"1", "2", "x"}) == {"2"}
+
+
+def test_an_id_is_found_where_two_blocks_meet(
+    backend: FilesBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("turnlock.backends.files.ids._BLOCK_BYTES", 7)
+    lease = taken(backend)
+    append(backend, lease, *(line(f"{number}") for number in range(20)))
+    wanted = {f"{number}" for number in range(40)}
+    assert backend.known_ids(lease, wanted) == {f"{number}" for number in range(20)}

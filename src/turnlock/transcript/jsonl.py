@@ -139,9 +139,11 @@ def find_entry(read_at: ReadAt, identity: str) -> int | None:
     return None
 
 
-def lines_with(read_at: ReadAt, is_wanted: Callable[[bytes], bool]) -> Iterator[Line]:
+def lines_with(
+    read_at: ReadAt, is_wanted: Callable[[bytes], bool], start: int = 0
+) -> Iterator[Line]:
     """As `read_lines`, but only those lines whose bytes are wanted; the others are not decoded."""
-    for raw in _raw_lines(read_at, 0):
+    for raw in _raw_lines(read_at, start):
         if is_wanted(raw.kept):
             yield from _parts(raw) if raw.complete else _whole_parts(raw)
 

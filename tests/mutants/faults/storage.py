@@ -270,8 +270,8 @@ RESUMES_BLINDLY = Mutant(
     "a transcript that was kept open is not compared",
     Edit(
         "backends/files/beginning.py",
-        "        return fingerprint == idle.fingerprint\n",
-        "        return True\n",
+        "        if fingerprint != idle.fingerprint:\n",
+        "        if False:\n",
     ),
     caught_by="tests/files/test_owed.py::test_cut_at_every_byte_of_the_last_record_the_rest_is_read_and_written_on",
 )
@@ -340,8 +340,8 @@ ID_ANYWHERE = Mutant(
     "an id that only stands in a text counts as written",
     Edit(
         "backends/files/ids.py",
-        "    return _of_entries(read_at, possible) if possible else set()\n",
-        "    return possible\n",
+        "            self._entries |= _of_entries(read_at, start, possible)\n",
+        "            self._entries |= possible\n",
     ),
     caught_by="tests/conformance/test_backend.py::test_an_id_is_told_from_a_field_that_reads_like_it",
 )
@@ -349,8 +349,8 @@ IDS_UNKNOWN = Mutant(
     "no id is known before",
     Edit(
         "backends/files/ids.py",
-        "    possible = {identity for identity in ids if identity.encode() in named}\n",
-        "    possible: set[str] = set()\n",
+        "        possible = {one for one in ids if one.encode() in self._named} - self._entries\n",
+        "        possible: set[str] = set()\n",
     ),
     caught_by="tests/conformance/test_backend.py::test_known_ids_are_found_wherever_they_stand",
 )

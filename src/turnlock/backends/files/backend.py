@@ -29,6 +29,7 @@ from .claim import Scribe
 from .claims import Claims
 from .fileops import FileOps, Handle, write_all
 from .guard import GUARD_TIMEOUT
+from .ids import KnownIds
 from .inspect import Inspector, Judged, named_file
 from .judgement import State
 from .layout import Layout, Place
@@ -295,6 +296,7 @@ class FilesBackend(Listing):
                 write_all(self._files, transcript, data)
                 lease.tail = after._replace(size=size + len(data), fragment=None)
         if moved:
+            lease.ids = None
             turns = 1 + len(lease.owed)
             lease.tail = self._transcripts.tail(transcript, size, turns=turns, known=lease.tail)
             raise TailMoved
@@ -311,10 +313,13 @@ class FilesBackend(Listing):
             raise
 
     def known_ids(self, lease: FileLease, ids: Collection[str]) -> set[str]:
-        if lease.transcript is None:
+        transcript = lease.transcript
+        if transcript is None:
             return set()
         with Storage("read", lease.place.transcript):
-            return self._transcripts.known_ids(lease.transcript, ids)
+            if lease.ids is None or self._transcripts.size(transcript) < lease.ids.read_to:
+                lease.ids = KnownIds()
+            return lease.ids.among(self._transcripts.reader(transcript), ids)
 
     def header_id(self, lease: FileLease) -> str | None:
         if lease.transcript is None:
@@ -385,7 +390,9 @@ class FilesBackend(Listing):
         if not same:
             removed = self._claims.remove_guarded(lease)
         elif fingerprint is not None and size_of(fingerprint) == lease.tail.size:
-            self._transcripts.keep(place.transcript, Idle(transcript, fingerprint, lease.tail))
+            ids = lease.ids if lease.ids is not None and lease.ids.are_few else None
+            lease.ids = None
+            self._transcripts.keep(place.transcript, Idle(transcript, fingerprint, lease.tail, ids))
         lease.released = True
         # Last, as the session lies idle until a waiter has it.
         self._line.give_way(place, transcript)

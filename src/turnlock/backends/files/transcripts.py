@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from .birth import Nursery
 from .bounded import remember
 from .fileops import FileOps, Handle
 from .guard import Guard
-from .ids import known_ids
+from .ids import KnownIds
 from .inspect import FileId, file_id, named_file
 from .layout import Place
 
@@ -34,11 +34,12 @@ Fingerprint = tuple[int, int, int, int]
 
 
 class Idle(NamedTuple):
-    """A transcript that no lease uses, and what its end was when the last one was released."""
+    """A transcript that no lease uses, and what was known of it when the last one was released."""
 
     handle: Handle
     fingerprint: Fingerprint
     tail: Tail
+    ids: KnownIds | None
 
 
 class Transcripts:
@@ -168,9 +169,6 @@ class Transcripts:
         entry = decode(first)
         identity = entry.get("id") if entry and entry.get("type") == "session" else None
         return identity if isinstance(identity, str) else None
-
-    def known_ids(self, transcript: Handle, ids: Collection[str]) -> set[str]:
-        return known_ids(self.reader(transcript), ids)
 
     # Between turns
 
