@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Any, NamedTuple
 
-from .backends import Backend, BackendLease, Holder, Lost, TakeRequest, give_back
+from .backends import Backend, BackendLease, Holder, Lost, NoSession, TakeRequest, give_back
 from .errors import SessionBusy
 from .session import SessionKey
 from .transcript.jsonl import Line
@@ -33,7 +33,7 @@ class Result(Enum):
     """What became of a session."""
 
     COPIED = "copied"
-    SAME = "same"  # all of it was there
+    SAME = "same"  # all of it was there, or there is none to copy
     DIFFERS = "differs"  # another session of that name is there; it was left alone
     BUSY = "busy"  # somebody holds it, here or there
     UNFINISHED = "unfinished"  # its last turn has no terminal entry yet: doctor --fix, or a turn
@@ -51,23 +51,29 @@ class Copied(NamedTuple):
 def copy_session(source: Backend[Any], target: Backend[Any], session: SessionKey) -> Copied:
     """Copy one session. Raises `StoreError` and the like; then what was added so far stays."""
     try:
-        with HeldSession(source, session) as held:
+        with HeldSession(source, session, make=False) as held:
             if held.owes:
                 return Copied(str(session), Result.UNFINISHED)
-            with HeldSession(target, session) as theirs:
+            with HeldSession(target, session, make=True) as theirs:
                 return copy_held(source, target, session, held, theirs)
+    except NoSession:
+        return Copied(str(session), Result.SAME)
     except (SessionBusy, Lost):
         return Copied(str(session), Result.BUSY)
 
 
 class HeldSession:
-    """A session that nobody else holds meanwhile. Raises `SessionBusy` at once."""
+    """A session that nobody else holds meanwhile. Raises `SessionBusy` at once.
+
+    ``make``: see `TakeRequest`.
+    """
 
     lease: BackendLease
 
-    def __init__(self, backend: Backend[Any], session: SessionKey) -> None:
+    def __init__(self, backend: Backend[Any], session: SessionKey, *, make: bool) -> None:
         self._backend = backend
         self._session = session
+        self._request = TakeRequest(None, _MAX_HOLD, header=False, make=make)
 
     @property
     def owes(self) -> bool:
@@ -80,8 +86,7 @@ class HeldSession:
             raise Lost
 
     def __enter__(self) -> HeldSession:
-        request = TakeRequest(None, _MAX_HOLD, header=False)
-        found = self._backend.take(self._session, request)
+        found = self._backend.take(self._session, self._request)
         if isinstance(found, Holder):
             found.close()
             raise SessionBusy(str(self._session), holder_turn=found.turn_id)

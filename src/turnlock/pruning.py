@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Any, NamedTuple
 
-from .backends import Backend, Lost, SessionRecord
+from .backends import Backend, Lost, NoSession, SessionRecord
 from .clock import iso
 from .copying import HeldSession, Result, copy_held
 from .errors import SessionBusy
@@ -62,7 +62,7 @@ def prune_session(
     if not _is_idle(backend, record, idle):
         return said(Fate.USED)
     try:
-        with HeldSession(backend, session) as held:
+        with HeldSession(backend, session, make=False) as held:
             if held.owes:
                 return said(Fate.UNFINISHED)
             # The lease keeps others from it from here on; what they wrote before that counts.
@@ -74,6 +74,8 @@ def prune_session(
             held.keep()
             backend.remove(held.lease, now.size)
             return said(Fate.GONE)
+    except NoSession:
+        return said(Fate.USED)
     except (SessionBusy, Lost):
         return said(Fate.BUSY)
 
@@ -86,7 +88,7 @@ def _archived(
     backend: Backend[Any], archive: Backend[Any], session: SessionKey, held: HeldSession
 ) -> Fate | None:
     """Copy it whole; why it stays, if that could not be done."""
-    with HeldSession(archive, session) as theirs:
+    with HeldSession(archive, session, make=True) as theirs:
         copied = copy_held(backend, archive, session, held, theirs)
     if copied.result is Result.DIFFERS:
         return Fate.DIFFERS

@@ -17,6 +17,7 @@ from .. import (
     Holder,
     LockRecord,
     Lost,
+    NoSession,
     TailMoved,
     TakeRequest,
     Wake,
@@ -237,14 +238,19 @@ class FilesBackend(Listing):
             return None
 
     def _begun(
-        self, lease: FileLease, request: TakeRequest, missing: Missing = Missing.MADE
+        self, lease: FileLease, request: TakeRequest, missing: Missing | None = None
     ) -> FileLease:
         """Open the transcript and read its end. Raises `Lost` when the claim was gone before.
 
+        ``missing`` is what was asked for, unless given.
+
         Not tried again in silence: whoever superseded it has written the turn's error marker.
         """
+        asked = Missing.MADE if request.make else Missing.MADE_IF_OWED
         try:
-            self._beginning.begin(lease, request, missing)
+            self._beginning.begin(lease, request, missing or asked)
+            if lease.transcript is None and not request.make:
+                raise NoSession
         except Lost:
             raise
         except BaseException:
