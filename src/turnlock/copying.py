@@ -5,7 +5,8 @@ Nobody watches over these leases: the copying asks for them itself as it goes on
 was taken from it. What
 the other store has of it already has to be how it begins; then what is missing is added. So a copy
 that was cut short is gone on with, a second one adds what is new, and one that met another session
-of the same name touches nothing.
+of the same name touches nothing. What a full disk or a death in mid-write left of a line is passed
+over: it is a damaged line there, that begins as the one behind it.
 
 An entry arrives byte for byte. What is no entry does as well where it can be stored: a database
 keeps text, so a damaged line that is none stays behind, and is counted. A fragment at a
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from enum import Enum
+from itertools import chain
 from typing import Any, NamedTuple
 
 from .backends import Backend, BackendLease, Holder, Lost, NoSession, TakeRequest, give_back
@@ -114,11 +116,15 @@ def copy_held(
 
     lines = _kept(source.read(session), keep)
     chosen = _Chosen(lines, text_only=target.is_text_only)
+    wanted = next(chosen, None)
     for line in target.read(session):
-        if next(chosen, None) != line.raw:
+        if line.raw == wanted:
+            wanted = next(chosen, None)
+        elif wanted is None or not (line.is_damaged and wanted.startswith(line.raw)):
             return Copied(str(session), Result.DIFFERS)
     added = 0
-    for batch in _batches(chosen):
+    missing = chosen if wanted is None else chain([wanted], chosen)
+    for batch in _batches(missing):
         target.append(theirs.lease, batch, Tail())
         added += len(batch)
     result = Result.COPIED if added else Result.SAME

@@ -61,3 +61,27 @@ def test_an_append_that_is_fenced_is_no_traceback(source: Store, tmp_path: Path)
     fenced = Store(Fenced(StateDirectory(str(tmp_path / "fenced"))), location="fenced")
     assert fenced.copy_from(source, "main/a").result is Result.BUSY
     assert fenced.locks() == []
+
+
+def test_a_copy_that_was_cut_short_in_a_line_is_gone_on_with_for_ever(
+    source: Store, target: Store, state: Path, tmp_path: Path
+) -> None:
+    """A full disk leaves the beginning of a line; the next copy ends that, and stores it whole."""
+    whole = next(state.rglob("*.jsonl")).read_bytes()
+    target.copy_from(source, "main/a")
+    copy = next((tmp_path / "target").rglob("*.jsonl"))
+    copy.write_bytes(whole[: len(whole) // 3])
+    assert target.copy_from(source, "main/a").result is Result.COPIED
+    copy.write_bytes(copy.read_bytes()[: len(whole) * 2 // 3])
+    assert target.copy_from(source, "main/a").result is Result.COPIED
+    assert target.copy_from(source, "main/a").result is Result.SAME
+    with source.turn("main/a") as turn:
+        turn.append(turnlock.user("more"))
+    assert target.copy_from(source, "main/a").result is Result.COPIED
+    assert target.copy_from(source, "main/a").result is Result.SAME
+    assert list(target.read("main/a")) == list(source.read("main/a"))
+    damaged = [line.raw for line in target.read_lines("main/a") if line.is_damaged]
+    assert len(damaged) == 2
+    # Whatever else is in it is of another session.
+    copy.write_bytes(whole[:-9] + b"\n" + b"damaged\n" + whole[-9:])
+    assert target.copy_from(source, "main/a").result is Result.DIFFERS
