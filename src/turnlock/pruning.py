@@ -20,6 +20,7 @@ from .clock import iso
 from .copying import HeldSession, Result, copy_held
 from .errors import SessionBusy
 from .session import SessionKey
+from .transcript.tail import Tail
 
 
 class Fate(Enum):
@@ -30,7 +31,7 @@ class Fate(Enum):
     BUSY = "busy"  # somebody holds it, here or in the archive
     UNFINISHED = "unfinished"  # its last turn has no terminal entry yet: doctor --fix, or a turn
     DIFFERS = "differs"  # another session of that name is in the archive
-    LEFT_OUT = "left-out"  # it has lines that the archive cannot store
+    LEFT_OUT = "left-out"  # it has lines, or bytes behind the last one, that no archive would get
 
 
 class Pruned(NamedTuple):
@@ -88,8 +89,18 @@ def _archived(
     backend: Backend[Any], archive: Backend[Any], session: SessionKey, held: HeldSession
 ) -> Fate | None:
     """Copy it whole; why it stays, if that could not be done."""
+    if _ends_in_no_line(backend, session, held.lease.tail):
+        return Fate.LEFT_OUT
     with HeldSession(archive, session, make=True) as theirs:
         copied = copy_held(backend, archive, session, held, theirs)
     if copied.result is Result.DIFFERS:
         return Fate.DIFFERS
     return Fate.LEFT_OUT if copied.left_out else None
+
+
+def _ends_in_no_line(backend: Backend[Any], session: SessionKey, tail: Tail) -> bool:
+    """Whether bytes without a newline are there that are more than an entry."""
+    if tail.fragment is None:
+        return False
+    line = next(backend.read(session, start=tail.fragment), None)
+    return line is None or line.size != tail.size - tail.fragment

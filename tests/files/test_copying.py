@@ -1,4 +1,4 @@
-"""A copy between stores holds both sessions for as long as it takes, or ends."""
+"""A copy between stores holds both sessions for as long as it takes, or ends, and is whole."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import turnlock
 from turnlock.backends import Lost
 from turnlock.backends.files import FilesBackend, StateDirectory
 from turnlock.copying import Result
+from turnlock.pruning import Fate
 from turnlock.store import Store
 
 TURNS = 3
@@ -85,3 +86,28 @@ def test_a_copy_that_was_cut_short_in_a_line_is_gone_on_with_for_ever(
     # Whatever else is in it is of another session.
     copy.write_bytes(whole[:-9] + b"\n" + b"damaged\n" + whole[-9:])
     assert target.copy_from(source, "main/a").result is Result.DIFFERS
+
+
+def test_bytes_behind_the_last_line_keep_their_session_until_they_are_a_line(
+    source: Store, target: Store, state: Path
+) -> None:
+    """They are in no line, so no archive gets them, and pruning would destroy them."""
+    transcript = next(state.rglob("*.jsonl"))
+    whole = transcript.read_bytes()
+    transcript.write_bytes(whole + b'{"type":"mess')
+    assert source.prune("main/a", idle=0.0, archive=target).fate is Fate.LEFT_OUT
+    assert transcript.read_bytes() == whole + b'{"type":"mess'
+    with source.turn("main/a") as turn:
+        turn.append(turnlock.user("next"))
+    assert source.prune("main/a", idle=0.0, archive=target).fate is Fate.GONE
+    assert b'{"type":"mess' in [line.raw for line in target.read_lines("main/a")]
+
+
+def test_an_entry_that_lacks_its_newline_is_archived_as_a_line(
+    source: Store, target: Store, state: Path
+) -> None:
+    transcript = next(state.rglob("*.jsonl"))
+    lines = [line.raw for line in source.read_lines("main/a")]
+    transcript.write_bytes(transcript.read_bytes()[:-1])
+    assert source.prune("main/a", idle=0.0, archive=target).fate is Fate.GONE
+    assert [line.raw for line in target.read_lines("main/a")] == lines
