@@ -52,7 +52,10 @@ def idle_sessions(backend: Backend[Any], idle: float) -> Iterator[SessionRecord]
 def prune_session(
     backend: Backend[Any], session: SessionKey, *, idle: float, archive: Backend[Any] | None
 ) -> Pruned:
-    """Take one away, if it is idle. Raises `StoreError` and the like; then it is still there."""
+    """Take one away, if it is idle.
+
+    Raises `StoreError` and the like; then it is still there, unless to give it back failed.
+    """
     record = backend.record(session)
     if record is None:
         return Pruned(str(session), "", 0, Fate.USED)

@@ -358,7 +358,7 @@ class Store:
         ``archive``: a store that gets a copy before that; None for none. Nothing is done to a
         session that somebody holds, that was used meanwhile, whose last turn has no terminal
         entry yet, or that the archive cannot take whole. Raises `StoreError` and
-        `TranscriptError`; then the session is still there.
+        `TranscriptError`; then the session is still there, unless to give it back failed.
         """
         from .pruning import prune_session
 
