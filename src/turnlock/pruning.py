@@ -19,6 +19,7 @@ from .backends import Backend, Lost, NoSession, SessionRecord
 from .clock import iso
 from .copying import HeldSession, Result, copy_held
 from .errors import SessionBusy
+from .limits import check_age
 from .session import SessionKey
 from .transcript.tail import Tail
 
@@ -44,7 +45,11 @@ class Pruned(NamedTuple):
 
 
 def idle_sessions(backend: Backend[Any], idle: float) -> Iterator[SessionRecord]:
-    """Those that were last written ``idle`` seconds ago or earlier, by the storage's clock."""
+    """Those that were last written ``idle`` seconds ago or earlier, by the storage's clock.
+
+    Raises `LimitsError` for what is no number of seconds.
+    """
+    check_age("idle", idle)
     before = iso(backend.now() - idle)
     return (record for record in backend.sessions() if record.modified <= before)
 
@@ -56,6 +61,7 @@ def prune_session(
 
     Raises `StoreError` and the like; then it is still there, unless to give it back failed.
     """
+    check_age("idle", idle)
     record = backend.record(session)
     if record is None:
         return Pruned(str(session), "", 0, Fate.USED)

@@ -346,7 +346,8 @@ class Store:
     def idle(self, seconds: float) -> Iterator[SessionRecord]:
         """Sessions that were last written so many seconds ago or earlier, by the storage's clock.
 
-        Whether somebody holds one of them, or waits for it, is another matter.
+        Whether somebody holds one of them, or waits for it, is another matter. Raises `LimitsError`
+        for what is no number of seconds.
         """
         from .pruning import idle_sessions
 

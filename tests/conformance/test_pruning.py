@@ -12,7 +12,7 @@ from tests.conformance.test_backend import KEY, append, line, taken
 from tests.helpers import kinds
 from turnlock.backends import Backend
 from turnlock.copying import Result
-from turnlock.errors import StoreError
+from turnlock.errors import LimitsError, StoreError
 from turnlock.pruning import Fate
 from turnlock.session import SessionKey
 from turnlock.store import Store
@@ -147,3 +147,18 @@ def test_a_copy_of_a_session_that_is_not_there_makes_none(store: Store, archive:
     assert (copied.result, copied.lines) == (Result.SAME, 0)
     assert list(store.sessions()) == list(archive.sessions()) == []
     assert store.locks() == archive.locks() == []
+
+
+@pytest.mark.parametrize("idle", [float("nan"), float("inf"), -1.0, "1", True])
+def test_what_is_no_time_is_refused(store: Store, idle: Any) -> None:
+    written(store)
+    with pytest.raises(LimitsError, match="'idle'"):
+        store.idle(idle)
+    with pytest.raises(LimitsError, match="'idle'"):
+        store.prune("main/a", idle=idle, archive=None)
+
+
+def test_nobody_is_idle_since_before_the_calendar(store: Store) -> None:
+    written(store)
+    assert list(store.idle(1e12)) == []
+    assert store.prune("main/a", idle=1e300, archive=None).fate is Fate.USED
