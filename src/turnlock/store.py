@@ -178,7 +178,8 @@ class Store:
     def find(self, key: str, identity: str) -> int | None:
         """The offset of the entry with this id; None when the session has none.
 
-        Reads the transcript up to there, but decodes nothing else of it.
+        Reads the transcript up to there, and decodes little else of it, unless the id has other
+        characters than ours have.
         """
         return self._backend.find(parse_key(key), identity)
 

@@ -15,6 +15,7 @@ from turnlock.backends import TailMoved
 from turnlock.backends.files import FilesBackend, StateDirectory
 from turnlock.backends.files.fileops import FileOps, Handle
 from turnlock.errors import StoreError
+from turnlock.transcript.tail import Tail
 
 
 class Watched(FileOps):
@@ -109,3 +110,12 @@ def test_an_id_is_found_where_two_blocks_meet(
     append(backend, lease, *(line(f"{number}") for number in range(20)))
     wanted = {f"{number}" for number in range(40)}
     assert backend.known_ids(lease, wanted) == {f"{number}" for number in range(20)}
+
+
+@pytest.mark.parametrize("written", [b'"id" : "x"', b'"id":\t"x"', b'"id": "x"'])
+def test_an_id_is_known_whatever_blanks_are_before_it(
+    backend: FilesBackend, written: bytes
+) -> None:
+    lease = taken(backend)
+    backend.append(lease, [b'{"type":"message",' + written + b"}\n"], Tail())
+    assert backend.known_ids(lease, {"x", "y"}) == {"x"}

@@ -42,6 +42,7 @@ _BEGINNING = b'{"type":'
 _LATE = 2
 _FAILURES_MAX = 100
 _SPACE = b" \t\r"
+_PLAIN = re.compile(r"[A-Za-z0-9._:@+=-]+", re.ASCII)
 
 # (offset, length) -> at most that many bytes from there; empty at the end.
 ReadAt = Callable[[int, int], bytes]
@@ -131,9 +132,10 @@ def entries_of(lines: Iterable[Line], session: str) -> Iterator[Entry]:
 
 
 def find_entry(read_at: ReadAt, identity: str) -> int | None:
-    """The offset of the first entry with this id, found without decoding the others."""
-    needles = tuple(f'"id":{gap}{json.dumps(identity)}'.encode() for gap in ("", " "))
-    for line in lines_with(read_at, lambda raw: any(needle in raw for needle in needles)):
+    """The offset of the first entry with this id. Decodes few others, if it is a plain one."""
+    # Another one may be written with escapes, and in more ways than one.
+    needle = identity.encode() if _PLAIN.fullmatch(identity) else b'"id"'
+    for line in lines_with(read_at, lambda raw: needle in raw):
         if line.entry is not None and line.entry.get("id") == identity:
             return line.offset
     return None
