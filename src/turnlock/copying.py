@@ -20,7 +20,16 @@ from enum import Enum
 from itertools import chain
 from typing import Any, NamedTuple
 
-from .backends import Backend, BackendLease, Holder, Lost, NoSession, TakeRequest, give_back
+from .backends import (
+    Backend,
+    BackendLease,
+    Holder,
+    Lost,
+    NoSession,
+    TailMoved,
+    TakeRequest,
+    give_back,
+)
 from .errors import SessionBusy
 from .session import SessionKey
 from .transcript.jsonl import Line
@@ -37,7 +46,7 @@ class Result(Enum):
     COPIED = "copied"
     SAME = "same"  # all of it was there, or there is none to copy
     DIFFERS = "differs"  # another session of that name is there; it was left alone
-    BUSY = "busy"  # somebody holds it, here or there
+    BUSY = "busy"  # somebody holds or writes it, here or there
     UNFINISHED = "unfinished"  # its last turn has no terminal entry yet: doctor --fix, or a turn
 
 
@@ -60,7 +69,7 @@ def copy_session(source: Backend[Any], target: Backend[Any], session: SessionKey
                 return copy_held(source, target, session, held, theirs)
     except NoSession:
         return Copied(str(session), Result.SAME)
-    except (SessionBusy, Lost):
+    except (SessionBusy, Lost, TailMoved):
         return Copied(str(session), Result.BUSY)
 
 

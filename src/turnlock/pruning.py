@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Any, NamedTuple
 
-from .backends import Backend, Lost, NoSession, SessionRecord
+from .backends import Backend, Lost, NoSession, SessionRecord, TailMoved
 from .clock import iso
 from .copying import HeldSession, Result, copy_held
 from .errors import SessionBusy
@@ -29,7 +29,7 @@ class Fate(Enum):
 
     GONE = "gone"
     USED = "used"  # it was written meanwhile, or is not there
-    BUSY = "busy"  # somebody holds it, here or in the archive
+    BUSY = "busy"  # somebody holds it, here or in the archive, or writes it there
     UNFINISHED = "unfinished"  # its last turn has no terminal entry yet: doctor --fix, or a turn
     DIFFERS = "differs"  # another session of that name is in the archive
     LEFT_OUT = "left-out"  # it has lines, or bytes behind the last one, that no archive would get
@@ -86,7 +86,7 @@ def prune_session(
             return said(Fate.GONE)
     except NoSession:
         return said(Fate.USED)
-    except (SessionBusy, Lost):
+    except (SessionBusy, Lost, TailMoved):
         return said(Fate.BUSY)
 
 

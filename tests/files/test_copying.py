@@ -10,6 +10,7 @@ import pytest
 import turnlock
 from turnlock.backends import Lost
 from turnlock.backends.files import FilesBackend, StateDirectory
+from turnlock.backends.files.lease import FileLease
 from turnlock.copying import Result
 from turnlock.pruning import Fate
 from turnlock.store import Store
@@ -111,3 +112,21 @@ def test_an_entry_that_lacks_its_newline_is_archived_as_a_line(
     transcript.write_bytes(transcript.read_bytes()[:-1])
     assert source.prune("main/a", idle=0.0, archive=target).fate is Fate.GONE
     assert [line.raw for line in target.read_lines("main/a")] == lines
+
+
+def test_a_target_that_another_program_writes_meanwhile_is_in_use(
+    source: Store, tmp_path: Path
+) -> None:
+    class Written(FilesBackend):
+        def append(self, lease: FileLease, *rest: Any) -> None:
+            with Path(lease.place.transcript).open("ab") as transcript:
+                transcript.write(b"another\n")
+            super().append(lease, *rest)
+
+    target = Store(Written(StateDirectory(str(tmp_path / "written"))), location="written")
+    assert target.copy_from(source, "main/a").result is Result.BUSY
+    assert source.prune("main/a", idle=0.0, archive=target).fate is Fate.DIFFERS
+    assert target.locks() == source.locks() == []
+    empty = Store(Written(StateDirectory(str(tmp_path / "empty"))), location="empty")
+    assert source.prune("main/a", idle=0.0, archive=empty).fate is Fate.BUSY
+    assert [one.session for one in source.sessions()] == ["main/a"]
