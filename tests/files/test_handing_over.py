@@ -225,6 +225,18 @@ def test_root_that_may_give_nothing_away_takes_sessions_all_the_same(
     assert Path(copy.path).read_bytes()
 
 
+def test_who_lost_its_claim_keeps_nothing_open(state: Path) -> None:
+    """What its successor writes, or takes away, is the successor's."""
+    backend = a_backend(state)
+    lease = taken(backend)
+    new = superseded(backend, lease)
+    assert new is not None
+    assert backend.release(lease) is False
+    assert not backend._transcripts._idle
+    assert backend.release(new) is True
+    assert len(backend._transcripts._idle) == 1
+
+
 FORKS = """
     import os
     import turnlock

@@ -395,7 +395,7 @@ class FilesBackend(Listing):
             removed = same and self._claims.remove(lease)
         if not same:
             removed = self._claims.remove_guarded(lease)
-        elif fingerprint is not None and size_of(fingerprint) == lease.tail.size:
+        elif removed and fingerprint is not None and size_of(fingerprint) == lease.tail.size:
             ids = lease.ids if lease.ids is not None and lease.ids.are_few else None
             lease.ids = None
             self._transcripts.keep(place.transcript, Idle(transcript, fingerprint, lease.tail, ids))
