@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turnlock import InvalidSessionKey, Limits, LimitsError, session_key
+from turnlock.clock import iso, parse_iso
 from turnlock.config import load_config
 from turnlock.errors import ConfigError, seconds
 from turnlock.redaction import HIDDEN, redact
@@ -189,3 +190,16 @@ class TestRedaction:
 )
 def test_durations_for_people(value: float, text: str) -> None:
     assert seconds(value) == text
+
+
+@pytest.mark.parametrize("wall", [1e12, -1e12, 253402300800.0, -1.0, -62135596801.0, 2.0**63])
+def test_a_moment_that_no_calendar_has_is_the_first_or_the_last(wall: float) -> None:
+    """A file may have any time, and one that is odd must not hide all others."""
+    shown = iso(wall)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", shown)
+    assert parse_iso(shown) is not None
+    assert (iso(0.0) < shown) == (wall > 0)
+
+
+def test_a_moment_before_1970_has_milliseconds() -> None:
+    assert iso(-0.25) == "1969-12-31T23:59:59.750Z"

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache, partial
+from math import floor
 from typing import Protocol
 
 
@@ -46,15 +47,22 @@ class SystemClock:
         return event.wait(timeout)
 
 
+# Of the years 1 and 9999: a file may have any time, and a calendar has no others.
+_FIRST, _LAST = -62135596800, 253402300799
+
+
 def iso(wall: float) -> str:
-    """ISO 8601 in UTC with milliseconds and Z, the form of OpenClaw's files."""
-    second = int(wall)
+    """ISO 8601 in UTC with milliseconds and Z, the form of OpenClaw's files.
+
+    A moment before the year 1 or after 9999 is within the first or the last second of these.
+    """
+    second = floor(wall)
     return f"{_to_the_second(second)}.{int((wall - second) * 1000):03d}Z"
 
 
 @lru_cache(maxsize=4)
 def _to_the_second(wall: int) -> str:
-    return datetime.fromtimestamp(wall, UTC).isoformat()[:-6]
+    return datetime.fromtimestamp(min(max(wall, _FIRST), _LAST), UTC).isoformat()[:-6]
 
 
 def parse_iso(text: object) -> float | None:

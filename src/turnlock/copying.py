@@ -5,7 +5,8 @@ Nobody watches over these leases: the copying asks for them itself as it goes on
 was taken from it. What
 the other store has of it already has to be how it begins; then what is missing is added. So a copy
 that was cut short is gone on with, a second one adds what is new, and one that met another session
-of the same name touches nothing.
+of the same name touches nothing. What a full disk or a death in mid-write left of a line is passed
+over: it is a damaged line there, that begins as the one behind it.
 
 An entry arrives byte for byte. What is no entry does as well where it can be stored: a database
 keeps text, so a damaged line that is none stays behind, and is counted. A fragment at a
@@ -16,9 +17,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from enum import Enum
+from itertools import chain
 from typing import Any, NamedTuple
 
-from .backends import Backend, BackendLease, Holder, Lost, TakeRequest, give_back
+from .backends import (
+    Backend,
+    BackendLease,
+    Holder,
+    Lost,
+    NoSession,
+    TailMoved,
+    TakeRequest,
+    give_back,
+)
 from .errors import SessionBusy
 from .session import SessionKey
 from .transcript.jsonl import Line
@@ -33,9 +44,9 @@ class Result(Enum):
     """What became of a session."""
 
     COPIED = "copied"
-    SAME = "same"  # all of it was there
+    SAME = "same"  # all of it was there, or there is none to copy
     DIFFERS = "differs"  # another session of that name is there; it was left alone
-    BUSY = "busy"  # somebody holds it, here or there
+    BUSY = "busy"  # somebody holds or writes it, here or there
     UNFINISHED = "unfinished"  # its last turn has no terminal entry yet: doctor --fix, or a turn
     MISSING = "missing"  # there is none to copy
 
@@ -55,23 +66,29 @@ def copy_session(source: Backend[Any], target: Backend[Any], session: SessionKey
     if source.record(session) is None:
         return Copied(str(session), Result.MISSING)
     try:
-        with HeldSession(source, session) as held:
+        with HeldSession(source, session, make=False) as held:
             if held.owes:
                 return Copied(str(session), Result.UNFINISHED)
-            with HeldSession(target, session) as theirs:
+            with HeldSession(target, session, make=True) as theirs:
                 return copy_held(source, target, session, held, theirs)
-    except (SessionBusy, Lost):
+    except NoSession:
+        return Copied(str(session), Result.SAME)
+    except (SessionBusy, Lost, TailMoved):
         return Copied(str(session), Result.BUSY)
 
 
 class HeldSession:
-    """A session that nobody else holds meanwhile. Raises `SessionBusy` at once."""
+    """A session that nobody else holds meanwhile. Raises `SessionBusy` at once.
+
+    ``make``: see `TakeRequest`.
+    """
 
     lease: BackendLease
 
-    def __init__(self, backend: Backend[Any], session: SessionKey) -> None:
+    def __init__(self, backend: Backend[Any], session: SessionKey, *, make: bool) -> None:
         self._backend = backend
         self._session = session
+        self._request = TakeRequest(None, _MAX_HOLD, header=False, make=make)
 
     @property
     def owes(self) -> bool:
@@ -84,8 +101,7 @@ class HeldSession:
             raise Lost
 
     def __enter__(self) -> HeldSession:
-        request = TakeRequest(None, _MAX_HOLD, header=False)
-        found = self._backend.take(self._session, request)
+        found = self._backend.take(self._session, self._request)
         if isinstance(found, Holder):
             found.close()
             raise SessionBusy(str(self._session), holder_turn=found.turn_id)
@@ -113,11 +129,15 @@ def copy_held(
 
     lines = _kept(source.read(session), keep)
     chosen = _Chosen(lines, text_only=target.is_text_only)
+    wanted = next(chosen, None)
     for line in target.read(session):
-        if next(chosen, None) != line.raw:
+        if line.raw == wanted:
+            wanted = next(chosen, None)
+        elif wanted is None or not (line.is_damaged and wanted.startswith(line.raw)):
             return Copied(str(session), Result.DIFFERS)
     added = 0
-    for batch in _batches(chosen):
+    missing = chosen if wanted is None else chain([wanted], chosen)
+    for batch in _batches(missing):
         target.append(theirs.lease, batch, Tail())
         added += len(batch)
     result = Result.COPIED if added else Result.SAME

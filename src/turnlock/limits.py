@@ -11,6 +11,7 @@ so that writing one limit never makes a configuration contradictory.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 
 from .errors import LimitsError
@@ -20,6 +21,7 @@ DEFAULT_MAX_HOLD = 300.0
 # A limit beyond a year is a mistake, such as milliseconds for seconds.
 _SECONDS_MAX = 366 * 24 * 3600.0
 _INFINITE = math.inf
+_FINITE_MAX = sys.float_info.max
 
 LIMIT_NAMES = ("wait", "first_token", "idle", "tool", "turn", "max_hold", "stale_after", "drain")
 # (smaller, larger, whether they may be equal)
@@ -129,16 +131,30 @@ def check_wait(name: str, value: object) -> float:
     return number
 
 
+def check_age(name: str, value: object) -> float:
+    """Seconds that may be 0, or more than a year."""
+    number = _finite(name, value)
+    if number < 0:
+        raise LimitsError(name, value, "it cannot be negative")
+    return number
+
+
 def _number(name: str, value: object) -> float:
+    number = _finite(name, value)
+    if number > _SECONDS_MAX:
+        raise LimitsError(name, value, "it is in seconds, and a year is the most")
+    return max(number, -_SECONDS_MAX)
+
+
+def _finite(name: str, value: object) -> float:
     if (
         isinstance(value, bool)
         or not isinstance(value, (int, float))
-        or not -_INFINITE < value < _INFINITE  # compared: an integer can be too large for a float
+        or not -_INFINITE < value < _INFINITE
     ):
         raise LimitsError(name, value, "it has to be a number of seconds")
-    if value > _SECONDS_MAX:
-        raise LimitsError(name, value, "it is in seconds, and a year is the most")
-    return float(max(value, -_SECONDS_MAX))
+    # An integer can be too large for a float.
+    return float(min(max(value, -_FINITE_MAX), _FINITE_MAX))
 
 
 def _written(name: str, value: object) -> float:

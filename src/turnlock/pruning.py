@@ -15,11 +15,13 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Any, NamedTuple
 
-from .backends import Backend, Lost, SessionRecord
+from .backends import Backend, Lost, NoSession, SessionRecord, TailMoved
 from .clock import iso
 from .copying import HeldSession, Result, copy_held
 from .errors import SessionBusy
+from .limits import check_age
 from .session import SessionKey
+from .transcript.tail import Tail
 
 
 class Fate(Enum):
@@ -27,10 +29,10 @@ class Fate(Enum):
 
     GONE = "gone"
     USED = "used"  # it was written meanwhile, or is not there
-    BUSY = "busy"  # somebody holds it, here or in the archive
+    BUSY = "busy"  # somebody holds it, here or in the archive, or writes it there
     UNFINISHED = "unfinished"  # its last turn has no terminal entry yet: doctor --fix, or a turn
     DIFFERS = "differs"  # another session of that name is in the archive
-    LEFT_OUT = "left-out"  # it has lines that the archive cannot store
+    LEFT_OUT = "left-out"  # it has lines, or bytes behind the last one, that no archive would get
 
 
 class Pruned(NamedTuple):
@@ -43,7 +45,11 @@ class Pruned(NamedTuple):
 
 
 def idle_sessions(backend: Backend[Any], idle: float) -> Iterator[SessionRecord]:
-    """Those that were last written ``idle`` seconds ago or earlier, by the storage's clock."""
+    """Those that were last written ``idle`` seconds ago or earlier, by the storage's clock.
+
+    Raises `LimitsError` for what is no number of seconds.
+    """
+    check_age("idle", idle)
     before = iso(backend.now() - idle)
     return (record for record in backend.sessions() if record.modified <= before)
 
@@ -51,7 +57,11 @@ def idle_sessions(backend: Backend[Any], idle: float) -> Iterator[SessionRecord]
 def prune_session(
     backend: Backend[Any], session: SessionKey, *, idle: float, archive: Backend[Any] | None
 ) -> Pruned:
-    """Take one away, if it is idle. Raises `StoreError` and the like; then it is still there."""
+    """Take one away, if it is idle.
+
+    Raises `StoreError` and the like; then it is still there, unless to give it back failed.
+    """
+    check_age("idle", idle)
     record = backend.record(session)
     if record is None:
         return Pruned(str(session), "", 0, Fate.USED)
@@ -62,7 +72,7 @@ def prune_session(
     if not _is_idle(backend, record, idle):
         return said(Fate.USED)
     try:
-        with HeldSession(backend, session) as held:
+        with HeldSession(backend, session, make=False) as held:
             if held.owes:
                 return said(Fate.UNFINISHED)
             # The lease keeps others from it from here on; what they wrote before that counts.
@@ -74,7 +84,9 @@ def prune_session(
             held.keep()
             backend.remove(held.lease, now.size)
             return said(Fate.GONE)
-    except (SessionBusy, Lost):
+    except NoSession:
+        return said(Fate.USED)
+    except (SessionBusy, Lost, TailMoved):
         return said(Fate.BUSY)
 
 
@@ -86,8 +98,18 @@ def _archived(
     backend: Backend[Any], archive: Backend[Any], session: SessionKey, held: HeldSession
 ) -> Fate | None:
     """Copy it whole; why it stays, if that could not be done."""
-    with HeldSession(archive, session) as theirs:
+    if _ends_in_no_line(backend, session, held.lease.tail):
+        return Fate.LEFT_OUT
+    with HeldSession(archive, session, make=True) as theirs:
         copied = copy_held(backend, archive, session, held, theirs)
     if copied.result is Result.DIFFERS:
         return Fate.DIFFERS
     return Fate.LEFT_OUT if copied.left_out else None
+
+
+def _ends_in_no_line(backend: Backend[Any], session: SessionKey, tail: Tail) -> bool:
+    """Whether bytes without a newline are there that are more than an entry."""
+    if tail.fragment is None:
+        return False
+    line = next(backend.read(session, start=tail.fragment), None)
+    return line is None or line.size != tail.size - tail.fragment

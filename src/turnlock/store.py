@@ -178,7 +178,8 @@ class Store:
     def find(self, key: str, identity: str) -> int | None:
         """The offset of the entry with this id; None when the session has none.
 
-        Reads the transcript up to there, but decodes nothing else of it.
+        Reads the transcript up to there, and decodes little else of it, unless the id has other
+        characters than ours have.
         """
         return self._backend.find(parse_key(key), identity)
 
@@ -347,7 +348,8 @@ class Store:
     def idle(self, seconds: float) -> Iterator[SessionRecord]:
         """Sessions that were last written so many seconds ago or earlier, by the storage's clock.
 
-        Whether somebody holds one of them, or waits for it, is another matter.
+        Whether somebody holds one of them, or waits for it, is another matter. Raises `LimitsError`
+        for what is no number of seconds.
         """
         from .pruning import idle_sessions
 
@@ -359,7 +361,7 @@ class Store:
         ``archive``: a store that gets a copy before that; None for none. Nothing is done to a
         session that somebody holds, that was used meanwhile, whose last turn has no terminal
         entry yet, or that the archive cannot take whole. Raises `StoreError` and
-        `TranscriptError`; then the session is still there.
+        `TranscriptError`; then the session is still there, unless to give it back failed.
         """
         from .pruning import prune_session
 

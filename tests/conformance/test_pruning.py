@@ -11,8 +11,10 @@ import turnlock
 from tests.conformance.test_backend import KEY, append, line, taken
 from tests.helpers import kinds
 from turnlock.backends import Backend
-from turnlock.errors import StoreError
+from turnlock.copying import Result
+from turnlock.errors import LimitsError, StoreError
 from turnlock.pruning import Fate
+from turnlock.session import SessionKey
 from turnlock.store import Store
 
 HOUR = 3600.0
@@ -119,3 +121,44 @@ def test_the_archive_of_a_store_is_another_place(state: Path) -> None:
         written(store)
         assert store.prune("main/a", idle=0.0, archive=same).fate is Fate.BUSY
         assert kinds(store) == ["turn", "user:é", "end"]
+
+
+def test_a_session_that_another_pruning_takes_away_is_not_made_anew(
+    backend: Backend[Any], archive: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two at once: the archive would have another session under the name of an empty one."""
+    store = Store(backend, location="test")
+    written(store)
+    real = backend.record
+
+    def other_is_first(session: SessionKey) -> Any:
+        record = real(session)
+        monkeypatch.setattr(backend, "record", real)
+        assert store.prune("main/a", idle=0.0, archive=archive).fate is Fate.GONE
+        return record
+
+    monkeypatch.setattr(backend, "record", other_is_first)
+    assert store.prune("main/a", idle=0.0, archive=archive).fate is Fate.USED
+    assert [*store.sessions(), *store.locks()] == []
+
+
+def test_a_copy_of_a_session_that_is_not_there_makes_none(store: Store, archive: Store) -> None:
+    copied = archive.copy_from(store, "main/nothere")
+    assert (copied.result, copied.lines) == (Result.SAME, 0)
+    assert list(store.sessions()) == list(archive.sessions()) == []
+    assert store.locks() == archive.locks() == []
+
+
+@pytest.mark.parametrize("idle", [float("nan"), float("inf"), -1.0, "1", True])
+def test_what_is_no_time_is_refused(store: Store, idle: Any) -> None:
+    written(store)
+    with pytest.raises(LimitsError, match="'idle'"):
+        store.idle(idle)
+    with pytest.raises(LimitsError, match="'idle'"):
+        store.prune("main/a", idle=idle, archive=None)
+
+
+def test_nobody_is_idle_since_before_the_calendar(store: Store) -> None:
+    written(store)
+    assert list(store.idle(1e12)) == []
+    assert store.prune("main/a", idle=1e300, archive=None).fate is Fate.USED

@@ -8,7 +8,7 @@ import pytest
 
 from tests.conformance.test_backend import KEY, append, ids, line, request, taken
 from tests.helpers import PATIENCE
-from turnlock.backends import Backend, Holder, Lost, Wake
+from turnlock.backends import Backend, Holder, Lost, NoSession, Wake
 from turnlock.errors import TranscriptError
 
 
@@ -89,3 +89,16 @@ def removed(backend: Backend[Any], lease: Any) -> None:
     append(backend, lease, line("1"))
     backend.remove(lease, size_of(backend))
     backend.release(lease)
+
+
+def test_who_asks_for_no_session_makes_none(backend: Backend[Any]) -> None:
+    """A copy or a pruning of a session that went away meanwhile must not leave an empty one."""
+    with pytest.raises(NoSession):
+        backend.take(KEY, request()._replace(make=False))
+    assert backend.record(KEY) is None
+    assert [*backend.sessions(), *backend.locks()] == []
+    lease = taken(backend)
+    append(backend, lease, line("1"))
+    backend.release(lease)
+    lease = backend.take(KEY, request()._replace(make=False))
+    assert backend.holds(lease)

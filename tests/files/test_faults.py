@@ -19,6 +19,7 @@ from tests.helpers import child, holder
 from turnlock.backends import Holder, Superseded, TakeRequest, Wake, give_back
 from turnlock.backends.files import FilesBackend, StateDirectory, portable
 from turnlock.backends.files.fileops import FileOps, Handle
+from turnlock.pruning import Fate
 from turnlock.session import parse_key
 from turnlock.store import Store
 from turnlock.transcript.jsonl import encode
@@ -479,3 +480,17 @@ def test_a_transcript_that_never_stands_still_is_given_up(state: Path) -> None:
         store.turn("main/a", wait=0).__enter__()
     assert store.locks() == []
     assert files.readings < 500
+
+
+def test_a_removal_that_is_not_durable_yet_is_one_all_the_same(
+    state: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The session is gone; a power cut may bring it back, whole, and the next pruning takes it."""
+    files = FaultyOps(number=errno.EIO)
+    store = a_store(state, files)
+    two_turns(store)
+    files.broken = "fsync"
+    assert store.prune("main/a", idle=0.0, archive=None).fate is Fate.GONE
+    assert files.failed == "fsync"
+    assert [*store.sessions(), *store.locks()] == []
+    assert "a power cut may bring it back" in caplog.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from turnlock.backends import Holder, Lost, TakeRequest
 from turnlock.backends.files import FilesBackend, StateDirectory
 from turnlock.backends.files.fileops import FileOps, Handle
 from turnlock.backends.files.lease import FileLease
+from turnlock.doctor.fragments import TornCopy
 from turnlock.transcript.tail import Tail
 
 REQUEST = TakeRequest("T", 60.0)
@@ -196,6 +198,43 @@ def test_what_root_makes_belongs_to_whom_the_directory_belongs(
     files = OfAnother()
     taken(a_backend(state, files))
     assert files.given == [(4242, 4343)] * 2, "the claim and the transcript"
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EINVAL])
+def test_root_that_may_give_nothing_away_takes_sessions_all_the_same(
+    state: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """As in a container without CAP_CHOWN, or without such a user, on a volume of another user."""
+
+    class Refused(OfAnother):
+        def chown(self, handle: Handle, uid: int, gid: int) -> None:
+            super().chown(handle, uid, gid)
+            raise OSError(number, os.strerror(number))
+
+        def chown_path(self, path: str, uid: int, gid: int) -> None:
+            super().chown_path(path, uid, gid)
+            raise OSError(number, os.strerror(number))
+
+    state.mkdir()
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    files = Refused()
+    taken(a_backend(state, files))
+    assert len(files.given) == 5, "three directories, the claim and the transcript"
+    copy = TornCopy(files, str(state / "agents/main/sessions/a.jsonl"))
+    copy.keep([b"torn"])
+    assert Path(copy.path).read_bytes()
+
+
+def test_who_lost_its_claim_keeps_nothing_open(state: Path) -> None:
+    """What its successor writes, or takes away, is the successor's."""
+    backend = a_backend(state)
+    lease = taken(backend)
+    new = superseded(backend, lease)
+    assert new is not None
+    assert backend.release(lease) is False
+    assert not backend._transcripts._idle
+    assert backend.release(new) is True
+    assert len(backend._transcripts._idle) == 1
 
 
 FORKS = """

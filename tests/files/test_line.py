@@ -16,7 +16,7 @@ import pytest
 
 import turnlock
 from tests.helpers import Child, child, eventually
-from turnlock.backends import Holder, TakeRequest
+from turnlock.backends import Holder, TakeRequest, Wake
 from turnlock.backends.files import FilesBackend, StateDirectory
 from turnlock.backends.files.fileops import FileOps, Handle
 from turnlock.backends.files.line import PATIENCE
@@ -86,6 +86,27 @@ def test_waiters_come_in_the_order_of_their_coming(process: Make, clock: ManualC
     first.close()
     early.release(lease)
     assert take(late, second) is not None
+
+
+def test_a_waiter_that_is_woken_does_not_wait_for_who_comes_first(
+    process: Make, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cancelled task gives its worker back at once."""
+    holder, early, late = process(), process(), process()
+    lease = take(holder)
+    _, second = in_line(clock, early, late)
+    holder.release(lease)
+    found = late.take(KEY, request(), standing=second)
+    assert isinstance(found, Holder)
+    wake = Wake()
+
+    def slept(duration: float) -> None:
+        assert not wake.is_set()
+        wake.set()
+
+    monkeypatch.setattr(clock, "sleep", slept)
+    late.wait(KEY, found, second, 60.0, wake)
+    assert wake.is_set()
 
 
 def test_who_came_before_there_was_a_transcript_keeps_its_place(

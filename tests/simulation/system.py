@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import io
-import mmap
 import os
 import select
 import time
@@ -54,7 +53,6 @@ class System:
         self.modules: dict[str, Any] = {
             "ctypes": SimpleNamespace(get_errno=lambda: self.errno, CDLL=self._library),
             "fcntl": _Fcntl(self),
-            "mmap": SimpleNamespace(mmap=self._map, ACCESS_READ=mmap.ACCESS_READ),
             "os": _Os(self),
             "select": SimpleNamespace(poll=lambda: _Poll(self), POLLIN=select.POLLIN),
             "threading": Threading(self),
@@ -114,22 +112,6 @@ class System:
             self.errno = problem.errno or 0
             return -1
         return 0
-
-    def _map(self, fd: int, size: int, access: int) -> _Mapped:
-        process: Process = self.process
-        process.enter("mmap")
-        file = process.file(fd)
-        if size > len(file.inode.data):
-            raise ValueError("mmap length is greater than file size")
-        return _Mapped(file.inode.data[:size])
-
-
-class _Mapped(bytes):
-    def __enter__(self) -> _Mapped:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        pass
 
 
 class _Time:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from turnlock.transcript.jsonl import NESTING_MAX, decode, encode
+from turnlock.transcript.jsonl import NESTING_MAX, decode, encode, find_entry
 
 
 def nested(levels: int) -> dict[str, Any]:
@@ -41,3 +41,24 @@ def test_an_entry_nested_beyond_that_is_refused(levels: int) -> None:
 def test_many_objects_side_by_side_are_no_depth() -> None:
     entry: dict[str, Any] = {"a": [[{}] for _ in range(1000)]}
     assert decode(encode(entry)) == entry
+
+
+@pytest.mark.parametrize(
+    ("written", "identity"),
+    [
+        ('"id":"ü1"', "ü1"),
+        (r'"id":"\u00fc1"', "ü1"),
+        (r'"id":"\u00FC1"', "ü1"),
+        ('"id" : "x"', "x"),
+        ('"id":\t"x"', "x"),
+        (r'"id":"a\/b"', "a/b"),
+        ('"id":"a/b"', "a/b"),
+        (r'"id":"\"id\""', '"id"'),
+        ('"id":""', ""),
+    ],
+)
+def test_an_entry_is_found_however_its_id_is_written(written: str, identity: str) -> None:
+    other = b'{"type":"message","id":"other"}\n'
+    content = other + b'{"type":"message",' + written.encode() + b"}\n" + other
+    assert find_entry(lambda at, n: content[at : at + n], identity) == len(other)
+    assert find_entry(lambda at, n: content[at : at + n], identity + "?") is None

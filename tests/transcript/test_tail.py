@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from turnlock.transcript import tail as tail_module
 from turnlock.transcript.entries import Failure, end, marker, opening
-from turnlock.transcript.jsonl import Line, decode, encode, read_lines
+from turnlock.transcript.jsonl import Line, decode, encode, pieces, read_lines
 from turnlock.transcript.tail import Tail, read_end, read_on, read_tail
 
 
@@ -126,6 +127,38 @@ def test_only_the_end_is_read() -> None:
 
     assert read_tail(read_at, len(content)).epoch == 2999
     assert sum(read) < 64 * 1024 < len(content)
+
+
+@pytest.mark.parametrize(
+    "last", [b'x "y" z\n', b'{"role":"user","content":"hi"}\n', b'"y"\n'], ids=lambda line: line[:4]
+)
+def test_a_parent_is_not_looked_for_through_the_whole_file(
+    last: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To parse each of a million lines that are no entries, or have no id, took minutes."""
+    parsed: list[bytes] = []
+
+    def counted(raw: bytes) -> Any:
+        parsed.append(raw)
+        return pieces(raw)
+
+    monkeypatch.setattr(tail_module, "pieces", counted)
+    content = text(HEADER, *turn(1), *turn(2, ended=False))
+    tail = tail_of(content + 5000 * last)
+    # The newest entry of ours stands in for the parent.
+    assert (tail.epoch, tail.last_id, tail.open_turn.turn_id) == (2, "m2", "T2")
+    assert len(parsed) < 500
+    assert tail_of(5000 * last)[2:5] == (None, 0, ())
+    assert len(parsed) < 1000
+    few = content + text({"type": "message", "id": "f"}) + 100 * last
+    assert tail_of(few).last_id == "f"
+
+
+def test_blank_lines_are_not_looked_through_for_a_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tail_module, "_PARENT_BYTES_MAX", 1000)
+    foreign = text({"type": "message", "id": "f"})
+    assert tail_of(text(*turn(1)) + foreign + 900 * b"\n").last_id == "f"
+    assert tail_of(text(*turn(1)) + foreign + 2000 * b"\n").last_id == "e1"
 
 
 def test_turns_before_the_newest_that_have_no_end_are_found() -> None:

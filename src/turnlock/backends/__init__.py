@@ -40,12 +40,14 @@ class TakeRequest(NamedTuple):
     """Who asks for a session.
 
     ``turn_id`` is None for a lock without turns, and for whoever takes it only to clean up.
-    ``header``: whether a transcript that is made gets its header.
+    ``header``: whether a transcript that is made gets its header. ``make``: whether one is made
+    where there is none; else that is `NoSession`.
     """
 
     turn_id: str | None
     max_hold: float | None
     header: bool = True
+    make: bool = True
 
 
 class Superseded(NamedTuple):
@@ -115,6 +117,10 @@ class Lost(Exception):
     """The fence: the claim is not this lease's any more. Nothing was written."""
 
 
+class NoSession(Exception):
+    """There is no transcript, and who asked for the session wanted none to be made."""
+
+
 class Freed(Exception):
     """The holder is fenced, and its session free: no claim could be written that would take it.
 
@@ -182,7 +188,8 @@ class Backend(Protocol[L]):
         ``standing`` is what `line_up` gave, for a caller that waits. Who stands further
         behind, and who released a moment ago, is told of a `Holder` that names nobody.
         Raises `Lost` when the session was taken from the lease before it had begun: then the
-        turn is over, as its marker may have been written.
+        turn is over, as its marker may have been written. Raises `NoSession` only if it was asked
+        not to make one.
         """
         ...
 

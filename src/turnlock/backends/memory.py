@@ -26,6 +26,7 @@ from . import (
     Holder,
     LockRecord,
     Lost,
+    NoSession,
     SessionRecord,
     Standing,
     Superseded,
@@ -88,6 +89,8 @@ class MemoryBackend:
         with self._lock:
             held = self._claims.get(session)
             if held is None:
+                if session not in self._transcripts and not request.make:
+                    raise NoSession
                 return self._claim(session, request, ())
             age = self._clock.monotonic() - held.taken
             limit = held.request.max_hold

@@ -15,7 +15,7 @@ import os
 import stat
 from collections.abc import Sequence
 
-from ..backends.files.fileops import FileOps, Handle, write_all
+from ..backends.files.fileops import FileOps, Handle, give_to, write_all
 from ..clock import Clock, SystemClock
 
 SUFFIX = ".torn"
@@ -99,7 +99,7 @@ class TornCopy:
         directory = os.path.dirname(self.path)
         if os.geteuid() == 0:
             owner = self._files.stat_path(directory)
-            self._files.chown(handle, owner.st_uid, owner.st_gid)
+            give_to(self._files, handle, owner.st_uid, owner.st_gid)
         parent = self._files.open_directory(directory)
         try:
             self._files.fsync(parent)

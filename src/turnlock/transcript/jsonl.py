@@ -42,6 +42,7 @@ _BEGINNING = b'{"type":'
 _LATE = 2
 _FAILURES_MAX = 100
 _SPACE = b" \t\r"
+_PLAIN = re.compile(r"[A-Za-z0-9._:@+=-]+", re.ASCII)
 
 # (offset, length) -> at most that many bytes from there; empty at the end.
 ReadAt = Callable[[int, int], bytes]
@@ -131,14 +132,22 @@ def entries_of(lines: Iterable[Line], session: str) -> Iterator[Entry]:
 
 
 def find_entry(read_at: ReadAt, identity: str) -> int | None:
-    """The offset of the first entry with this id, found without decoding the others."""
-    needles = tuple(f'"id":{gap}{json.dumps(identity)}'.encode() for gap in ("", " "))
-    for raw in _raw_lines(read_at, 0):
-        if any(needle in raw.kept for needle in needles):
-            for line in _parts(raw) if raw.complete else _whole_parts(raw):
-                if line.entry is not None and line.entry.get("id") == identity:
-                    return line.offset
+    """The offset of the first entry with this id. Decodes few others, if it is a plain one."""
+    # Another one may be written with escapes, and in more ways than one.
+    needle = identity.encode() if _PLAIN.fullmatch(identity) else b'"id"'
+    for line in lines_with(read_at, lambda raw: needle in raw):
+        if line.entry is not None and line.entry.get("id") == identity:
+            return line.offset
     return None
+
+
+def lines_with(
+    read_at: ReadAt, is_wanted: Callable[[bytes], bool], start: int = 0
+) -> Iterator[Line]:
+    """As `read_lines`, but only those lines whose bytes are wanted; the others are not decoded."""
+    for raw in _raw_lines(read_at, start):
+        if is_wanted(raw.kept):
+            yield from _parts(raw) if raw.complete else _whole_parts(raw)
 
 
 def pieces(raw: bytes) -> list[tuple[int, bytes, Entry | None]]:

@@ -6,7 +6,8 @@ It reads backwards, so that the cost is that of the last turns and not of the fi
   never cut off, because whoever would do so may be a holder that was superseded a moment ago and
   would cut off its successor's entries; the next writer begins with a newline instead. That makes
   an entry of a fragment from which nothing but the newline is missing, so it counts as one here.
-* ``last_id``: the parent of the next entry.
+* ``last_id``: the parent of the next entry: the last that has an id. Behind so many lines, or
+  bytes, that have none it is the last of our own, as parsing each of a million takes minutes.
 * ``epoch``: the highest so far. Epochs never decrease in a file, so the last one is the highest.
 * ``turns``: the last turns, newest first. The newest may be without its terminal entry; ``calls``
   are then the tool calls that it left without a result.
@@ -49,6 +50,10 @@ _CHUNK_BYTES_MAX = 4 * 1024 * 1024
 _NULS = bytes(_CHUNK_BYTES_MAX)
 _NAME = rb'"customType":"(' + b"|".join(name.encode() for name in (OPENING, *TERMINAL)) + rb')"'
 _BOUNDS = re.compile(_NAME)
+_EPOCH = b'"epoch"'
+# What is looked at for the parent of the next entry: lines that may be entries, and bytes.
+_PARENT_LINES_MAX = 256
+_PARENT_BYTES_MAX = 1024 * 1024
 _OPENS = OPENING.encode()
 
 
@@ -92,7 +97,7 @@ def read_tail(
     ``data_end`` says where the last byte is that is not in a hole; it is asked only when the file
     ends in NULs.
     """
-    lines = _Backwards(read_at, size, data_end)
+    lines = _Backwards(read_at, size, data_end, to_parent=True)
     last_id: str | None = None
     highest = 0
     seen: list[TurnSeen] = []
@@ -103,7 +108,8 @@ def read_tail(
         if last_id is None and entry.get("type") != "session":
             identity = entry.get("id")
             last_id = identity if isinstance(identity, str) else None
-            lines.having = b"" if last_id is None else b'"epoch"'
+            if last_id is not None:
+                lines.having = _EPOCH
         epoch = epoch_of(entry)
         if epoch is None:
             continue
@@ -190,7 +196,7 @@ def read_end(read_at: ReadAt, size: int, *, data_end: Callable[[], int] | None =
     calls = OpenCalls()
     is_last = True
     unanswered = False
-    for entry in _Backwards(read_at, size, data_end).entries():
+    for entry in _Backwards(read_at, size, data_end, to_parent=False).entries():
         if custom_type(entry) in TERMINAL:
             return End(unanswered)
         message = entry.get("message") if entry.get("type") == "message" else None
@@ -261,17 +267,27 @@ def _unfinished(lines: bytes, *, look_closely: bool) -> dict[int, TurnSeen]:
 class _Backwards:
     """The lines of a file from its end. First of all what follows the last newline.
 
-    ``having``: only lines with these bytes in them; it may be set on the way.
+    ``having``: only lines with these bytes in them; it may be set on the way. ``to_parent``: it is
+    an epoch, once enough was looked at for the parent of the next entry.
     """
 
-    def __init__(self, read_at: ReadAt, size: int, data_end: Callable[[], int] | None) -> None:
+    def __init__(
+        self,
+        read_at: ReadAt,
+        size: int,
+        data_end: Callable[[], int] | None,
+        *,
+        to_parent: bool,
+    ) -> None:
         self.fragment: int | None = None
         self.having = b""
+        self._to_parent = to_parent
         self._read_at = read_at
         self._size = size
         self._data_end = data_end
         self._block = b""
         self._begin = 0
+        self._end = 0
         self._stop = 0
         self._behind = 0
 
@@ -279,11 +295,16 @@ class _Backwards:
         """The entries, newest first, of whole lines and of a line that has several."""
         lines = self._lines()
         yield from (whole for _, _, whole in reversed(whole_pieces(next(lines))))
+        parsed = 0
         for raw in lines:
             # What has no quote is no entry: blank lines must not cost a take its time.
-            for _, _, entry in reversed(pieces(raw)) if b'"' in raw else ():
-                if entry is not None:
-                    yield entry
+            if b'"' in raw:
+                parsed += 1
+                yield from (whole for _, _, whole in reversed(pieces(raw)) if whole is not None)
+            if self._to_parent and not self.having:
+                passed = self._end - self._begin - self._stop
+                if parsed >= _PARENT_LINES_MAX or passed > _PARENT_BYTES_MAX:
+                    self.having = _EPOCH
 
     def before(self, *, with_last: bool) -> bytes:
         """Whole lines before the last one given, as far as they were read; 16 KiB at most."""
@@ -294,7 +315,7 @@ class _Backwards:
         return lines if is_whole else lines.partition(b"\n")[2]
 
     def _lines(self) -> Iterator[bytes]:
-        end = self._without_nuls()
+        end = self._end = self._without_nuls()
         chunk_bytes = _CHUNK_BYTES
         complete = False
         too_long = False

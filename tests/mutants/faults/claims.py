@@ -460,7 +460,7 @@ NO_OWNER = Mutant(
     "what root makes is root's",
     Edit(
         "backends/files/birth.py",
-        "        if owner[0] != 0:\n            self._files.chown(handle, *owner)\n",
+        "        if owner[0] != 0:\n            give_to(self._files, handle, *owner)\n",
         "",
     ),
     caught_by="tests/files/test_handing_over.py::test_what_root_makes_belongs_to_whom_the_directory_belongs",

@@ -270,8 +270,8 @@ RESUMES_BLINDLY = Mutant(
     "a transcript that was kept open is not compared",
     Edit(
         "backends/files/beginning.py",
-        "        return fingerprint == idle.fingerprint\n",
-        "        return True\n",
+        "        if fingerprint != idle.fingerprint:\n",
+        "        if False:\n",
     ),
     caught_by="tests/files/test_owed.py::test_cut_at_every_byte_of_the_last_record_the_rest_is_read_and_written_on",
 )
@@ -339,18 +339,18 @@ ONLY_LAST_TURN = Mutant(
 ID_ANYWHERE = Mutant(
     "an id that only stands in a text counts as written",
     Edit(
-        "backends/files/transcripts.py",
-        '        if any(entry is not None and entry.get("id") == wanted for _, _, entry in inside):\n',
-        "        if inside:\n",
+        "backends/files/ids.py",
+        "            self._entries |= _of_entries(read_at, start, possible)\n",
+        "            self._entries |= possible\n",
     ),
     caught_by="tests/conformance/test_backend.py::test_an_id_is_told_from_a_field_that_reads_like_it",
 )
 IDS_UNKNOWN = Mutant(
     "no id is known before",
     Edit(
-        "backends/files/transcripts.py",
-        "            return {wanted for wanted in ids if _has_entry(content, wanted)}\n",
-        "            return set()\n",
+        "backends/files/ids.py",
+        "        possible = {one for one in ids if one.encode() in self._named} - self._entries\n",
+        "        possible: set[str] = set()\n",
     ),
     caught_by="tests/conformance/test_backend.py::test_known_ids_are_found_wherever_they_stand",
 )

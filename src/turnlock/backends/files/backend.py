@@ -17,6 +17,7 @@ from .. import (
     Holder,
     LockRecord,
     Lost,
+    NoSession,
     TailMoved,
     TakeRequest,
     Wake,
@@ -29,6 +30,7 @@ from .claim import Scribe
 from .claims import Claims
 from .fileops import FileOps, Handle, write_all
 from .guard import GUARD_TIMEOUT
+from .ids import KnownIds
 from .inspect import Inspector, Judged, named_file
 from .judgement import State
 from .layout import Layout, Place
@@ -236,14 +238,19 @@ class FilesBackend(Listing):
             return None
 
     def _begun(
-        self, lease: FileLease, request: TakeRequest, missing: Missing = Missing.MADE
+        self, lease: FileLease, request: TakeRequest, missing: Missing | None = None
     ) -> FileLease:
         """Open the transcript and read its end. Raises `Lost` when the claim was gone before.
 
+        ``missing`` is what was asked for, unless given.
+
         Not tried again in silence: whoever superseded it has written the turn's error marker.
         """
+        asked = Missing.MADE if request.make else Missing.MADE_IF_OWED
         try:
-            self._beginning.begin(lease, request, missing)
+            self._beginning.begin(lease, request, missing or asked)
+            if lease.transcript is None and not request.make:
+                raise NoSession
         except Lost:
             raise
         except BaseException:
@@ -295,6 +302,7 @@ class FilesBackend(Listing):
                 write_all(self._files, transcript, data)
                 lease.tail = after._replace(size=size + len(data), fragment=None)
         if moved:
+            lease.ids = None
             turns = 1 + len(lease.owed)
             lease.tail = self._transcripts.tail(transcript, size, turns=turns, known=lease.tail)
             raise TailMoved
@@ -311,10 +319,13 @@ class FilesBackend(Listing):
             raise
 
     def known_ids(self, lease: FileLease, ids: Collection[str]) -> set[str]:
-        if lease.transcript is None:
+        transcript = lease.transcript
+        if transcript is None:
             return set()
         with Storage("read", lease.place.transcript):
-            return self._transcripts.known_ids(lease.transcript, ids)
+            if lease.ids is None or self._transcripts.size(transcript) < lease.ids.read_to:
+                lease.ids = KnownIds()
+            return lease.ids.among(self._transcripts.reader(transcript), ids)
 
     def header_id(self, lease: FileLease) -> str | None:
         if lease.transcript is None:
@@ -384,8 +395,10 @@ class FilesBackend(Listing):
             removed = same and self._claims.remove(lease)
         if not same:
             removed = self._claims.remove_guarded(lease)
-        elif fingerprint is not None and size_of(fingerprint) == lease.tail.size:
-            self._transcripts.keep(place.transcript, Idle(transcript, fingerprint, lease.tail))
+        elif removed and fingerprint is not None and size_of(fingerprint) == lease.tail.size:
+            ids = lease.ids if lease.ids is not None and lease.ids.are_few else None
+            lease.ids = None
+            self._transcripts.keep(place.transcript, Idle(transcript, fingerprint, lease.tail, ids))
         lease.released = True
         # Last, as the session lies idle until a waiter has it.
         self._line.give_way(place, transcript)

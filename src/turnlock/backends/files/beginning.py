@@ -75,7 +75,10 @@ class Beginning:
         # That the claim is still there need not be asked: the first append does, in its own step.
         with self._transcripts.guard(lease.place, idle.handle):
             fingerprint = self._transcripts.fingerprint(lease.place.transcript)
-        return fingerprint == idle.fingerprint
+        if fingerprint != idle.fingerprint:
+            return False
+        lease.ids = idle.ids
+        return True
 
     def _read_end(self, lease: FileLease, request: TakeRequest, *, create: bool) -> bool:
         place = lease.place

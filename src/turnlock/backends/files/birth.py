@@ -6,7 +6,7 @@ import fcntl
 import os
 
 from ...errors import StoreError
-from .fileops import FileOps, Handle, write_all
+from .fileops import FileOps, Handle, give_to, write_all
 from .platform import NO_UNNAMED_FILES
 
 _READ_WRITE = os.O_RDWR | os.O_NOFOLLOW
@@ -144,7 +144,7 @@ class Nursery:
             status = self._files.stat_path(directory)
             owner = self._owners[directory] = (status.st_uid, status.st_gid)
         if owner[0] != 0:
-            self._files.chown(handle, *owner)
+            give_to(self._files, handle, *owner)
 
 
 def temporary_name(beside: str) -> str:
@@ -178,4 +178,4 @@ def make_directories(files: FileOps, directory: str) -> None:
     if os.geteuid() == 0:
         owner = files.stat_path(parent)
         if owner.st_uid != 0:
-            files.chown_path(directory, owner.st_uid, owner.st_gid)
+            give_to(files, directory, owner.st_uid, owner.st_gid)

@@ -17,6 +17,7 @@ import struct
 import threading
 import weakref
 
+_MAY_NOT = frozenset({errno.EPERM, errno.EINVAL})
 NOT_A_FILE = frozenset({errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.ENOTDIR, errno.EISDIR})
 
 
@@ -172,6 +173,21 @@ class FileOps:
     def names(self, handle: Handle) -> list[str]:
         """The names in an open directory, in no order."""
         return os.listdir(handle.fd)
+
+
+def give_to(files: FileOps, what: Handle | str, uid: int, gid: int) -> None:
+    """Make an open file, or a directory, somebody's, where that is allowed.
+
+    Root in a container may have no right to, or know no such user. Then it stays root's.
+    """
+    try:
+        if isinstance(what, str):
+            files.chown_path(what, uid, gid)
+        else:
+            files.chown(what, uid, gid)
+    except OSError as error:
+        if error.errno not in _MAY_NOT:
+            raise
 
 
 def write_all(files: FileOps, handle: Handle, data: bytes) -> None:

@@ -8,12 +8,15 @@ import threading
 from ...transcript.tail import Tail
 from .. import Superseded
 from .fileops import Handle
+from .ids import KnownIds
 from .inspect import FileId
 from .layout import Place
 
 
 class FileLease:
     """``transcript`` is None for a lease that only cleans up a lock without one.
+
+    ``ids`` are those of the transcript, once they were asked for.
 
     Both descriptors stay open for as long as the object lives, released or revoked or not, so that
     the inode number of its claim cannot come back while somebody may still compare it.
@@ -26,6 +29,7 @@ class FileLease:
         "__weakref__",
         "claim",
         "claim_id",
+        "ids",
         "mutex",
         "owed",
         "place",
@@ -55,6 +59,7 @@ class FileLease:
         self.transcript: Handle | None = None
         self.transcript_id: FileId | None = None
         self.tail = Tail()
+        self.ids: KnownIds | None = None
         self.mutex = threading.Lock()
         self.released = False
         self.spoiled = False

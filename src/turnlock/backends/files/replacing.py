@@ -99,7 +99,9 @@ class Replacement:
 
         The path under which the original is kept. Raises `Lost` when the lease was superseded,
         and `TranscriptError` when another program wrote or replaced the transcript meanwhile; the
-        transcript is then as it was. After it the lease can only be released.
+        transcript is then as it was. An OSError may come after the step as well: then the copy is
+        in its place, but a power cut may bring the original back. After it the lease can only be
+        released.
         """
         self._flush()
         if self._durable:

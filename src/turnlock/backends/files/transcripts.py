@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import errno
-import json
-import mmap
 import os
-import re
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
 from ...clock import Clock
 from ...errors import TranscriptError
 from ...transcript.entries import header
-from ...transcript.jsonl import LINE_BYTES_MAX, ReadAt, decode, encode, pieces, whole_pieces
+from ...transcript.jsonl import ReadAt, decode, encode
 from ...transcript.tail import End, Tail, read_end, read_on
 from .birth import Nursery
 from .bounded import remember
 from .fileops import FileOps, Handle
 from .guard import Guard
+from .ids import KnownIds
 from .inspect import FileId, file_id, named_file
 from .layout import Place
 
@@ -30,21 +28,18 @@ _FLAGS = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 _NO_FILE = frozenset({errno.ELOOP, errno.ENXIO, errno.EISDIR})
 _HEADER_BYTES_MAX = 4096
-# So many ids are looked for one by one, which is quicker for a few: 10,000 took a minute.
-_SEARCHED_MAX = 8
-# Of those that a writer takes, of which JSON escapes none.
-_ID_FIELD = rb'"id": ?"([A-Za-z0-9._:@+=-]{1,128})"'
 
 # (device, inode, size, mtime): what changes when anybody writes or replaces the file.
 Fingerprint = tuple[int, int, int, int]
 
 
 class Idle(NamedTuple):
-    """A transcript that no lease uses, and what its end was when the last one was released."""
+    """A transcript that no lease uses, and what was known of it when the last one was released."""
 
     handle: Handle
     fingerprint: Fingerprint
     tail: Tail
+    ids: KnownIds | None
 
 
 class Transcripts:
@@ -175,15 +170,6 @@ class Transcripts:
         identity = entry.get("id") if entry and entry.get("type") == "session" else None
         return identity if isinstance(identity, str) else None
 
-    def known_ids(self, transcript: Handle, ids: Collection[str]) -> set[str]:
-        size = self.size(transcript)
-        if size == 0:
-            return set()
-        with mmap.mmap(transcript.fd, size, access=mmap.ACCESS_READ) as content:
-            if len(ids) > _SEARCHED_MAX:
-                return _found_in_one_pass(content, ids)
-            return {wanted for wanted in ids if _has_entry(content, wanted)}
-
     # Between turns
 
     def fingerprint(self, path: str) -> Fingerprint | None:
@@ -258,33 +244,3 @@ def file_of(fingerprint: Fingerprint) -> FileId:
 
 def size_of(fingerprint: Fingerprint) -> int:
     return fingerprint[2]
-
-
-def _found_in_one_pass(content: mmap.mmap, ids: Collection[str]) -> set[str]:
-    found: set[str] = set()
-    for field in re.finditer(_ID_FIELD, content):
-        wanted = field[1].decode("ascii", "replace")
-        if wanted in ids and wanted not in found and _has_entry(content, wanted):
-            found.add(wanted)
-    return found
-
-
-def _has_entry(content: mmap.mmap, wanted: str) -> bool:
-    text = json.dumps(wanted).encode()
-    return any(_has_line(content, needle + text, wanted) for needle in (b'"id":', b'"id": '))
-
-
-def _has_line(content: mmap.mmap, needle: bytes, wanted: str) -> bool:
-    found = content.find(needle)
-    while found >= 0:
-        start = content.rfind(b"\n", 0, found) + 1
-        stop = content.find(b"\n", found)
-        if stop < 0:
-            # It may lack nothing but its newline, and the next writer gives it one.
-            last = content[start : start + LINE_BYTES_MAX]
-            return any(entry["id"] == wanted for _, _, entry in whole_pieces(last))
-        inside = pieces(content[start:stop]) if stop - start <= LINE_BYTES_MAX else []
-        if any(entry is not None and entry.get("id") == wanted for _, _, entry in inside):
-            return True
-        found = content.find(needle, stop)
-    return False

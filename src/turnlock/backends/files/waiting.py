@@ -59,7 +59,8 @@ class Waiting:
         until = self._clock.monotonic() + timeout
         if isinstance(token, Judged):
             if self._wait_for_change(token, timeout, wake):
-                self._let_others(token.place, token.id, standing, until, wake)
+                # The change has set ``wake``: it says no more whether the waiter gave up.
+                self._let_others(token.place, token.id, standing, until, None)
         else:
             seen = token.judged.id if token.judged is not None else None
             self._let_others(token.place, seen, standing, until, wake)
@@ -99,15 +100,20 @@ class Waiting:
         seen: FileId | None,
         standing: Standing,
         until: float,
-        wake: Wake,
+        wake: Wake | None,
     ) -> None:
-        """Until this waiter may try, or somebody has put another claim where ``seen`` was."""
+        """Until this waiter may try, or somebody has put another claim where ``seen`` was.
+
+        Until ``wake``, if there is one, is set, or the time is over, at the latest.
+        """
         if standing.may_try():
             return
         standing.sees_vacancy()
         pause = _OTHERS_PAUSE
         while (
-            named_file(self._files, place.lock) in (None, seen) and self._clock.monotonic() < until
+            not (wake is not None and wake.is_set())
+            and named_file(self._files, place.lock) in (None, seen)
+            and self._clock.monotonic() < until
         ):
             self._clock.sleep(pause)
             if standing.may_try():

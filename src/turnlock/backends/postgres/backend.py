@@ -19,6 +19,7 @@ from .. import (
     Holder,
     LockRecord,
     Lost,
+    NoSession,
     Superseded,
     TailMoved,
     TakeRequest,
@@ -99,6 +100,8 @@ class PostgresBackend(Looking):
                 return self._begun(session, request, claimed[0], started)
             if found:
                 return _holder(found[0])
+            if not request.make:
+                raise NoSession
             started = self._clock.monotonic()
             made = self._make(session, request)
             if made:
