@@ -128,8 +128,8 @@ def carry_out(runtime: Runtime, lease: Lease, *, deadline: float | None = None) 
 def retire_lost(runtime: Runtime, lease: Lease) -> None:
     """End a lease that has lost its claim already: another process took it, or a person did."""
     # Read before the lease is moved: from then on its holder may be told the reason.
-    reason = reason_in_transcript(lease.backend, lease.session, lease.turn_id) or "superseded"
-    if not lease.move(State.REVOKING, reason=reason):
+    reason = reason_in_transcript(lease.backend, lease.session, lease.turn_id, lease.held.opening)
+    if not lease.move(State.REVOKING, reason=reason or "superseded"):
         return
     _hand_over(runtime, lease, _stack(lease), None)
 
@@ -356,10 +356,12 @@ def _is_fenced(lease: Lease) -> bool:
         return False
 
 
-def reason_in_transcript(backend: Backend[Any], session: SessionKey, turn_id: str) -> str | None:
+def reason_in_transcript(
+    backend: Backend[Any], session: SessionKey, turn_id: str, opening: str | None
+) -> str | None:
     """Why another process took the session from a turn, as the marker that it wrote says."""
     try:
-        seen = backend.end(session, turns=_TURNS_SEARCHED).turn(turn_id)
+        seen = backend.end(session, turns=_TURNS_SEARCHED).turn(turn_id, opening)
     except _STORAGE_ERRORS:
         return None
     return seen.reason if seen is not None else None

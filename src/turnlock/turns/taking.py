@@ -17,6 +17,7 @@ from ..errors import AlreadyHeld, LeaseRevoked, LimitsError, SessionBusy
 from ..events import TurnQueued
 from ..limits import check_limit, check_wait
 from ..session import SessionKey
+from ..transcript.entries import new_id
 from .lease import Lease
 from .queue import Ticket, queues
 from .revoking import reason_in_transcript, settle_and_release
@@ -36,6 +37,7 @@ class Wanted(NamedTuple):
     max_hold: float
     max_stall: float | None
     is_turn: bool = True
+    opening: str | None = None
 
     def renewed(self) -> Wanted:
         """The same, under a name of its own."""
@@ -45,7 +47,7 @@ class Wanted(NamedTuple):
 
     def request(self) -> TakeRequest:
         turn_id = self.turn_id if self.is_turn else None
-        return TakeRequest(turn_id, self.max_hold, header=self.is_turn)
+        return TakeRequest(turn_id, self.max_hold, self.is_turn, self.opening)
 
 
 def wanted(
@@ -69,6 +71,8 @@ def wanted(
         hold,
         check_limit("max_stall", max_stall, optional=True),
         is_turn,
+        # A name that was given may be that of a turn before, which is told apart by this.
+        None if turn_id is None else new_id(),
     )
 
 
@@ -168,9 +172,9 @@ def take(
     try:
         taken: BackendLease | Holder = backend.take(want.session, want.request(), standing=standing)
     except Lost:
-        reason = reason_in_transcript(backend, want.session, want.turn_id) or "superseded"
+        reason = reason_in_transcript(backend, want.session, want.turn_id, want.opening)
         raise LeaseRevoked(
-            str(want.session), turn_id=want.turn_id, held=0.0, reason=reason
+            str(want.session), turn_id=want.turn_id, held=0.0, reason=reason or "superseded"
         ) from None
     return taken
 
