@@ -71,8 +71,8 @@ class TurnFace:
         ``limits.first_token`` and ``limits.idle``), ``whole`` from here to the end (None: none but
         the turn's). When one passes, the turn is revoked with reason ``model-limit``. ``end`` is
         called, from any thread, once the turn is over in any way while the call is open; it has to
-        be quick, and to end what the call waits for; what it raises is logged. Raises `LeaseRevoked` when the turn is over
-        already, and `LimitsError`.
+        be quick, and to end what the call waits for; what it raises is logged. Raises
+        `LeaseRevoked` when the turn is over already, and `LimitsError`.
         """
         budget = self._default.with_limits(first, idle, None, what)
         return OpenCall(self._core, budget, whole, end)

@@ -28,7 +28,6 @@ from ..errors import LeaseRevoked
 from ..session import SessionKey
 from .queue import Ticket
 
-
 logger = logging.getLogger("turnlock")
 
 
