@@ -134,6 +134,15 @@ def retire_lost(runtime: Runtime, lease: Lease) -> None:
     _hand_over(runtime, lease, _stack(lease), None)
 
 
+def ended_as_lost(runtime: Runtime, lease: Lease) -> bool:
+    """End a lease of a holder at work if its claim is gone; whether it was."""
+    # The state last: a holder that gave its claim back is at work no more.
+    if not _is_fenced(lease) or lease.state is not State.HELD:
+        return False
+    retire_lost(runtime, lease)
+    return True
+
+
 def _stack(lease: Lease) -> tuple[str, ...]:
     """Where the holder hangs. It is for the log, and no revocation fails for it."""
     try:
