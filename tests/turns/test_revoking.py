@@ -162,6 +162,18 @@ class TestWhateverFailsOnTheWay:
             eventually(lambda: store.statistics().revoked)
         assert kinds(store) == ["turn", "operator"]
 
+    def test_the_claim_of_the_revoker_does_not_stay(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: Any, **__: Any) -> None:
+            raise MemoryError
+
+        monkeypatch.setattr("turnlock.turns.writer.Writer.settle", fail)
+        with pytest.raises(LeaseRevoked), store.turn("main/a"):
+            store.revoke("main/a")
+        monkeypatch.undo()
+        assert [one for one in store.locks() if not one.stale] == []
+
     def test_the_queue_goes_on(
         self, backend: Backend[Any], store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -12,6 +12,7 @@ import logging
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -292,3 +293,23 @@ def test_one_lock_that_cannot_be_removed_stops_no_clean_up_and_both_are_logged(
     for fact in (f"path={gone}", "session=main/b", f"pid={os.getpid()}", "reasons=dead-pid"):
         assert fact in removed
     assert "age=" in removed
+
+
+class TestWhatIsNoText:
+    """It is refused where it is said, and not when a marker is written of it."""
+
+    @pytest.mark.parametrize("said", ["provider", "model", "api"])
+    def test_of_a_model(self, said: str, store: Store) -> None:
+        named: dict[str, Any] = {said: 42}
+        with pytest.raises(TypeError, match=f"{said} is text, not 42"):
+            with store.turn("main/a") as turn:
+                turn.describe_model(**named)
+        assert kinds(store) == ["turn", "error"]
+
+    @pytest.mark.parametrize("what", [b"x", 5, ["x"]])
+    def test_of_what_a_turn_is_at(self, what: Any, store: Store) -> None:
+        with pytest.raises(TypeError, match="what is text"), store.turn("main/a") as turn:
+            turn.progress(what)
+        with pytest.raises(TypeError, match="what is text"), store.turn("main/a") as turn:
+            turn.watch([1], what=what)
+        assert kinds(store) == ["turn", "error", "turn", "error"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 
 from .calling import OpenCall
-from .turn import TurnCore
+from .turn import TurnCore, check_text
 from .watching import Budget
 
 
@@ -52,7 +52,13 @@ class TurnFace:
     def describe_model(
         self, *, provider: str | None = None, model: str | None = None, api: str | None = None
     ) -> None:
-        """What an error marker says about the model, should the turn fail."""
+        """What an error marker says about the model, should the turn fail.
+
+        Raises TypeError for what is neither text nor None.
+        """
+        for name, value in (("provider", provider), ("model", model), ("api", api)):
+            if value is not None:
+                check_text(name, value)
         lease = self._core.lease
         lease.provider, lease.model, lease.api = provider, model, api
 

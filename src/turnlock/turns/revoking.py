@@ -324,6 +324,10 @@ def _settle_and_release(
         runtime.marker_owed(label, details.turn_id if details else owed or "", error)
         # Of a turn that wrote nothing, our claim is the only record: it stays, for the next taker.
         give_back = backend.leave_owing if owed else backend.release
+    except BaseException:
+        # No memory, a bug: our claim must not stay, as that of a holder who lives.
+        backend.leave_owing(held)
+        raise
     try:
         released = give_back(held) is True
     except _STORAGE_ERRORS as error:
