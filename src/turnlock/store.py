@@ -23,6 +23,7 @@ from .turns.revoking import (
     MARKER_TIMEOUT,
     REVOKER_MAX_HOLD,
     Settlement,
+    ended_as_lost,
     report_reclaimed,
     revoke,
     revoke_all,
@@ -277,10 +278,11 @@ class Store:
         """
         session = parse_key(key)
         # Also for another store of this process: its holder is told at once, and not by a look.
+        # A lease that is lost already, and not found out yet, hides whoever holds now.
         identity = self._backend.identity(session)
         for runtime in Runtime.all():
             for lease in runtime.leases():
-                if lease.ticket.identity == identity:
+                if lease.ticket.identity == identity and not ended_as_lost(runtime, lease):
                     mine = lease.turn_id if lease.is_turn else None
                     if turn_id not in (mine, Whose.ANYONES):
                         return False

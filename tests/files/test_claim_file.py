@@ -35,7 +35,7 @@ def test_the_claim_says_who_holds(store: Store, state: Path) -> None:
     assert (claim["maxHoldMs"], claim["supersedes"]) == (42_000, [])
     assert set(claim) == {
         *("pid", "createdAt", "starttime", "maxHoldMs", "v", "turnId", "session", "host"),
-        *("bootId", "pidNamespace", "monotonic", "program", "supersedes"),
+        *("bootId", "pidNamespace", "monotonic", "program", "supersedes", "opening"),
     }
 
 

@@ -107,7 +107,7 @@ def test_hostile_bytes_are_no_claim(raw: bytes) -> None:
     "payload",
     [
         {"v": 1, "pid": 9, "supersedes": "x"},
-        {"v": 1, "pid": 9, "supersedes": [1, None, {"turnId": 7, "heldMs": "x", "epoch": 2**70}]},
+        {"v": 1, "pid": 9, "supersedes": [1, None, {"turnId": 7, "heldMs": "x", "opening": "x"}]},
         {"v": 1, "pid": 9, "maxHoldMs": float("inf"), "monotonic": "1", "createdAt": 7},
         {"v": 1, "pid": 9, "turnId": "x" * 10_000, "session": ["a"], "bootId": {}},
         {"v": 1, "pid": 9, "maxHoldMs": -5, "monotonic": 10**400},
@@ -117,7 +117,7 @@ def test_a_field_that_is_wrong_counts_as_absent(payload: Any) -> None:
     claim = parse_claim(json.dumps(payload).encode())
     assert claim is not None
     assert (claim.max_hold, claim.monotonic, claim.turn_id, claim.session) == (None,) * 4
-    assert all(turn.turn_id is None and turn.epoch is None for turn in claim.owed)
+    assert all(turn.turn_id is None and turn.opening is None for turn in claim.owed)
 
 
 def test_every_state_is_reached_by_the_table() -> None:

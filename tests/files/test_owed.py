@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import turnlock
-from tests.helpers import child
+from tests.helpers import PATIENCE, child, kinds
 from turnlock.backends.files.fileops import FileOps, Handle
 from turnlock.transcript.entries import (
     CUT_OFF,
@@ -252,3 +252,26 @@ def test_no_epoch_is_given_that_no_reader_knows(state: Path) -> None:
     assert [entry["epoch"] for entry in entries(state)] == [EPOCH_MAX, EPOCH_MAX]
     assert markers(state) == [("unknown", EPOCH_MAX, None)]
     assert store.locks() == []
+
+
+@pytest.mark.parametrize("wrote", [False, True])
+def test_a_turn_that_was_killed_is_marked_although_one_of_its_name_ended_before(
+    wrote: bool, state: Path
+) -> None:
+    with turnlock.open_store(state) as store:
+        with store.turn("main/a", turn_id="job-7") as turn:
+            turn.append(turnlock.user("1"))
+        code = """
+            import turnlock
+            with turnlock.open_store(sys.argv[1]).turn("main/a", turn_id="job-7") as turn:
+                if len(sys.argv) > 2:
+                    turn.append(turnlock.user("2"))
+                print("holds")
+                sys.stdin.read()
+        """
+        with child(code, state, *["wrote"][: int(wrote)]) as process:
+            process.expect("holds")
+            process.kill()
+        with store.turn("main/a", wait=PATIENCE):
+            pass
+        assert kinds(store)[3:] == ["turn", *["user:2"][: int(wrote)], "interrupted"]

@@ -150,7 +150,7 @@ def seeds() -> list[bytes]:
         max_hold=300.0,
         wall=1_790_000_000.0,
         monotonic=12.5,
-        owed=[Superseded("T0", 77, "hold-limit", 301.5, 4)],
+        owed=[Superseded("T0", 77, "hold-limit", 301.5, "0123456789abcdef")],
     )
     foreign = {"pid": os.getpid(), "createdAt": "2026-02-17T10:00:00.000Z", "starttime": mine}
     others: list[object] = [
@@ -195,7 +195,7 @@ def write_and_read(data: bytes) -> None:
     texts = [text[:_TEXT_MAX] for text in read.split("\0")] + [""] * 3
     number = int.from_bytes(data[:6], "big")
     owed = [
-        Superseded(text, number % 2**31 or 1, texts[0] or "error", number / 1000, number + 1)
+        Superseded(text, number % 2**31 or 1, texts[0] or "error", number / 1000, f"{number:016x}")
         for text in texts[2:40]
     ]
     raw = _scribe().write(
@@ -205,6 +205,7 @@ def write_and_read(data: bytes) -> None:
         wall=float(number % 2**33),
         monotonic=number / 7,
         owed=owed,
+        opening=f"{number:016x}",
     )
     assert raw.endswith(b"}\n")
     assert raw.isascii()

@@ -180,8 +180,8 @@ MUTANTS = (
     _mutant(
         "files: what the predecessor owes by the claim is dropped",
         "backends.files.claims",
-        "        owed = (*before, Superseded(turn_id, claim.pid, reason, judged.age))\n",
-        "        owed = (Superseded(turn_id, claim.pid, reason, judged.age),)\n",
+        "        owed = (*before, turn)\n",
+        "        owed = (turn,)\n",
     ),
 )
 

@@ -162,6 +162,18 @@ class TestWhateverFailsOnTheWay:
             eventually(lambda: store.statistics().revoked)
         assert kinds(store) == ["turn", "operator"]
 
+    def test_the_claim_of_the_revoker_does_not_stay(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: Any, **__: Any) -> None:
+            raise MemoryError
+
+        monkeypatch.setattr("turnlock.turns.writer.Writer.settle", fail)
+        with pytest.raises(LeaseRevoked), store.turn("main/a"):
+            store.revoke("main/a")
+        monkeypatch.undo()
+        assert [one for one in store.locks() if not one.stale] == []
+
     def test_the_queue_goes_on(
         self, backend: Backend[Any], store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -175,3 +187,35 @@ class TestWhateverFailsOnTheWay:
             with pytest.raises(MemoryError):
                 store.revoke("main/a")
             assert queues.head(backend.identity(parse_key("main/a"))) is None
+
+
+def unverified(state: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A store whose watchdog does not come round to asking for its leases."""
+    store = turnlock.open_store(state)
+    monkeypatch.setattr(store._runtime.watchdog, "_verify", lambda leases: None)
+    return store
+
+
+def test_who_holds_is_revoked_and_not_a_turn_here_that_lost_its_claim(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has found out yet that a person removed the lock file; another turn holds."""
+    store = unverified(state, monkeypatch)
+    with pytest.raises(turnlock.LeaseRevoked), store.turn("main/a", turn_id="MINE"):
+        (state / "agents/main/sessions/a.jsonl.lock").unlink()
+        with holder(state, "OTHER") as process:
+            did = [store.revoke("main/a", turn_id=one) for one in ("MINE", "OTHER")]
+            process.tell("late")
+            said = process.line()
+    # Not in the block: what it raised would be taken for a consequence.
+    assert (did, said) == ([False, True], "revoked operator")
+
+
+def test_nobody_holds_where_the_claim_of_a_turn_here_is_gone(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = unverified(state, monkeypatch)
+    with pytest.raises(turnlock.LeaseRevoked) as caught, store.turn("main/a"):
+        (state / "agents/main/sessions/a.jsonl.lock").unlink()
+        did = store.revoke("main/a")
+    assert (did, caught.value.reason) == (False, "superseded")

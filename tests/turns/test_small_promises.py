@@ -6,24 +6,26 @@ On files where it matters what another process sees, else in memory.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import turnlock
 from tests.files.test_faults import FullDisk, a_store
 from tests.files.test_protocol import KEY, a_backend, a_dead_lock, marked
-from tests.helpers import PATIENCE, eventually, kinds
+from tests.helpers import PATIENCE, eventually, holder, kinds
 from turnlock import LeaseRevoked
 from turnlock.backends import Holder, TakeRequest
 from turnlock.backends.files import FilesBackend, StateDirectory
 from turnlock.backends.files.fileops import FileOps, Handle
 from turnlock.store import Store
-from turnlock.turns.queue import Queues, Ticket
+from turnlock.turns.queue import Queues, Ticket, queues
 from turnlock.turns.sync import Turn
 
 
@@ -41,6 +43,56 @@ class TestTheQueue:
         assert second.granted
         assert not queues.give_up(second)
         assert queues.head("session") is second
+
+    @pytest.mark.parametrize("is_async", [False, True])
+    def test_who_waits_behind_another_waiter_is_told_who_holds(
+        self, is_async: bool, state: Path
+    ) -> None:
+        store = turnlock.open_store(state)
+
+        def take(wait: float) -> None:
+            with contextlib.suppress(LeaseRevoked), store.turn("main/a", wait=wait):
+                pass
+
+        async def take_in_task(wait: float) -> None:
+            async with store.turn("main/a", wait=wait):
+                pass
+
+        with holder(state, "T1", max_hold=77.0) as process:
+            first = threading.Thread(target=take, args=[PATIENCE])
+            first.start()
+            head = eventually(lambda: queues.head(store.identity("main/a")))
+            eventually(lambda: head.awaits)
+            with pytest.raises(turnlock.SessionBusy) as caught:
+                if is_async:
+                    asyncio.run(take_in_task(0.01))
+                take(0.01)
+            busy = caught.value
+            pid = process.pid
+        first.join()
+        assert (busy.holder_pid, busy.holder_turn, busy.limit) == (pid, "T1", 77.0)
+        assert busy.age is not None
+        assert busy.age > 0
+
+    def test_who_waits_is_told_of_its_own_session_although_another_has_a_turn_of_that_name(
+        self,
+    ) -> None:
+        store = turnlock.open_store("memory:")
+
+        def wait() -> None:
+            with pytest.raises(turnlock.SessionBusy) as caught, store.turn("main/b", wait=0):
+                pass
+            limits.append(caught.value.limit)
+
+        limits: list[float | None] = []
+        with (
+            store.turn("main/a", turn_id="T1", max_hold=11),
+            store.turn("main/b", turn_id="T1", max_hold=22),
+        ):
+            waiter = threading.Thread(target=wait)
+            waiter.start()
+            waiter.join()
+        assert limits == [22]
 
     def test_a_task_that_gives_up_leaves_the_line_while_another_process_holds(
         self, state: Path
@@ -241,3 +293,23 @@ def test_one_lock_that_cannot_be_removed_stops_no_clean_up_and_both_are_logged(
     for fact in (f"path={gone}", "session=main/b", f"pid={os.getpid()}", "reasons=dead-pid"):
         assert fact in removed
     assert "age=" in removed
+
+
+class TestWhatIsNoText:
+    """It is refused where it is said, and not when a marker is written of it."""
+
+    @pytest.mark.parametrize("said", ["provider", "model", "api"])
+    def test_of_a_model(self, said: str, store: Store) -> None:
+        named: dict[str, Any] = {said: 42}
+        with pytest.raises(TypeError, match=f"{said} is text, not 42"):
+            with store.turn("main/a") as turn:
+                turn.describe_model(**named)
+        assert kinds(store) == ["turn", "error"]
+
+    @pytest.mark.parametrize("what", [b"x", 5, ["x"]])
+    def test_of_what_a_turn_is_at(self, what: Any, store: Store) -> None:
+        with pytest.raises(TypeError, match="what is text"), store.turn("main/a") as turn:
+            turn.progress(what)
+        with pytest.raises(TypeError, match="what is text"), store.turn("main/a") as turn:
+            turn.watch([1], what=what)
+        assert kinds(store) == ["turn", "error", "turn", "error"]

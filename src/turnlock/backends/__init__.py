@@ -41,26 +41,29 @@ class TakeRequest(NamedTuple):
 
     ``turn_id`` is None for a lock without turns, and for whoever takes it only to clean up.
     ``header``: whether a transcript that is made gets its header. ``make``: whether one is made
-    where there is none; else that is `NoSession`.
+    where there is none; else that is `NoSession`. ``opening``: the id that the opening of this turn
+    is to have, for one whose ``turn_id`` another may have had before.
     """
 
     turn_id: str | None
     max_hold: float | None
     header: bool = True
     make: bool = True
+    opening: str | None = None
 
 
 class Superseded(NamedTuple):
     """A turn whose claim was taken: it owes its terminal entry unless the transcript has one.
 
-    ``turn_id`` is None for a holder without turns, which owes nothing.
+    ``turn_id`` is None for a holder without turns, which owes nothing. ``opening`` is the id of the
+    turn's opening, if it has one; None where no other turn had that ``turn_id``.
     """
 
     turn_id: str | None
     pid: int | None
     reason: str
     held: float | None
-    epoch: int | None = None
+    opening: str | None = None
 
 
 class Holder(NamedTuple):
@@ -103,11 +106,15 @@ class BackendLease(Protocol):
 
     ``tail`` is the transcript's end as it is, as long as nobody else writes. ``owed`` are the turns
     that this lease superseded, oldest first. ``trusted_until``: the time of the monotonic clock
-    from which the lease may have run out by itself; infinite where leases do not.
+    from which the lease may have run out by itself; infinite where leases do not. ``opening``: the
+    id for the opening of its turn; None for any.
     """
 
     tail: Tail
     owed: tuple[Superseded, ...]
+
+    @property
+    def opening(self) -> str | None: ...
 
     @property
     def trusted_until(self) -> float: ...

@@ -50,6 +50,10 @@ class MemoryLease:
         self.released = False
         self.tail = Tail()
 
+    @property
+    def opening(self) -> str | None:
+        return self.request.opening
+
     def close(self) -> None:
         """A holder's token has nothing to give back here."""
 
@@ -271,7 +275,9 @@ class MemoryBackend:
 
     def _take_from(self, held: MemoryLease, request: TakeRequest, reason: str) -> MemoryLease:
         age = self._clock.monotonic() - held.taken
-        owed = (*held.owed, Superseded(held.request.turn_id, self._pid, reason, age))
+        request_of = held.request
+        turn = Superseded(request_of.turn_id, self._pid, reason, age, request_of.opening)
+        owed = (*held.owed, turn)
         lease = self._claim(held.session, request, owed)
         self._wake(held.session)
         return lease

@@ -58,12 +58,20 @@ _OPENS = OPENING.encode()
 
 
 class TurnSeen(NamedTuple):
-    """A turn as the transcript's end shows it. ``turn_id`` is None when its opening is damaged."""
+    """A turn as the transcript's end shows it. ``turn_id`` is None when its opening is damaged.
+
+    ``opening`` is that entry's id.
+    """
 
     epoch: int
     turn_id: str | None
     terminal: bool
     reason: str | None
+    opening: str | None = None
+
+    def is_of(self, turn_id: str | None, opening: str | None) -> bool:
+        """Whether it is the turn with this id, and this opening if that is not None."""
+        return self.turn_id == turn_id and opening in (self.opening, None)
 
 
 class Tail(NamedTuple):
@@ -85,8 +93,13 @@ class Tail(NamedTuple):
         """Whether any turn does."""
         return self.open_turn is not None or bool(self.earlier)
 
-    def turn(self, turn_id: str) -> TurnSeen | None:
-        return next((turn for turn in self.turns if turn.turn_id == turn_id), None)
+    def shows(self, turn_id: str, opening: str | None) -> bool:
+        """Whether it shows such a turn at all, ended or not."""
+        return any(turn.is_of(turn_id, opening) for turn in (*self.turns, *self.earlier))
+
+    def turn(self, turn_id: str, opening: str | None) -> TurnSeen | None:
+        """The last turn with this id, and with this opening if that is not None."""
+        return next((turn for turn in self.turns if turn.is_of(turn_id, opening)), None)
 
 
 def read_tail(
@@ -106,8 +119,7 @@ def read_tail(
     is_past = False
     for entry in lines.entries():
         if last_id is None and entry.get("type") != "session":
-            identity = entry.get("id")
-            last_id = identity if isinstance(identity, str) else None
+            last_id = _id_of(entry)
             if last_id is not None:
                 lines.having = _EPOCH
         epoch = epoch_of(entry)
@@ -125,7 +137,7 @@ def read_tail(
         if not seen and not current.terminal:
             calls.look_back(entry)
         if custom_type(entry) == OPENING:
-            seen.append(current._replace(turn_id=turn_id_of(entry)))
+            seen.append(current._replace(turn_id=turn_id_of(entry), opening=_id_of(entry)))
             current = None
             if len(seen) >= turns:
                 break
@@ -232,6 +244,11 @@ class OpenCalls:
         return tuple(reversed(self._open.values()))
 
 
+def _id_of(entry: Entry) -> str | None:
+    identity = entry.get("id")
+    return identity if isinstance(identity, str) else None
+
+
 def _reason(entry: Entry) -> str | None:
     data = entry.get("data")
     reason = data.get("reason") if isinstance(data, dict) else None
@@ -241,7 +258,8 @@ def _reason(entry: Entry) -> str | None:
 def _named(turn: TurnSeen, opened: Mapping[int, TurnSeen]) -> TurnSeen:
     if turn.turn_id is not None or turn.epoch not in opened:
         return turn
-    return turn._replace(turn_id=opened[turn.epoch].turn_id)
+    opening = opened[turn.epoch]
+    return turn._replace(turn_id=opening.turn_id, opening=opening.opening)
 
 
 def _unfinished(lines: bytes, *, look_closely: bool) -> dict[int, TurnSeen]:
@@ -257,7 +275,8 @@ def _unfinished(lines: bytes, *, look_closely: bool) -> dict[int, TurnSeen]:
             if entry is None or epoch is None:
                 continue
             if custom_type(entry) == OPENING and turn_id_of(entry) is not None:
-                unfinished[epoch] = TurnSeen(epoch, turn_id_of(entry), False, None)
+                turn = TurnSeen(epoch, turn_id_of(entry), False, None, _id_of(entry))
+                unfinished[epoch] = turn
             elif is_terminal(entry):
                 unfinished.pop(epoch, None)
                 unfinished.pop(closes(entry) or 0, None)

@@ -197,14 +197,14 @@ class _Taking:
         self._loop = asyncio.get_running_loop()
         self._future: asyncio.Future[TurnCore] = self._loop.create_future()
         self._started = runtime.clock.monotonic()
-        self._attempt = Attempt(runtime, backend, want, started=self._started)
         task = asyncio.current_task()
         assert task is not None
         self._frames = task_frames(task, threading.get_ident())
         self._task = task
         owner = ("task", task)
         identity = backend.identity(want.session)
-        self._ticket = Ticket(identity, owner, want.turn_id, self._on_grant)
+        self._ticket = ticket = Ticket(identity, owner, want.turn_id, self._on_grant)
+        self._attempt = Attempt(runtime, backend, want, started=self._started, ticket=ticket)
         # Emptied by the one that takes the session or gives it up: a grant may be told twice.
         self._to_begin = [None]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 
 from .calling import OpenCall
-from .turn import TurnCore
+from .turn import TurnCore, check_text
 from .watching import Budget
 
 
@@ -52,7 +52,13 @@ class TurnFace:
     def describe_model(
         self, *, provider: str | None = None, model: str | None = None, api: str | None = None
     ) -> None:
-        """What an error marker says about the model, should the turn fail."""
+        """What an error marker says about the model, should the turn fail.
+
+        Raises TypeError for what is neither text nor None.
+        """
+        for name, value in (("provider", provider), ("model", model), ("api", api)):
+            if value is not None:
+                check_text(name, value)
         lease = self._core.lease
         lease.provider, lease.model, lease.api = provider, model, api
 
@@ -71,8 +77,8 @@ class TurnFace:
         ``limits.first_token`` and ``limits.idle``), ``whole`` from here to the end (None: none but
         the turn's). When one passes, the turn is revoked with reason ``model-limit``. ``end`` is
         called, from any thread, once the turn is over in any way while the call is open; it has to
-        be quick, and to end what the call waits for. Raises `LeaseRevoked` when the turn is over
-        already, and `LimitsError`.
+        be quick, and to end what the call waits for; what it raises is logged. Raises
+        `LeaseRevoked` when the turn is over already, and `LimitsError`.
         """
         budget = self._default.with_limits(first, idle, None, what)
         return OpenCall(self._core, budget, whole, end)

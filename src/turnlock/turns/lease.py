@@ -17,6 +17,7 @@ that the table does not allow is refused and changes nothing.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from enum import Enum
@@ -26,6 +27,8 @@ from ..backends import Backend, BackendLease
 from ..errors import LeaseRevoked
 from ..session import SessionKey
 from .queue import Ticket
+
+logger = logging.getLogger("turnlock")
 
 
 class State(Enum):
@@ -56,7 +59,7 @@ class Call:
     """One model call or stream: due when it has made no progress by ``deadline``.
 
     ``end`` ends it, whatever it waits for: called from any thread when the lease is lost or given
-    back while the call is open.
+    back while the call is open. What it raises is logged, and changes nothing.
     """
 
     __slots__ = ("deadline", "end", "what")
@@ -162,14 +165,26 @@ class Lease:
         with self._lock:
             callbacks, self.on_revoked = self.on_revoked, []
         for callback in callbacks:
-            callback()
+            self._call(callback)
 
     def end_calls(self) -> None:
         """End the calls that are still open, each once: their turn is over."""
         for identity in list(self.calls):
             call = self.calls.pop(identity, None)
             if call is not None and call.end is not None:
-                call.end()
+                self._call(call.end)
+
+    def _call(self, callback: Callable[[], object]) -> None:
+        """Call what is not ours. Whatever it raises, the lease has to go on to its end."""
+        try:
+            callback()
+        except Exception as error:  # noqa: BLE001 - it would keep the session from all others
+            logger.warning(
+                "session %s: what the end of turn %s was to end raised %r",
+                self.label,
+                self.turn_id,
+                error,
+            )
 
 
 def _never() -> bool:

@@ -16,12 +16,25 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable
+from typing import NamedTuple
+
+
+class Awaited(NamedTuple):
+    """Who holds. ``taken`` is of the monotonic clock; None where it is unknown."""
+
+    pid: int | None
+    turn_id: str | None
+    taken: float | None
+    limit: float | None
 
 
 class Ticket:
-    """A place in the queue."""
+    """A place in the queue.
 
-    __slots__ = ("granted", "identity", "on_grant", "owner", "turn_id", "woken")
+    ``awaits`` says, where the head itself waits for the session, for whom and since when he has it.
+    """
+
+    __slots__ = ("awaits", "granted", "identity", "on_grant", "owner", "turn_id", "woken")
 
     def __init__(
         self, identity: Hashable, owner: object, turn_id: str, on_grant: Callable[[], object]
@@ -32,6 +45,7 @@ class Ticket:
         self.on_grant = on_grant
         self.granted = False
         self.woken = False
+        self.awaits: Awaited | None = None
 
 
 class Queues:

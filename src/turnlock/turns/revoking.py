@@ -128,10 +128,19 @@ def carry_out(runtime: Runtime, lease: Lease, *, deadline: float | None = None) 
 def retire_lost(runtime: Runtime, lease: Lease) -> None:
     """End a lease that has lost its claim already: another process took it, or a person did."""
     # Read before the lease is moved: from then on its holder may be told the reason.
-    reason = reason_in_transcript(lease.backend, lease.session, lease.turn_id) or "superseded"
-    if not lease.move(State.REVOKING, reason=reason):
+    reason = reason_in_transcript(lease.backend, lease.session, lease.turn_id, lease.held.opening)
+    if not lease.move(State.REVOKING, reason=reason or "superseded"):
         return
     _hand_over(runtime, lease, _stack(lease), None)
+
+
+def ended_as_lost(runtime: Runtime, lease: Lease) -> bool:
+    """End a lease of a holder at work if its claim is gone; whether it was."""
+    # The state last: a holder that gave its claim back is at work no more.
+    if not _is_fenced(lease) or lease.state is not State.HELD:
+        return False
+    retire_lost(runtime, lease)
+    return True
 
 
 def _stack(lease: Lease) -> tuple[str, ...]:
@@ -315,6 +324,10 @@ def _settle_and_release(
         runtime.marker_owed(label, details.turn_id if details else owed or "", error)
         # Of a turn that wrote nothing, our claim is the only record: it stays, for the next taker.
         give_back = backend.leave_owing if owed else backend.release
+    except BaseException:
+        # No memory, a bug: our claim must not stay, as that of a holder who lives.
+        backend.leave_owing(held)
+        raise
     try:
         released = give_back(held) is True
     except _STORAGE_ERRORS as error:
@@ -356,10 +369,12 @@ def _is_fenced(lease: Lease) -> bool:
         return False
 
 
-def reason_in_transcript(backend: Backend[Any], session: SessionKey, turn_id: str) -> str | None:
+def reason_in_transcript(
+    backend: Backend[Any], session: SessionKey, turn_id: str, opening: str | None
+) -> str | None:
     """Why another process took the session from a turn, as the marker that it wrote says."""
     try:
-        seen = backend.end(session, turns=_TURNS_SEARCHED).turn(turn_id)
+        seen = backend.end(session, turns=_TURNS_SEARCHED).turn(turn_id, opening)
     except _STORAGE_ERRORS:
         return None
     return seen.reason if seen is not None else None

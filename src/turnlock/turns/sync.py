@@ -49,7 +49,10 @@ class Turn(TurnFace):
         return self._core.messages()
 
     def progress(self, what: str = "") -> None:
-        """Say that the turn is getting on; ``what`` becomes its phase."""
+        """Say that the turn is getting on; ``what`` becomes its phase, up to 200 characters of it.
+
+        Raises TypeError for what is no text.
+        """
         self._core.check_revoked()
         self._core.progress(what)
 

@@ -17,8 +17,9 @@ from ..errors import AlreadyHeld, LeaseRevoked, LimitsError, SessionBusy
 from ..events import TurnQueued
 from ..limits import check_limit, check_wait
 from ..session import SessionKey
+from ..transcript.entries import new_id
 from .lease import Lease
-from .queue import Ticket, queues
+from .queue import Awaited, Ticket, queues
 from .revoking import reason_in_transcript, settle_and_release
 from .runtime import Runtime
 
@@ -36,6 +37,7 @@ class Wanted(NamedTuple):
     max_hold: float
     max_stall: float | None
     is_turn: bool = True
+    opening: str | None = None
 
     def renewed(self) -> Wanted:
         """The same, under a name of its own."""
@@ -45,7 +47,7 @@ class Wanted(NamedTuple):
 
     def request(self) -> TakeRequest:
         turn_id = self.turn_id if self.is_turn else None
-        return TakeRequest(turn_id, self.max_hold, header=self.is_turn)
+        return TakeRequest(turn_id, self.max_hold, self.is_turn, opening=self.opening)
 
 
 def wanted(
@@ -69,6 +71,8 @@ def wanted(
         hold,
         check_limit("max_stall", max_stall, optional=True),
         is_turn,
+        # A name that was given may be that of a turn before, which is told apart by this.
+        None if turn_id is None else new_id(),
     )
 
 
@@ -80,8 +84,15 @@ class Attempt:
     """One attempt to take a session that is at the head of its queue. May be given up."""
 
     def __init__(
-        self, runtime: Runtime, backend: Backend[Any], want: Wanted, *, started: float
+        self,
+        runtime: Runtime,
+        backend: Backend[Any],
+        want: Wanted,
+        *,
+        started: float,
+        ticket: Ticket | None = None,
     ) -> None:
+        self._ticket = ticket
         self._runtime = runtime
         self._backend = backend
         self._want = want
@@ -115,6 +126,7 @@ class Attempt:
                 if not isinstance(found, Holder):
                     return self._found(found)
                 awaited, found = found, None
+                self._say_awaited(awaited)
                 left = want.wait - self.waited()
                 if left <= 0:
                     raise self._busy(awaited)
@@ -134,6 +146,14 @@ class Attempt:
             # Not before the session is taken: it is then that the next in line comes first.
             if standing is not None:
                 standing.close()
+
+    def _say_awaited(self, holder: Holder) -> None:
+        """To those behind in the queue, whose errors name who holds."""
+        if self._ticket is None:
+            return
+        age = holder.age
+        taken = None if age is None else self._runtime.clock.monotonic() - age
+        self._ticket.awaits = Awaited(holder.pid, holder.turn_id, taken, holder.limit)
 
     def waited(self) -> float:
         return self._runtime.clock.monotonic() - self._started
@@ -168,9 +188,9 @@ def take(
     try:
         taken: BackendLease | Holder = backend.take(want.session, want.request(), standing=standing)
     except Lost:
-        reason = reason_in_transcript(backend, want.session, want.turn_id) or "superseded"
+        reason = reason_in_transcript(backend, want.session, want.turn_id, want.opening)
         raise LeaseRevoked(
-            str(want.session), turn_id=want.turn_id, held=0.0, reason=reason
+            str(want.session), turn_id=want.turn_id, held=0.0, reason=reason or "superseded"
         ) from None
     return taken
 
@@ -188,18 +208,29 @@ def enter_queue(runtime: Runtime, want: Wanted, ticket: Ticket) -> None:
 
 
 def busy_here(runtime: Runtime, want: Wanted, ticket: Ticket, started: float) -> SessionBusy:
-    """The error for a waiter that never became the head: the holder is of this process."""
+    """The error for a waiter that never became the head: that one holds, or waits for who does."""
     now = runtime.clock.monotonic()
-    head = queues.head(ticket.identity)
-    lease = find_lease(head.turn_id) if head is not None else None
+    holder = _holder_of(queues.head(ticket.identity))
     return SessionBusy(
         str(want.session),
-        holder_pid=os.getpid(),
-        holder_turn=head.turn_id if head is not None else None,
-        age=now - lease.taken if lease is not None else None,
-        limit=lease.max_hold if lease is not None else None,
+        holder_pid=holder.pid,
+        holder_turn=holder.turn_id,
+        age=None if holder.taken is None else now - holder.taken,
+        limit=holder.limit,
         waited=now - started,
     )
+
+
+def _holder_of(head: Ticket | None) -> Awaited:
+    """Who holds where this is the head of the queue; that one itself, if it is just taking."""
+    if head is None:
+        return Awaited(os.getpid(), None, None, None)
+    lease = next(
+        (held for one in Runtime.all() for held in one.leases() if held.ticket is head), None
+    )
+    if lease is not None:
+        return Awaited(os.getpid(), lease.turn_id, lease.taken, lease.max_hold)
+    return head.awaits or Awaited(os.getpid(), head.turn_id, None, None)
 
 
 def find_lease(turn_id: str) -> Lease | None:
@@ -226,7 +257,8 @@ def take_blocking(
             _wait_in_queue(runtime, want, ticket, started)
         held = take(backend, want)
         if isinstance(held, Holder):
-            held = Attempt(runtime, backend, want, started=started).run(held)
+            attempt = Attempt(runtime, backend, want, started=started, ticket=ticket)
+            held = attempt.run(held)
         assert held is not None
         return begin(runtime, backend, want, ticket, held, started, frames)
     except BaseException:

@@ -125,6 +125,8 @@ class TurnCore:
             raise self.revoked_error() from None
 
     def progress(self, what: str) -> None:
+        if what:
+            check_text("what", what)
         self.lease.progressed = self.runtime.clock.monotonic()
         if what:
             self._enter(what[:_WHAT_MAX])
@@ -140,6 +142,7 @@ class TurnCore:
     def begin_call(
         self, what: str, limit: float | None, end: Callable[[], object] | None = None
     ) -> Call:
+        check_text("what", what)
         now = self.runtime.clock.monotonic()
         self._enter(what)
         call = Call(what, _deadline(now, limit), end)
@@ -301,6 +304,12 @@ class TurnCore:
         if writer is None or writer.owes_alone:
             return give_back(backend, held)
         return backend.release(held)
+
+
+def check_text(name: str, value: object) -> None:
+    """Raises TypeError unless it is text: it would show only when a marker is written of it."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is text, not {value!r:.100}: give str() of it")
 
 
 def _deadline(now: float, limit: float | None) -> float:

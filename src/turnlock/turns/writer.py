@@ -28,6 +28,7 @@ from ..clock import Clock, iso
 from ..errors import TranscriptError
 from ..transcript.entries import (
     EPOCH_MAX,
+    OPENING,
     RESERVED,
     TERMINAL,
     Entry,
@@ -117,7 +118,9 @@ class Writer:
         That is one that wrote nothing. Only the claims that name it know of it.
         """
         tail, owed = self._held.tail, self._held.owed
-        return self._owes and any(turn.turn_id and not tail.turn(turn.turn_id) for turn in owed)
+        return self._owes and any(
+            turn.turn_id and not tail.turn(turn.turn_id, turn.opening) for turn in owed
+        )
 
     def settle(self) -> None:
         """Write what predecessors owe, if they owe anything. Raises as `append` does."""
@@ -224,7 +227,9 @@ class Writer:
         handler raised. It was not acknowledged, but a second opening, a second terminal entry, or
         what predecessors owed once more, must not follow it.
         """
-        mine = self._held.tail.turn(self._turn_id) if self._turn_id is not None else None
+        if self._turn_id is None:
+            return False
+        mine = self._held.tail.turn(self._turn_id, self._held.opening)
         if mine is None or mine.epoch <= self._epoch_before:
             return False
         self.opened, self._owes = True, False
@@ -236,7 +241,7 @@ class Writer:
         if with_opening and not self.opened:
             assert self._turn_id is not None
             epoch += 1
-            numbered.append((epoch, {"id": new_id()} | opening(self._turn_id)))
+            numbered.append((epoch, _opening(self._turn_id, self._held.opening)))
         if epoch > EPOCH_MAX:
             # No reader would know it for an epoch, and the next turn would get the same one again.
             raise TranscriptError(
@@ -255,13 +260,14 @@ class Writer:
                 raise TranscriptError(self._label, f"the entry is not JSON: {error}") from None
             last_id = entry["id"]
         ends = [number for number, entry in owed if custom_type(entry) in TERMINAL]
+        openings = {number: entry["id"] for number, entry in owed if custom_type(entry) == OPENING}
         seen = [
-            TurnSeen(number, failure.turn_id, True, failure.reason)
+            TurnSeen(number, failure.turn_id, True, failure.reason, openings.get(number))
             for number, failure in zip(ends, marked, strict=True)
         ]
         if self.opened or with_opening:
             ended = bool(numbered) and custom_type(numbered[-1][1]) in TERMINAL
-            seen.append(TurnSeen(epoch, self._turn_id, ended, None))
+            seen.append(TurnSeen(epoch, self._turn_id, ended, None, self._held.opening))
         after = Tail(last_id=last_id, epoch=epoch, turns=tuple(reversed(seen)))
         return _Rendered(lines, after, marked)
 
@@ -271,33 +277,36 @@ class Writer:
             return [], tail.epoch, []
         owed: list[tuple[int, Entry]] = []
         marked: list[Failure] = []
-        superseded = {turn.turn_id: turn for turn in self._held.owed if turn.turn_id}
         results = _results(tail.calls)
         unfinished = tail.open_turn
         epoch = tail.epoch
         if unfinished is not None:
             turn_id = unfinished.turn_id or "unknown"
-            marked.append(self._failure(turn_id, superseded.get(turn_id)))
+            marked.append(self._failure(turn_id, self._superseded(unfinished)))
             closing = [*results, {"id": new_id()} | self._marker(marked[-1])]
             owed += [(unfinished.epoch, entry) for entry in closing]
             results = []
-        late = [
-            self._failure(turn.turn_id, superseded.get(turn.turn_id))._replace(closes=turn.epoch)
-            for turn in tail.earlier
-            if turn.turn_id is not None
-        ]
-        known = {failure.turn_id for failure in late}
-        for turn_id, turn in superseded.items():
-            if tail.turn(turn_id) is None and turn_id not in known:
-                late.append(self._failure(turn_id, turn))
-        for failure in late:
+        late: dict[tuple[str, str | None], Failure] = {}
+        for seen in tail.earlier:
+            if seen.turn_id is not None:
+                failure = self._failure(seen.turn_id, self._superseded(seen))
+                late[seen.turn_id, None] = failure._replace(closes=seen.epoch)
+        for turn in self._held.owed:
+            if turn.turn_id and not tail.shows(turn.turn_id, turn.opening):
+                late[turn.turn_id, turn.opening] = self._failure(turn.turn_id, turn)
+        for (turn_id, opening_id), failure in late.items():
             epoch += 1
             marked.append(failure)
-            beginning = {"id": new_id()} | opening(failure.turn_id)
+            beginning = _opening(turn_id, opening_id)
             closing = [beginning, *results, {"id": new_id()} | self._marker(failure)]
             owed += [(epoch, entry) for entry in closing]
             results = []
         return owed, epoch, marked
+
+    def _superseded(self, seen: TurnSeen) -> Superseded | None:
+        """What is known of a turn in the transcript from whoever took its claim."""
+        owed = reversed(self._held.owed)
+        return next((one for one in owed if seen.is_of(one.turn_id, one.opening)), None)
 
     def _failure(self, turn_id: str, turn: Superseded | None) -> Failure:
         known = self._details.get(turn_id)
@@ -316,6 +325,10 @@ class Writer:
 
 def _results(calls: Iterable[ToolCall]) -> list[Entry]:
     return [{"id": new_id()} | cut_off_result(call) for call in calls]
+
+
+def _opening(turn_id: str, identity: str | None) -> Entry:
+    return {"id": identity or new_id()} | opening(turn_id)
 
 
 def _line(entry: Entry, parent: str | None, epoch: int, wall: float) -> bytes:

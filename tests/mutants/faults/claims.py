@@ -236,8 +236,8 @@ OWED_OF_OTHERS_DROPPED = Mutant(
     "who supersedes a claim forgets what that one owed",
     Edit(
         "backends/files/claims.py",
-        "        owed = (*before, Superseded(turn_id, claim.pid, reason, judged.age))\n",
-        "        owed = (Superseded(turn_id, claim.pid, reason, judged.age),)\n",
+        "        owed = (*before, turn)\n",
+        "        owed = (turn,)\n",
     ),
     caught_by="tests/files/test_protocol.py::test_a_take_that_fails_after_it_superseded_owes_on",
 )

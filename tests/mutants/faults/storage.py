@@ -21,8 +21,8 @@ OWED_DROPPED = Mutant(
     "what a dead claim owed itself is dropped",
     Edit(
         "backends/files/claims.py",
-        "        owed = (*before, Superseded(turn_id, claim.pid, reason, judged.age))\n",
-        "        owed = (Superseded(turn_id, claim.pid, reason, judged.age),)\n",
+        "        owed = (*before, turn)\n",
+        "        owed = (turn,)\n",
     ),
 )
 SHORT_WRITES = Mutant(

@@ -19,7 +19,7 @@ NO_OPENING = Mutant(
     "entries come without an opening",
     Edit(
         "turns/writer.py",
-        '            numbered.append((epoch, {"id": new_id()} | opening(self._turn_id)))\n',
+        "            numbered.append((epoch, _opening(self._turn_id, self._held.opening)))\n",
         "            pass\n",
     ),
     caught_by="tests/conformance/test_turns.py::TestInAThread::test_a_turn_is_opened_and_ended_once",
@@ -154,8 +154,8 @@ EARLIER_UNMARKED = Mutant(
     "a turn left open behind later ones gets no marker",
     Edit(
         "turns/writer.py",
-        "            for turn in tail.earlier\n",
-        "            for turn in ()\n",
+        "        for seen in tail.earlier:\n",
+        "        for seen in ():\n",
     ),
     caught_by="tests/files/test_owed.py::test_every_turn_that_was_left_open_gets_its_marker_once",
 )
@@ -163,21 +163,21 @@ EARLIER_UNDER_ITS_EPOCH = Mutant(
     "a marker behind later turns has an old epoch",
     Edit(
         "turns/writer.py",
-        "        for failure in late:\n            epoch += 1\n",
-        "        for failure in late:\n",
+        "        for (turn_id, opening_id), failure in late.items():\n            epoch += 1\n",
+        "        for (turn_id, opening_id), failure in late.items():\n",
     ),
     caught_by="tests/files/test_owed.py::test_every_turn_that_was_left_open_gets_its_marker_once",
 )
 CLOSES_NOTHING = Mutant(
     "a marker behind later turns does not say which it closes",
-    Edit("turns/writer.py", "._replace(closes=turn.epoch)\n", "\n"),
+    Edit("turns/writer.py", "._replace(closes=seen.epoch)\n", "\n"),
     caught_by="tests/files/test_owed.py::test_every_turn_that_was_left_open_gets_its_marker_once",
 )
 WROTE_NOTHING_OWES_NOTHING = Mutant(
     "a turn that wrote nothing and died gets no marker",
     Edit(
         "turns/writer.py",
-        "            if tail.turn(turn_id) is None and turn_id not in known:\n",
+        "            if turn.turn_id and not tail.shows(turn.turn_id, turn.opening):\n",
         "            if False:\n",
     ),
     caught_by="tests/files/test_faults.py::test_a_marker_that_clean_up_cannot_write_is_written_by_the_next_turn",
@@ -186,10 +186,19 @@ MARKED_ALREADY = Mutant(
     "a turn that has its terminal entry gets a marker once more",
     Edit(
         "turns/writer.py",
-        "            if tail.turn(turn_id) is None and turn_id not in known:\n",
-        "            if turn_id not in known:\n",
+        "            if turn.turn_id and not tail.shows(turn.turn_id, turn.opening):\n",
+        "            if turn.turn_id:\n",
     ),
     caught_by="tests/turns/test_found_by_simulation.py::test_a_claim_that_is_back_after_a_power_cut_owes_nothing_for_a_turn_that_ended",
+)
+SAME_NAME_MARKED = Mutant(
+    "a turn that has the name of one before it is taken for that one",
+    Edit(
+        "transcript/tail.py",
+        "        return self.turn_id == turn_id and opening in (self.opening, None)\n",
+        "        return self.turn_id == turn_id\n",
+    ),
+    caught_by="tests/conformance/test_names.py::test_a_turn_is_marked_although_one_of_its_name_ended_before",
 )
 GIVES_IN_TO_ANOTHER = Mutant(
     "an append gives up when another program wrote in between",

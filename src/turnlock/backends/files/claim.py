@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from json.encoder import encode_basestring_ascii
@@ -28,6 +29,7 @@ _PID_MAX = 2**31 - 1
 _OWED_MAX = 32
 _OWED_BYTES_MAX = 32 * 1024
 _TEXT_MAX = 256
+_OPENING = re.compile(r"[0-9a-f]{16}")
 
 
 class Claim(NamedTuple):
@@ -45,6 +47,7 @@ class Claim(NamedTuple):
     pid_namespace: int | None = None
     monotonic: float | None = None
     program: str | None = None
+    opening: str | None = None
     owed: tuple[Superseded, ...] = ()
 
     @property
@@ -77,16 +80,18 @@ class Scribe:
         wall: float,
         monotonic: float,
         owed: Sequence[Superseded],
+        opening: str | None = None,
     ) -> bytes:
         if self._pid != os.getpid():
             self._describe_process()
         turn = "null" if turn_id is None else encode_basestring_ascii(turn_id)
         hold_ms = "null" if max_hold is None else round(max_hold * 1000)
+        opens = "" if opening is None else f'  "opening": "{opening}",\n'
         owed_turns = _encode_owed(owed) if owed else "[]"
         return (
             f'{{\n  "pid": {self._pid},\n  "createdAt": "{iso(wall)}",\n{self._who}'
             f'  "maxHoldMs": {hold_ms},\n  "v": {VERSION},\n  "turnId": {turn},\n'
-            f'  "session": {encode_basestring_ascii(session)},\n'
+            f'{opens}  "session": {encode_basestring_ascii(session)},\n'
             f'  "monotonic": {monotonic!r},\n{self._where}'
             f'  "supersedes": {owed_turns}\n}}\n'
         ).encode()
@@ -134,6 +139,7 @@ def parse_claim(raw: bytes) -> Claim | None:
         pid_namespace=_integer(payload.get("pidNamespace"), 0, 2**63),
         monotonic=_number(payload.get("monotonic")),
         program=_text(payload.get("program")),
+        opening=_opening(payload.get("opening")),
         owed=tuple(_owed_in(payload.get("supersedes")))[-_OWED_MAX:],
     )
 
@@ -163,7 +169,7 @@ def _encode_owed(owed: Sequence[Superseded]) -> str:
 def _owed_object(turn: Superseded) -> dict[str, Any]:
     return {
         "turnId": turn.turn_id,
-        "epoch": turn.epoch,
+        "opening": turn.opening,
         "pid": turn.pid,
         "reason": turn.reason,
         "heldMs": None if turn.held is None else round(turn.held * 1000),
@@ -177,7 +183,7 @@ def _decode_owed(turn: dict[str, Any]) -> Superseded:
         pid=_integer(turn.get("pid"), 1, _PID_MAX),
         reason=_text(turn.get("reason")) or "interrupted",
         held=None if held_ms is None else held_ms / 1000,
-        epoch=_integer(turn.get("epoch"), 1, 2**53),
+        opening=_opening(turn.get("opening")),
     )
 
 
@@ -199,3 +205,7 @@ def _number(value: object) -> float | None:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) and 0 < len(value) <= _TEXT_MAX else None
+
+
+def _opening(value: object) -> str | None:
+    return value if isinstance(value, str) and _OPENING.fullmatch(value) else None

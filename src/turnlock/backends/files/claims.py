@@ -80,10 +80,11 @@ class Claims:
         """
         claim = judged.claim
         turn_id = claim.turn_id if claim.is_ours else _foreign_turn(judged)
-        before = claim.owed
+        opening, before = claim.opening, claim.owed
         if lease is not None:
-            turn_id, before = lease.turn_id, lease.owed
-        owed = (*before, Superseded(turn_id, claim.pid, reason, judged.age))
+            turn_id, opening, before = lease.turn_id, lease.opening, lease.owed
+        turn = Superseded(turn_id, claim.pid, reason, judged.age, opening)
+        owed = (*before, turn)
         newborn: Newborn | None = None
         try:
             newborn = self._new(place, request, owed)
@@ -162,6 +163,7 @@ class Claims:
             wall=self._clock.wall(),
             monotonic=self._clock.monotonic(),
             owed=owed,
+            opening=request.opening,
         )
         if prepared is None:
             return self._nursery.make(place.directory, place.lock, content, flocked=True)
@@ -172,7 +174,8 @@ class Claims:
         self, place: Place, request: TakeRequest, newborn: Newborn, owed: tuple[Superseded, ...]
     ) -> FileLease:
         claim_id = file_id(self._files.stat_handle(newborn.handle))
-        return FileLease(place, request.turn_id, newborn.handle, claim_id, owed)
+        turn_id, opening = request.turn_id, request.opening
+        return FileLease(place, turn_id, newborn.handle, claim_id, owed, opening)
 
     def _rename_if_named(self, place: Place, newborn: Newborn, wanted: FileId) -> bool:
         if named_file(self._files, place.lock) != wanted:

@@ -31,6 +31,7 @@ class FileLease:
         "claim_id",
         "ids",
         "mutex",
+        "opening",
         "owed",
         "place",
         "released",
@@ -50,12 +51,14 @@ class FileLease:
         claim: Handle,
         claim_id: FileId,
         owed: tuple[Superseded, ...],
+        opening: str | None,
     ) -> None:
         self.place = place
         self.turn_id = turn_id
         self.claim = claim
         self.claim_id = claim_id
         self.owed = owed
+        self.opening = opening
         self.transcript: Handle | None = None
         self.transcript_id: FileId | None = None
         self.tail = Tail()

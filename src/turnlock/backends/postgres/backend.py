@@ -28,7 +28,7 @@ from .. import (
     give_back,
 )
 from .database import Database, OutcomeUnknown, Row
-from .lease import LeaseTime, PostgresLease
+from .lease import LeaseTime, PostgresLease, opening_id
 from .looking import PREFIX, Looking
 from .rows import Rows
 from .url import place
@@ -452,7 +452,9 @@ def _holder(row: Row) -> Holder:
 
 
 def _superseded(said: dict[str, Any]) -> Superseded:
-    return Superseded(said["turnId"], said["pid"], said["reason"], said["held"])
+    # A version before this one did not say by which take.
+    opening = opening_id(said["gateway"], said["epoch"]) if "epoch" in said else None
+    return Superseded(said["turnId"], said["pid"], said["reason"], said["held"], opening)
 
 
 def _is_there(row: Row, lines: Sequence[bytes], after: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable
 
@@ -12,7 +13,8 @@ from .. import Superseded
 
 class PostgresLease:
     """``epoch`` is the session's as this lease's take has raised it: the fence. ``gateway`` says
-    whose take that was, as in a database that loses commits another's may get the same epoch.
+    whose take that was, as in a database that loses commits another's may get the same epoch. Of
+    both the turn's opening has its id, so that whoever supersedes the lease knows it.
 
     ``trusted_until`` is of this host's monotonic clock. Until then the database gives the session
     to nobody because the lease has run out. ``doubted``: a notification named the session, so that
@@ -43,6 +45,10 @@ class PostgresLease:
         self.released = False
         self.mutex = threading.Lock()
 
+    @property
+    def opening(self) -> str:
+        return opening_id(self.gateway, self.epoch)
+
     def doubt(self) -> None:
         self.doubted = True
 
@@ -63,6 +69,10 @@ class PostgresLease:
         unwatch, self.unwatch = self.unwatch, None
         if unwatch is not None:
             unwatch()
+
+
+def opening_id(gateway: str, epoch: int) -> str:
+    return hashlib.blake2b(f"{gateway} {epoch}".encode(), digest_size=8).hexdigest()
 
 
 class LeaseTime:

@@ -5,6 +5,8 @@ SET {claim},
     owed = {owed} || jsonb_build_array(jsonb_build_object(
         'turnId', s.turn_id,
         'pid', s.pid,
+        'epoch', s.epoch,
+        'gateway', s.gateway,
         'reason', CASE WHEN %(epoch)s::bigint IS NULL AND s.lease_until <= turnlock.clock()
             THEN 'interrupted' ELSE %(reason)s END,
         'held', extract(epoch FROM turnlock.clock() - s.taken_at)::float8

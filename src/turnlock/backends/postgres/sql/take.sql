@@ -6,6 +6,8 @@ WITH claimed AS (
         owed = CASE WHEN s.held THEN {owed} || jsonb_build_array(jsonb_build_object(
             'turnId', s.turn_id,
             'pid', s.pid,
+            'epoch', s.epoch,
+            'gateway', s.gateway,
             'reason', CASE WHEN s.lease_until <= turnlock.clock()
                 THEN 'interrupted' ELSE 'hold-limit' END,
             'held', extract(epoch FROM turnlock.clock() - s.taken_at)::float8
