@@ -292,6 +292,28 @@ class TestTheThread:
             frozen.set()
         eventually(lambda: tick(clock, 1) or store.statistics().revoked == 4)
 
+    def test_the_holder_is_told_although_its_fence_hangs(
+        self, store: Store, clock: ManualClock, hold: Hold
+    ) -> None:
+        frozen, told = threading.Event(), threading.Event()
+        backend = store._backend
+        supersede = backend.supersede
+
+        def hang(*args: Any, **kwargs: Any) -> Any:
+            frozen.wait()
+            return supersede(*args, **kwargs)
+
+        backend.supersede = hang  # type: ignore[method-assign]
+        hold("main/a", max_hold=10.0)
+        (held,) = store._runtime.leases()
+        held.on_revoked.append(told.set)
+        try:
+            eventually(lambda: tick(clock, 1) or told.is_set())
+            assert store.statistics().revoked == 0
+        finally:
+            frozen.set()
+        eventually(lambda: store.statistics().revoked)
+
     def test_a_report_says_who_where_and_how_late(
         self, store: Store, clock: ManualClock, hold: Hold, caplog: pytest.LogCaptureFixture
     ) -> None:

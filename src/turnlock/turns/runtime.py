@@ -29,7 +29,7 @@ from ..session import SessionKey
 from ..transcript.entries import Failure
 from .lease import Lease, State
 from .queue import Ticket
-from .revoking import carry_out, retire_lost, revoke
+from .revoking import carry_out, retire_lost, revoke, tell_unfenced
 from .verifying import Verifying
 from .watchdog import Overdue, Watchdog, overdue
 from .workers import submit_or_run
@@ -248,7 +248,16 @@ class Runtime:
             submit_or_run(lambda: carry_out(self, due.lease, deadline=due.deadline))
 
     def _verify_soon(self, leases: list[Lease]) -> None:
+        for lease in leases:
+            if lease.state is State.REVOKING and not lease.revoked_at:
+                self._tell_unfenced(lease)
         self._verifying.soon(leases)
+
+    def _tell_unfenced(self, lease: Lease) -> None:
+        """Its fence hangs, as on a frozen disk, if it was not up a tick ago either."""
+        if lease.fence_hangs:
+            submit_or_run(lambda: tell_unfenced(self, lease, "it hangs"))
+        lease.fence_hangs = True
 
     def _verify(self, leases: list[Lease]) -> None:
         """Of one backend, in one question."""
