@@ -174,6 +174,16 @@ class TestTheThread:
         eventually(lambda: store.statistics().revoked)
         assert store.statistics().revoked_by_reason == {"hold-limit": 1}
 
+    def test_time_that_a_test_lets_pass_in_one_step_counts(
+        self, store: Store, clock: ManualClock, hold: Hold
+    ) -> None:
+        """It is no standstill of the process, of which the turn would be given back all."""
+        hold("main/a", max_hold=300.0)
+        eventually(lambda: clock.waiting)
+        clock.advance(301.0)
+        eventually(lambda: store.statistics().revoked)
+        assert store.statistics().clock_gaps == 0
+
     def test_check_leases_runs_the_rule_on_demand(
         self, store: Store, clock: ManualClock, hold: Hold
     ) -> None:
@@ -189,7 +199,7 @@ class TestTheThread:
         store.subscribe(lambda event: gaps.append(event) if isinstance(event, ClockGap) else None)
         hold("main/a", max_hold=10.0)
         eventually(lambda: clock.waiting)
-        clock.advance(500.0)
+        clock.stand_still(500.0)
         eventually(lambda: gaps)
         assert store.check_leases() == []
         assert store.statistics().revoked == 0
@@ -202,7 +212,7 @@ class TestTheThread:
     ) -> None:
         hold("main/a", max_hold=1.0)
         eventually(lambda: clock.waiting)
-        clock.advance(1.0 + GAP / 2)
+        clock.stand_still(1.0 + GAP / 2)
         eventually(lambda: store.statistics().revoked)
         assert store.statistics().clock_gaps == 0
 
@@ -217,7 +227,7 @@ class TestTheThread:
         eventually(lambda: clock.waiting)
         logging.getLogger("turnlock").addHandler(gone := Gone())
         try:
-            clock.advance(500.0)
+            clock.stand_still(500.0)
             eventually(lambda: store.statistics().clock_gaps)
             tick(clock, 11)
         finally:
@@ -334,3 +344,13 @@ class TestTheThread:
 
 def _functions(stack: tuple[str, ...]) -> list[str]:
     return [f"in {frame.rpartition('.')[2]}" if "run" in frame else frame for frame in stack]
+
+
+def test_a_wait_that_is_over_waits_for_no_time_any_more(clock: ManualClock) -> None:
+    event = threading.Event()
+    waiter = threading.Thread(target=clock.wait, args=(event, 10.0))
+    waiter.start()
+    eventually(lambda: clock.waiting == 1)
+    event.set()
+    waiter.join()
+    assert clock.waiting == 0
