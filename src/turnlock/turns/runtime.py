@@ -193,12 +193,23 @@ class Runtime:
         return next((lease for lease in self.leases() if lease.turn_id == turn_id), None)
 
     def now_zombie(self, lease: Lease, stack: tuple[str, ...]) -> None:
+        # Here too: in a worker with a loop for each job nobody may ever ask for them.
+        self._drop_orphans()
         with self._lock:
             # A holder that left in the meantime is none.
             if self._held.pop(id(lease), None) is not None:
                 self._zombies[id(lease)] = (lease, stack)
 
+    def _drop_orphans(self) -> None:
+        """Whose loop was closed runs no more, and will never come to its end."""
+        with self._lock:
+            zombies = [lease for lease, _ in self._zombies.values()]
+        for lease in zombies:
+            if lease.is_orphan():
+                self.left(lease)
+
     def zombies(self) -> list[Zombie]:
+        self._drop_orphans()
         now = self.clock.monotonic()
         with self._lock:
             zombies = list(self._zombies.values())
@@ -216,6 +227,7 @@ class Runtime:
 
     def statistics(self) -> Statistics:
         count = self.events.count
+        self._drop_orphans()
         with self._lock:
             held, zombies = len(self._held), len(self._zombies)
         return Statistics(

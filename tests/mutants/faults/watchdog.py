@@ -128,7 +128,11 @@ CHILD_HAS_NO_WATCHDOG = Mutant(
 )
 ORPHANS_HOLD = Mutant(
     "a task whose loop was closed holds its session for ever",
-    Edit("turns/runtime.py", "        if lease.is_orphan():\n", "        if False:\n"),
+    Edit(
+        "turns/runtime.py",
+        '        if lease.is_orphan():\n            revoke(self, lease, "cancelled")\n',
+        '        if False:\n            revoke(self, lease, "cancelled")\n',
+    ),
     caught_by="tests/traps/test_loops.py::TestLoopsThatAreGone::test_a_turn_that_is_open_when_its_loop_is_closed_is_ended",
 )
 NO_FINAL_STATE = Mutant(
