@@ -20,7 +20,7 @@ from turnlock.store import Store
 from turnlock.testing import ManualClock
 from turnlock.turns.lease import TRANSITIONS, Call, Lease, State
 from turnlock.turns.queue import Ticket
-from turnlock.turns.watchdog import GAP, deadline_of, give_back, overdue
+from turnlock.turns.watchdog import GAP, Watchdog, deadline_of, give_back, overdue
 
 
 def lease(**changes: Any) -> Lease:
@@ -216,6 +216,24 @@ class TestTheThread:
         eventually(lambda: store.statistics().revoked)
         assert store.statistics().clock_gaps == 0
 
+    def test_calls_that_get_on_while_it_reads_deadlines_do_not_have_it_read_them_again(
+        self,
+    ) -> None:
+        """With thousands of turns there is always one that does, and it would never sleep."""
+        clock, held = ManualClock(monotonic=100.0), [lease(max_hold=300.0)]
+
+        def leases() -> list[Lease]:
+            dog.expect(clock.monotonic() + 30.0)
+            return held
+
+        dog = Watchdog(clock, leases=leases, revoke=_ignore, verify=_ignore, on_gap=_ignore)
+        dog.start()
+        try:
+            eventually(lambda: clock.waiting)
+        finally:
+            held.clear()
+            dog.rest()
+
     def test_a_log_that_is_gone_does_not_end_it(
         self, store: Store, clock: ManualClock, hold: Hold
     ) -> None:
@@ -340,6 +358,10 @@ class TestTheThread:
         (record,) = [r for r in caplog.records if "revoked turn T1" in r.message]
         assert "fenced=True" in record.message
         assert "session=main/a" in record.message
+
+
+def _ignore(_: object) -> None:
+    pass
 
 
 def _functions(stack: tuple[str, ...]) -> list[str]:

@@ -113,9 +113,11 @@ CLEARED_TOO_LATE = Mutant(
         "        self._nudge.clear()\n"
         "        # Announced before the deadlines are read: a lease that comes later sees it, and"
         " nudges.\n"
-        "        self._wakes_at = math.inf\n"
+        "        # Only if it is due before the next tick: thousands that get on would leave no"
+        " rest.\n"
+        "        self._wakes_at = verify_at\n"
         "        earliest = min((deadline_of(lease)[0] for lease in self._writable()), default=None)\n",
-        "        self._wakes_at = math.inf\n"
+        "        self._wakes_at = verify_at\n"
         "        earliest = min((deadline_of(lease)[0] for lease in self._writable()), default=None)\n"
         "        self._nudge.clear()\n",
     ),
