@@ -179,6 +179,29 @@ class TestRedaction:
         page = "<html><style>x{}</style><script>alert(1)</script>\n\n <h1>502</h1>  Bad Gateway"
         assert redact(page) == "502 Bad Gateway"
 
+    @pytest.mark.parametrize(
+        ("page", "text"),
+        [
+            ("a<b c>d", "a d"),
+            ("1 < 2", "1 < 2"),
+            ("<script>a</style>b</SCRIPT >c", "c"),
+            ("<Style a='>'>b</style\n>c<script>d", "c d"),
+            ("<scripts>a</scripts>", "a"),
+            ("<" + "x" * 2000 + ">a", "a"),
+            ("<" + "x" * 2001 + ">a", "<" + "x" * 2001 + ">a"),
+        ],
+    )
+    def test_a_tag_is_hidden_and_a_script_with_what_it_contains(self, page: str, text: str) -> None:
+        assert redact(page) == text
+
+    @pytest.mark.parametrize("piece", ["<script ", "<style>", "</script      ", "<script>x"])
+    def test_hostile_text_takes_no_longer_than_its_length(
+        self, piece: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Twenty times the most that is looked at: done at once, or not within a test's limit."""
+        monkeypatch.setattr("turnlock.redaction._TEXT_MAX", 400_000)
+        assert len(redact(piece * (400_000 // len(piece)))) <= 400_000
+
     @given(st.text(max_size=300))
     def test_it_never_fails(self, text: str) -> None:
         redact(text, [text[:10]])

@@ -69,7 +69,7 @@ class SessionLock:
         block = OpenTurn(_runtime(), self._backend, self._want.renewed())
         try:
             block.take()
-            self._blocks[threading.get_ident()] = block
+            self._blocks[threading.current_thread()] = block
         except BaseException as error:
             block.give_up(error)
             raise
@@ -122,4 +122,5 @@ def _runtime() -> Runtime:
 def _caller() -> object:
     if is_loop_running():
         return sys.modules["asyncio"].current_task()
-    return threading.get_ident()
+    # Not its number: that of a thread which ended is the next one's.
+    return threading.current_thread()

@@ -29,7 +29,9 @@ _PATTERNS = (
     r"[\"']?\s*[:=]\s*[\"']?[^\s\"',;&]{6,}",
 )
 # Compiled at the first error, by re's own cache: most processes never get there.
-_TAG = r"(?is)<(script|style)\b.*?</\1\s*>|<[^>]{0,2000}>"
+_TAG = r"(?ai)<(?:(script|style)\b)?"
+_ELEMENT_END = r"(?ai)</{name}\s*>"
+_TAG_MAX = 2000
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
@@ -46,8 +48,42 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     for pattern in _PATTERNS:
         text = re.sub(pattern, HIDDEN, text)
     if "<" in text:
-        text = re.sub(_TAG, " ", text)
+        text = _without_tags(text)
     return " ".join(text.split())
+
+
+def _without_tags(text: str) -> str:
+    """The text with a space for each tag, and for each script and style with what it contains.
+
+    Not by one pattern for all, which would look from each of many tags for an end that never comes.
+    """
+    kept: list[str] = []
+    endless: set[str] = set()
+    done = 0
+    for tag in re.finditer(_TAG, text):
+        if tag.start() < done:
+            continue
+        end = _end_of_element(text, tag, endless) or _end_of_tag(text, tag.start())
+        if end:
+            kept += text[done : tag.start()], " "
+            done = end
+    return "".join(kept) + text[done:]
+
+
+def _end_of_element(text: str, tag: re.Match[str], endless: set[str]) -> int:
+    name = (tag[1] or "").lower()
+    if not name or name in endless:
+        return 0
+    found = re.compile(_ELEMENT_END.format(name=name)).search(text, tag.end())
+    if found is None:
+        endless.add(name)
+        return 0
+    return found.end()
+
+
+def _end_of_tag(text: str, start: int) -> int:
+    """The end of a tag whose inside is not too long to be one; else 0."""
+    return text.find(">", start, start + _TAG_MAX + 2) + 1
 
 
 def _without(text: str, secret: str) -> str:

@@ -373,7 +373,8 @@ class Store:
     def close(self) -> None:
         """End the turns that are still open, with a marker each. Idempotent.
 
-        Who waits for a session gets `StoreError`; no turn of this store begins any more.
+        Who waits for a session gets `StoreError`; no turn of this store begins any more. Blocks
+        for as long as the storage does, without a limit; the turns are told within 2 s even so.
         """
         self._runtime.close()
         revoke_all(self._runtime, "cancelled")

@@ -8,17 +8,23 @@ import threading
 class ManualClock:
     """A `Clock` that only `advance` moves. What waits on it wakes when its time has come.
 
-    ``sleep`` advances the clock by itself, so that code which pauses between tries does not hang.
+    A thread that wakes so finds the time that it waited for, and the next time it looks the time
+    that it is: however far the clock was advanced, nobody was late. (The watchdog gives turns back
+    what it is late by; `stand_still` is for tests of that.) ``sleep`` advances the clock by itself,
+    so that code which pauses between tries does not hang.
     """
 
     def __init__(self, *, monotonic: float = 1000.0, wall: float = 1_800_000_000.0) -> None:
         self._lock = threading.Lock()
         self._monotonic = monotonic
         self._wall = wall
-        self._alarms: list[tuple[float, threading.Event]] = []
+        self._alarms: list[_Alarm] = []
+        self._woken = threading.local()
 
     def monotonic(self) -> float:
-        return self._monotonic
+        # Once after each wait.
+        woken_at: float | None = self._woken.__dict__.pop("at", None)
+        return self._monotonic if woken_at is None else woken_at
 
     def wall(self) -> float:
         return self._wall
@@ -28,11 +34,17 @@ class ManualClock:
             return event.wait()
         if timeout <= 0 or event.is_set():
             return event.is_set()
-        due = threading.Event()
-        either = _Either(event, due)
         with self._lock:
-            self._alarms.append((self._monotonic + timeout, due))
-        either.wait()
+            alarm = _Alarm(self._monotonic + timeout)
+            self._alarms.append(alarm)
+        try:
+            _Either(event, alarm.due).wait()
+        finally:
+            with self._lock:
+                if alarm in self._alarms:
+                    self._alarms.remove(alarm)
+        if not event.is_set() and not alarm.is_late:
+            self._woken.at = alarm.at
         return event.is_set()
 
     def sleep(self, duration: float) -> None:
@@ -40,13 +52,21 @@ class ManualClock:
 
     def advance(self, seconds: float) -> None:
         """Let time pass, and wake what waited for it."""
+        self._pass(seconds, is_late=False)
+
+    def stand_still(self, seconds: float) -> None:
+        """Let time pass as if the process had been stopped meanwhile: who waited wakes too late."""
+        self._pass(seconds, is_late=True)
+
+    def _pass(self, seconds: float, *, is_late: bool) -> None:
         with self._lock:
             self._monotonic += seconds
             self._wall += seconds
-            rung = [alarm for at, alarm in self._alarms if at <= self._monotonic]
-            self._alarms = [one for one in self._alarms if one[0] > self._monotonic]
+            rung = [alarm for alarm in self._alarms if alarm.at <= self._monotonic]
+            self._alarms = [alarm for alarm in self._alarms if alarm.at > self._monotonic]
         for alarm in rung:
-            alarm.set()
+            alarm.is_late = is_late
+            alarm.due.set()
 
     @property
     def waiting(self) -> int:
@@ -57,6 +77,15 @@ class ManualClock:
     def jump_wall(self, seconds: float) -> None:
         """Move the wall clock alone, as a person or NTP does."""
         self._wall += seconds
+
+
+class _Alarm:
+    """When a wait is over that nothing else ended."""
+
+    def __init__(self, at: float) -> None:
+        self.at = at
+        self.due = threading.Event()
+        self.is_late = False
 
 
 class _Either:

@@ -144,6 +144,9 @@ class Threading:
     def main_thread(self) -> MainThread:
         return MainThread()
 
+    def current_thread(self) -> object:
+        return self._system.scheduler.running or self
+
     def get_ident(self) -> int:
         actor = self._system.scheduler.running
         return 0 if actor is None else 1 + actor.number

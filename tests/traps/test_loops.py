@@ -9,6 +9,7 @@ import asyncio
 import gc
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -221,6 +222,34 @@ class TestLoopsThatAreGone:
         gc.collect()
         eventually(lambda: is_free(store))
         assert kinds(store) == ["turn", "user:1", "cancelled"]
+
+    def test_a_revoked_task_that_its_loop_was_closed_over_is_no_zombie_for_ever(
+        self, store: Store, make_loop: MakeLoop
+    ) -> None:
+        async def run_on(loop: asyncio.AbstractEventLoop) -> None:
+            async with store.turn("main/a"):
+                loop.call_soon(store.revoke, "main/a")
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError:
+                    loop.stop()
+                await asyncio.Event().wait()
+
+        loop = make_loop()
+        task = loop.create_task(run_on(loop))
+        loop.run_forever()
+        assert [zombie.session for zombie in store.zombies()] == ["main/a"]
+        loop.close()
+        assert store.statistics().zombies == 0
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+        gone = weakref.ref(task)
+        del task
+
+        def is_collected() -> bool:
+            gc.collect()
+            return gone() is None
+
+        eventually(is_collected)
 
     def test_a_turn_that_somebody_still_names_is_ended_by_its_limit(
         self, store: Store, make_loop: MakeLoop

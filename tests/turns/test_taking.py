@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -212,3 +213,69 @@ def test_who_waits_for_many_sessions_is_found_in_one_look_at_what_is_held(
         monkeypatch.setattr(Runtime, "leases", counted)
         assert store.waiters(keys) == dict.fromkeys(keys, 0)
         assert looks.count(store._runtime) == 1
+
+
+class Numbered:
+    """Runs what it is given in a thread; again in another one that has the same number."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+
+    def run(self, job: Callable[[], None]) -> None:
+        errors: list[BaseException] = []
+
+        def work() -> None:
+            if self.number not in (None, threading.get_ident()):
+                return
+            self.number = threading.get_ident()
+            done.append(True)
+            try:
+                job()
+            except BaseException as error:  # noqa: BLE001 - raised by who waits
+                errors.append(error)
+
+        done: list[bool] = []
+        # The system gives the number of a thread that ended to the next one, or to one soon after.
+        for _ in range(1000):
+            thread = threading.Thread(target=work)
+            thread.start()
+            thread.join()
+            if done:
+                break
+        else:
+            pytest.skip("this system gives every thread a number of its own")
+        if errors:
+            raise errors[0]
+
+
+def test_a_thread_is_not_taken_for_one_that_has_ended(store: Store) -> None:
+    """Its block is left by somebody else."""
+    numbered, block = Numbered(), store.turn("main/a")
+
+    def enter() -> None:
+        block.__enter__()
+
+    def wait() -> None:
+        with store.turn("main/a", wait=0):
+            pass
+
+    numbered.run(enter)
+    try:
+        with pytest.raises(turnlock.SessionBusy):
+            numbered.run(wait)
+    finally:
+        block.__exit__(None, None, None)
+
+
+def test_the_lock_of_a_thread_that_has_ended_is_not_that_of_the_next(tmp_path: Path) -> None:
+    numbered, lock = Numbered(), turnlock.SessionLock(tmp_path / "a.jsonl")
+
+    def enter() -> None:
+        lock.__enter__()
+
+    numbered.run(enter)
+    try:
+        with pytest.raises(StoreError, match="does not hold"):
+            numbered.run(lock.check)
+    finally:
+        lock.__exit__(None, None, None)

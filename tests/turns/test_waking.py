@@ -112,7 +112,7 @@ def test_a_lease_that_comes_while_it_goes_to_sleep_wakes_it() -> None:
 
     def leases() -> list[Lease]:
         # What comes after this is not in the list.
-        watchdog.expect(101.0)
+        watchdog.expect(100.9)
         return []
 
     watchdog = Watchdog(

@@ -20,7 +20,7 @@ from turnlock.store import Store
 from turnlock.testing import ManualClock
 from turnlock.turns.lease import TRANSITIONS, Call, Lease, State
 from turnlock.turns.queue import Ticket
-from turnlock.turns.watchdog import GAP, deadline_of, give_back, overdue
+from turnlock.turns.watchdog import GAP, Watchdog, deadline_of, give_back, overdue
 
 
 def lease(**changes: Any) -> Lease:
@@ -174,6 +174,16 @@ class TestTheThread:
         eventually(lambda: store.statistics().revoked)
         assert store.statistics().revoked_by_reason == {"hold-limit": 1}
 
+    def test_time_that_a_test_lets_pass_in_one_step_counts(
+        self, store: Store, clock: ManualClock, hold: Hold
+    ) -> None:
+        """It is no standstill of the process, of which the turn would be given back all."""
+        hold("main/a", max_hold=300.0)
+        eventually(lambda: clock.waiting)
+        clock.advance(301.0)
+        eventually(lambda: store.statistics().revoked)
+        assert store.statistics().clock_gaps == 0
+
     def test_check_leases_runs_the_rule_on_demand(
         self, store: Store, clock: ManualClock, hold: Hold
     ) -> None:
@@ -189,7 +199,7 @@ class TestTheThread:
         store.subscribe(lambda event: gaps.append(event) if isinstance(event, ClockGap) else None)
         hold("main/a", max_hold=10.0)
         eventually(lambda: clock.waiting)
-        clock.advance(500.0)
+        clock.stand_still(500.0)
         eventually(lambda: gaps)
         assert store.check_leases() == []
         assert store.statistics().revoked == 0
@@ -202,9 +212,27 @@ class TestTheThread:
     ) -> None:
         hold("main/a", max_hold=1.0)
         eventually(lambda: clock.waiting)
-        clock.advance(1.0 + GAP / 2)
+        clock.stand_still(1.0 + GAP / 2)
         eventually(lambda: store.statistics().revoked)
         assert store.statistics().clock_gaps == 0
+
+    def test_calls_that_get_on_while_it_reads_deadlines_do_not_have_it_read_them_again(
+        self,
+    ) -> None:
+        """With thousands of turns there is always one that does, and it would never sleep."""
+        clock, held = ManualClock(monotonic=100.0), [lease(max_hold=300.0)]
+
+        def leases() -> list[Lease]:
+            dog.expect(clock.monotonic() + 30.0)
+            return held
+
+        dog = Watchdog(clock, leases=leases, revoke=_ignore, verify=_ignore, on_gap=_ignore)
+        dog.start()
+        try:
+            eventually(lambda: clock.waiting)
+        finally:
+            held.clear()
+            dog.rest()
 
     def test_a_log_that_is_gone_does_not_end_it(
         self, store: Store, clock: ManualClock, hold: Hold
@@ -217,7 +245,7 @@ class TestTheThread:
         eventually(lambda: clock.waiting)
         logging.getLogger("turnlock").addHandler(gone := Gone())
         try:
-            clock.advance(500.0)
+            clock.stand_still(500.0)
             eventually(lambda: store.statistics().clock_gaps)
             tick(clock, 11)
         finally:
@@ -292,6 +320,28 @@ class TestTheThread:
             frozen.set()
         eventually(lambda: tick(clock, 1) or store.statistics().revoked == 4)
 
+    def test_the_holder_is_told_although_its_fence_hangs(
+        self, store: Store, clock: ManualClock, hold: Hold
+    ) -> None:
+        frozen, told = threading.Event(), threading.Event()
+        backend = store._backend
+        supersede = backend.supersede
+
+        def hang(*args: Any, **kwargs: Any) -> Any:
+            frozen.wait()
+            return supersede(*args, **kwargs)
+
+        backend.supersede = hang  # type: ignore[method-assign]
+        hold("main/a", max_hold=10.0)
+        (held,) = store._runtime.leases()
+        held.on_revoked.append(told.set)
+        try:
+            eventually(lambda: tick(clock, 1) or told.is_set())
+            assert store.statistics().revoked == 0
+        finally:
+            frozen.set()
+        eventually(lambda: store.statistics().revoked)
+
     def test_a_report_says_who_where_and_how_late(
         self, store: Store, clock: ManualClock, hold: Hold, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -310,5 +360,19 @@ class TestTheThread:
         assert "session=main/a" in record.message
 
 
+def _ignore(_: object) -> None:
+    pass
+
+
 def _functions(stack: tuple[str, ...]) -> list[str]:
     return [f"in {frame.rpartition('.')[2]}" if "run" in frame else frame for frame in stack]
+
+
+def test_a_wait_that_is_over_waits_for_no_time_any_more(clock: ManualClock) -> None:
+    event = threading.Event()
+    waiter = threading.Thread(target=clock.wait, args=(event, 10.0))
+    waiter.start()
+    eventually(lambda: clock.waiting == 1)
+    event.set()
+    waiter.join()
+    assert clock.waiting == 0

@@ -107,6 +107,7 @@ class Lease:
         self.state = State.HELD
         self.reason = ""
         self.revoked_at = 0.0
+        self.fence_hangs = False
         self.given_back = 0.0
         self.on_revoked: list[Callable[[], object]] = []
         self.is_orphan: Callable[[], bool] = _never

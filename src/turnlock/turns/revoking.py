@@ -9,9 +9,10 @@
 6. Verified: the old lease must have nothing any more. Then it is counted and logged, with where
    the holder hangs.
 
-A fence that cannot be put up (a stopped process in the guard, a frozen disk) is tried again; the
-holder is told at once, since this process refuses its writes anyhow. Whatever else fails on the
-way, a lease that was moved to REVOKING is fenced in the end, and its queue goes on.
+A fence that cannot be put up (a stopped process in the guard, a full table of files) is tried
+again; the holder is told at once, since this process refuses its writes anyhow. Of one that hangs,
+on a frozen disk, it is told at the watchdog's second tick. Whatever else fails on the way, a lease
+that was moved to REVOKING is fenced in the end, and its queue goes on.
 """
 
 from __future__ import annotations
@@ -175,7 +176,12 @@ def _fence(runtime: Runtime, lease: Lease, stack: tuple[str, ...], deadline: flo
 def _say_unfenced(runtime: Runtime, lease: Lease, error: Exception) -> None:
     text = runtime.redacted(str(error) or type(error).__name__)
     runtime.events.emit(RevocationFailed(lease.label, lease.turn_id, lease.reason, text))
-    logger.error("session %s: turn %s cannot be fenced yet: %s", lease.label, lease.turn_id, text)
+    tell_unfenced(runtime, lease, text)
+
+
+def tell_unfenced(runtime: Runtime, lease: Lease, why: str) -> None:
+    """Tell a holder whose fence is not up yet; from here on it writes nothing all the same."""
+    logger.error("session %s: turn %s cannot be fenced yet: %s", lease.label, lease.turn_id, why)
     lease.revoked_at = runtime.clock.monotonic()
     lease.tell_holder()
 

@@ -29,7 +29,7 @@ from ..session import SessionKey
 from ..transcript.entries import Failure
 from .lease import Lease, State
 from .queue import Ticket
-from .revoking import carry_out, retire_lost, revoke
+from .revoking import carry_out, retire_lost, revoke, tell_unfenced
 from .verifying import Verifying
 from .watchdog import Overdue, Watchdog, overdue
 from .workers import submit_or_run
@@ -193,12 +193,23 @@ class Runtime:
         return next((lease for lease in self.leases() if lease.turn_id == turn_id), None)
 
     def now_zombie(self, lease: Lease, stack: tuple[str, ...]) -> None:
+        # Here too: in a worker with a loop for each job nobody may ever ask for them.
+        self._drop_orphans()
         with self._lock:
             # A holder that left in the meantime is none.
             if self._held.pop(id(lease), None) is not None:
                 self._zombies[id(lease)] = (lease, stack)
 
+    def _drop_orphans(self) -> None:
+        """Whose loop was closed runs no more, and will never come to its end."""
+        with self._lock:
+            zombies = [lease for lease, _ in self._zombies.values()]
+        for lease in zombies:
+            if lease.is_orphan():
+                self.left(lease)
+
     def zombies(self) -> list[Zombie]:
+        self._drop_orphans()
         now = self.clock.monotonic()
         with self._lock:
             zombies = list(self._zombies.values())
@@ -216,6 +227,7 @@ class Runtime:
 
     def statistics(self) -> Statistics:
         count = self.events.count
+        self._drop_orphans()
         with self._lock:
             held, zombies = len(self._held), len(self._zombies)
         return Statistics(
@@ -248,7 +260,16 @@ class Runtime:
             submit_or_run(lambda: carry_out(self, due.lease, deadline=due.deadline))
 
     def _verify_soon(self, leases: list[Lease]) -> None:
+        for lease in leases:
+            if lease.state is State.REVOKING and not lease.revoked_at:
+                self._tell_unfenced(lease)
         self._verifying.soon(leases)
+
+    def _tell_unfenced(self, lease: Lease) -> None:
+        """Its fence hangs, as on a frozen disk, if it was not up a tick ago either."""
+        if lease.fence_hangs:
+            submit_or_run(lambda: tell_unfenced(self, lease, "it hangs"))
+        lease.fence_hangs = True
 
     def _verify(self, leases: list[Lease]) -> None:
         """Of one backend, in one question."""

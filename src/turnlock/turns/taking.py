@@ -249,7 +249,8 @@ def take_blocking(
     """Take a session for the calling thread. Raises `SessionBusy`, `AlreadyHeld` …"""
     started = runtime.clock.monotonic()
     runtime.watchdog.start()
-    owner = ("thread", threading.get_ident())
+    # Not its number: that of a thread which ended is the next one's.
+    owner = ("thread", threading.current_thread())
     ticket = Ticket(backend.identity(want.session), owner, want.turn_id, _not_waiting)
     held: BackendLease | Holder | None = None
     try:

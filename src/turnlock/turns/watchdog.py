@@ -213,7 +213,8 @@ class Watchdog:
     def _sleep(self, looked: float, verify_at: float) -> None:
         self._nudge.clear()
         # Announced before the deadlines are read: a lease that comes later sees it, and nudges.
-        self._wakes_at = math.inf
+        # Only if it is due before the next tick: thousands that get on would leave no rest.
+        self._wakes_at = verify_at
         earliest = min((deadline_of(lease)[0] for lease in self._writable()), default=None)
         # A deadline in between puts no verification off: a lease may be renewed by it in time.
         self._wakes_at = wakes_at = min(verify_at, earliest or math.inf)

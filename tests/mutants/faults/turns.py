@@ -66,7 +66,7 @@ ONE_SLOT = Mutant(
     "whoever tries a shared lock is written down as its holder",
     Edit(
         "lock.py",
-        "            block.take()\n            self._blocks[threading.get_ident()] = block\n",
+        "            block.take()\n            self._blocks[threading.current_thread()] = block\n",
         "            self._blocks[0] = block\n            block.take()\n",
     ),
     Edit(

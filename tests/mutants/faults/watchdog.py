@@ -113,9 +113,11 @@ CLEARED_TOO_LATE = Mutant(
         "        self._nudge.clear()\n"
         "        # Announced before the deadlines are read: a lease that comes later sees it, and"
         " nudges.\n"
-        "        self._wakes_at = math.inf\n"
+        "        # Only if it is due before the next tick: thousands that get on would leave no"
+        " rest.\n"
+        "        self._wakes_at = verify_at\n"
         "        earliest = min((deadline_of(lease)[0] for lease in self._writable()), default=None)\n",
-        "        self._wakes_at = math.inf\n"
+        "        self._wakes_at = verify_at\n"
         "        earliest = min((deadline_of(lease)[0] for lease in self._writable()), default=None)\n"
         "        self._nudge.clear()\n",
     ),
@@ -128,7 +130,11 @@ CHILD_HAS_NO_WATCHDOG = Mutant(
 )
 ORPHANS_HOLD = Mutant(
     "a task whose loop was closed holds its session for ever",
-    Edit("turns/runtime.py", "        if lease.is_orphan():\n", "        if False:\n"),
+    Edit(
+        "turns/runtime.py",
+        '        if lease.is_orphan():\n            revoke(self, lease, "cancelled")\n',
+        '        if False:\n            revoke(self, lease, "cancelled")\n',
+    ),
     caught_by="tests/traps/test_loops.py::TestLoopsThatAreGone::test_a_turn_that_is_open_when_its_loop_is_closed_is_ended",
 )
 NO_FINAL_STATE = Mutant(
