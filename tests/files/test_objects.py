@@ -8,11 +8,14 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import turnlock
+from tests.helpers import PATIENCE
 from turnlock.backends.files.fileops import FileOps
+from turnlock.backends.files.waiting import Waiting
 from turnlock.store import Store
 
 
@@ -50,7 +53,10 @@ OBJECTS: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("kind", OBJECTS)
+UNREADABLE = ["10 MB", "NULs", "deep JSON", "empty"]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in OBJECTS if kind not in UNREADABLE])
 def test_what_is_no_claim_is_an_error_and_left_alone(store: Store, lock: Path, kind: str) -> None:
     OBJECTS[kind](lock)
     with pytest.raises(turnlock.LockPathError) as caught, store.turn("main/a"):
@@ -59,7 +65,28 @@ def test_what_is_no_claim_is_an_error_and_left_alone(store: Store, lock: Path, k
     assert lock.is_symlink() or lock.exists()
 
 
-@pytest.mark.parametrize("kind", ["10 MB", "NULs", "deep JSON", "empty"])
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_what_its_maker_may_still_be_writing_is_waited_for(
+    store: Store, lock: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another program may have died between making its lock and writing it."""
+    OBJECTS[kind](lock)
+    with pytest.raises(turnlock.SessionBusy), store.turn("main/a", wait=0):
+        pass
+    assert lock.exists()
+    wait = Waiting.wait
+
+    def wait_long(*args: Any) -> None:
+        os.utime(lock, (time.time() - 60, time.time() - 60))
+        wait(*args)
+
+    monkeypatch.setattr(Waiting, "wait", wait_long)
+    with store.turn("main/a", wait=PATIENCE) as turn:
+        turn.append(turnlock.user("1"))
+    assert not lock.exists()
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
 def test_what_has_been_unreadable_for_long_is_superseded(
     store: Store, lock: Path, kind: str
 ) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 import turnlock
 from turnlock.backends.files.process import LinuxProcesses
+from turnlock.doctor.examine import examine
 from turnlock.store import Store
 
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -161,3 +162,22 @@ def test_a_turn_that_openclaw_ended_is_not(store: Store, directory: Path) -> Non
     plant(directory, pid=2147483646)
     store.clean_stale()
     assert (directory / "a.jsonl").read_bytes() == sample.read_bytes()
+
+
+def test_a_session_named_as_what_openclaw_keeps_beside_its_transcripts_is_listed(
+    state: Path,
+) -> None:
+    """What is legal as a key is in every list, or export, prune and doctor would pass it by."""
+    with turnlock.open_store(state) as store:
+        for name in ("main/run", "main/run.trajectory"):
+            with store.turn(name) as turn:
+                turn.append(turnlock.user("1"))
+        sessions = state / "agents/main/sessions"
+        (sessions / "a.trajectory.jsonl").write_text('{"type":"session.started"}\n')
+        (sessions / "b.trajectory.jsonl").touch()
+        (sessions / "c.trajectory.jsonl").symlink_to(sessions / "run.jsonl")
+        assert [one.session for one in store.sessions()] == ["main/run", "main/run.trajectory"]
+        assert [one.session for one in store.sessions(after="main/run")] == ["main/run.trajectory"]
+    with (sessions / "run.trajectory.jsonl").open("ab") as file:
+        file.write(b'{"torn')
+    assert "torn-tail" in [one.check for one in examine(str(state)).findings]

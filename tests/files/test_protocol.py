@@ -132,6 +132,25 @@ def test_a_lease_whose_directory_is_gone_is_released(state: Path) -> None:
     assert not (state / "agents").exists()
 
 
+def test_a_waiter_takes_a_session_whose_directory_was_removed(state: Path) -> None:
+    """As whoever comes new does; what it had ready for its claim went with the directory."""
+    backend = a_backend(state)
+    before = backend.take(KEY, TakeRequest("before", 60.0))
+    assert not isinstance(before, Holder)
+    backend.release(before)
+    holds = a_backend(state).take(KEY, TakeRequest("hung", 60.0))
+    assert not isinstance(holds, Holder)
+    standing = backend.line_up(KEY)
+    found = backend.take(KEY, TakeRequest("next", 60.0), standing=standing)
+    assert isinstance(found, Holder)
+    standing.prepare(backend._claims.prepare)
+    shutil.rmtree(state / "agents")
+    lease = backend.take(KEY, TakeRequest("next", 60.0), standing=standing)
+    assert not isinstance(lease, Holder)
+    assert backend.holds(lease)
+    standing.close()
+
+
 def test_a_take_that_was_revoked_before_it_began_does_not_begin(state: Path) -> None:
     """Revocation is final: the turn has its marker, and nothing of it comes after that."""
     operator = a_store(state)

@@ -21,7 +21,7 @@ from turnlock.transcript.tail import read_end, read_tail
 
 # As JSON text: also what a writer of ours refuses, and Python reads as infinity or very long.
 VALUES = (
-    *("null", "true", "0", "-1", "1.5", "1" + 30 * "0", '""', '"error"', '"\\ud800"'),
+    *("null", "true", "0", "-1", "1.5", "1e999", "1" + 30 * "0", '""', '"error"', '"\\ud800"'),
     *("[]", "{}", '["error"]', '{"error": 1}', '[{"type": "toolCall", "id": [], "name": {}}]'),
 )
 CALL = {"type": "toolCall", "id": "c", "name": "look", "arguments": {"at": "it"}}
@@ -40,6 +40,13 @@ KINDS: dict[str, Entry] = {
     "branch": {"type": "branch_summary", "summary": "x"},
     "told": {"type": "custom_message", "content": [{"type": "text", "text": "x"}]},
 }
+
+# What stands before the entry, and behind it.
+AROUND: tuple[tuple[list[str], list[str]], ...] = (
+    ([], []),
+    ([], ["question"]),
+    (["opening", "reply"], []),
+)
 
 
 def paths(value: Any, *above: Any) -> Iterator[tuple[Any, ...]]:
@@ -84,7 +91,7 @@ def test_no_field_of_any_type_makes_a_reader_fail(kind: str) -> None:
     for path in paths(entry):
         for value in VALUES:
             line = text_with(entry, path, value)
-            for before, after in (([], []), (["opening", "reply"], []), (["reply"], ["question"])):
+            for before, after in AROUND:
                 parts = [*(sound[one] for one in before), line, *(sound[one] for one in after)]
                 try:
                     read_in_every_way(b"".join(parts))

@@ -96,7 +96,7 @@ class Examination:
         paths = [
             f"{directory.path}/{name}"
             for directory in self.survey.directories
-            for name in directory.transcripts()
+            for name in directory.transcripts(self.files)
         ]
         return sum(map(self._size, paths))
 

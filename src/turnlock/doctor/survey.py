@@ -19,8 +19,8 @@ class SessionDirectory(NamedTuple):
     path: str
     names: frozenset[str]
 
-    def transcripts(self) -> list[str]:
-        return sorted(filter(is_transcript, self.names))
+    def transcripts(self, files: FileOps) -> list[str]:
+        return sorted(name for name in self.names if is_transcript(files, self.path, name))
 
 
 class Survey(NamedTuple):

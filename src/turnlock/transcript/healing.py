@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from ..clock import iso
-from .entries import Entry, ToolCall, cut_off_result, new_id
+from .entries import Entry, ToolCall, cut_off_result, epoch_of, new_id
 from .jsonl import Line, encode
 from .scan import Scan
 
@@ -115,8 +115,9 @@ class Copy:
             "timestamp": iso(self._wall),
             "message": result["message"] | {"timestamp": round(self._wall * 1000)},
         }
-        if "epoch" in of:
-            made["epoch"] = of["epoch"]
+        epoch = epoch_of(of)
+        if epoch is not None:
+            made["epoch"] = epoch
         # Whoever went on from the call goes on from its result now.
         origin = of.get("id")
         if isinstance(origin, str):

@@ -44,7 +44,8 @@ from .storage import Storage, storage_error
 from .transcripts import Idle, Transcripts, file_of, size_of
 from .waiting import Waiting, held, is_past_grace, vacant
 
-# A claim that is unreadable may be one that a foreign writer is just making.
+# A claim that is unreadable may be one that a foreign writer is just making: a take looks again for
+# so long, and then says that the session is held.
 _BIRTH_PATIENCE = 0.5
 _BIRTH_PAUSE = 0.02
 # How often a take starts again because the lock changed hands under it; far above what races give.
@@ -155,9 +156,9 @@ class FilesBackend(Listing):
             lease = self._claims.put(place, request, prepared=prepared)
         elif reason is not None:
             lease = self._claims.supersede(place, request, judged, reason)
-        elif judged.verdict.state is State.YOUNG:
+        elif judged.verdict.state is State.YOUNG and self._clock.monotonic() < patience:
             judged.close()
-            self._wait_for_birth(place, patience)
+            self._clock.sleep(_BIRTH_PAUSE)
             return None
         else:
             if standing is not None:
@@ -168,15 +169,6 @@ class FilesBackend(Listing):
         if standing is not None:
             standing.took()
         return self._begun(lease, request)
-
-    def _wait_for_birth(self, place: Place, patience: float) -> None:
-        if self._clock.monotonic() >= patience:
-            raise LockPathError(
-                place.lock,
-                "it is no claim that can be read",
-                "it counts as stale 30 s after its last change; then anyone who needs it takes it",
-            )
-        self._clock.sleep(_BIRTH_PAUSE)
 
     # Superseding
 

@@ -51,10 +51,16 @@ class Claims:
     ) -> FileLease | None:
         """Put a claim where there is none; None where there is one."""
         try:
-            newborn = self._new(place, request, (), prepared)
+            return self._put(place, request, prepared)
         except FileNotFoundError:
+            # Somebody may also have removed the directory since the claim was prepared in it.
             make_directories(self._files, place.directory)
-            newborn = self._new(place, request, ())
+            return self._put(place, request, None)
+
+    def _put(
+        self, place: Place, request: TakeRequest, prepared: Newborn | None
+    ) -> FileLease | None:
+        newborn = self._new(place, request, (), prepared)
         try:
             if newborn.link(place.lock):
                 return self._lease(place, request, newborn, ())

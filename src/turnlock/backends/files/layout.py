@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 from ...session import SessionKey, is_part
+from ...transcript.jsonl import decode
 from .fileops import FileOps
 
 TRANSCRIPT_SUFFIX = ".jsonl"
 LOCK_SUFFIX = ".jsonl.lock"
-# OpenClaw keeps a second file beside the transcript, `<id>.trajectory.jsonl`, that is none.
-_NO_TRANSCRIPT_SUFFIX = ".trajectory.jsonl"
+# OpenClaw keeps a second file beside the transcript, `<id>.trajectory.jsonl`, that is none. A
+# session may have such a name as well: its transcript begins with a header.
+_TRAJECTORY_SUFFIX = ".trajectory.jsonl"
+_HEADER_BYTES_MAX = 4096
 
 
 class Place(NamedTuple):
@@ -91,5 +94,23 @@ def list_names(files: FileOps, directory: str) -> list[str]:
         files.close(handle)
 
 
-def is_transcript(name: str) -> bool:
-    return name.endswith(TRANSCRIPT_SUFFIX) and not name.endswith(_NO_TRANSCRIPT_SUFFIX)
+def is_transcript(files: FileOps, directory: str, name: str) -> bool:
+    """Whether a file is one, by its name, and where that leaves it open by its first line."""
+    if name.endswith(_TRAJECTORY_SUFFIX):
+        return _has_header(files, f"{directory}/{name}")
+    return name.endswith(TRANSCRIPT_SUFFIX)
+
+
+def _has_header(files: FileOps, path: str) -> bool:
+    try:
+        handle = files.open_quietly(path)
+    except OSError:
+        return False
+    try:
+        first = files.read_at(handle, 0, _HEADER_BYTES_MAX).partition(b"\n")[0]
+    except OSError:
+        return False
+    finally:
+        handle.close()
+    entry = decode(first)
+    return entry is not None and entry.get("type") == "session"

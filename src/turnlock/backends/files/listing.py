@@ -85,9 +85,11 @@ class Listing:
                 continue
             # In the order of the files' names: "a.jsonl" comes after "a+b.jsonl".
             last = f"{after.name}{TRANSCRIPT_SUFFIX}" if after and after.agent == agent else ""
-            for base in filter(is_transcript, self._names(directory)):
+            for base in self._names(directory):
                 name = base[: -len(TRANSCRIPT_SUFFIX)]
-                if base > last and is_part(name):
+                if base <= last or not is_transcript(self._files, directory, base):
+                    continue
+                if is_part(name):
                     record = self.record(SessionKey(agent, name))
                     if record is not None:
                         yield record

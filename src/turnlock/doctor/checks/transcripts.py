@@ -42,7 +42,7 @@ class Transcript(NamedTuple):
 
 def check_transcripts(examination: Examination) -> Iterator[Finding]:
     for directory in examination.survey.directories:
-        for base in directory.transcripts():
+        for base in directory.transcripts(examination.files):
             name = base.removesuffix(".jsonl")
             named = directory.agent is not None and is_part(name)
             key = f"{directory.agent}/{name}" if named else None
