@@ -27,12 +27,26 @@ async def over_practice(tmp_path: Path) -> AsyncIterator[tuple[Served, PracticeS
             yield gateway, practice
 
 
-async def leave(gateway: Served, practice: PracticeServer, body: bytes) -> None:
-    """Ask, see the model called, go away, and see the model's connection closed."""
+async def leave(
+    gateway: Served,
+    practice: PracticeServer,
+    body: bytes,
+    *,
+    before: bytes = b"",
+    behind: bytes = b"",
+) -> None:
+    """Ask, see the model called, go away, and see the model's connection closed.
+
+    ``behind`` is what is sent while the model is at it, ``before`` the beginning of it all.
+    """
     async with line(gateway) as connection:
-        await connection.send(request(gateway, body=body))
+        await connection.send(before + request(gateway, body=body))
+        if before:
+            await connection.answer()
         async with asyncio.timeout(PROMPT):
             await practice.wait_for(lambda seen: seen.requests == 1)
+        if behind:
+            await connection.send(behind)
         await no_answer(connection)
     async with asyncio.timeout(PROMPT):
         await practice.wait_for(lambda seen: seen.open_connections == 0)
@@ -54,6 +68,26 @@ def test_a_turn_whose_client_leaves_is_cancelled(tmp_path: Path, stream: bool) -
             (marker,) = await eventually(gateway.markers)
             assert marker["reason"] == "cancelled"
             assert await ask(client, "hello") == "practice reply 2 to: hello"
+
+    run(test())
+
+
+@pytest.mark.parametrize("behind", ["a request", "a line", "with it"])
+def test_a_client_that_leaves_is_seen_whatever_came_behind_its_request(
+    tmp_path: Path, behind: str
+) -> None:
+    async def test() -> None:
+        async with over_practice(tmp_path) as (gateway, practice):
+            next_one = request(gateway, "/healthz", method="GET")
+            body = chat("/hang", user="a")
+            if behind == "with it":
+                # Three in one piece: the next one is behind a request that was behind another.
+                await leave(gateway, practice, body, before=next_one, behind=next_one)
+            else:
+                last = next_one if behind == "a request" else b"\r\n"
+                await leave(gateway, practice, body, behind=last)
+            (marker,) = await eventually(gateway.markers)
+            assert marker["reason"] == "cancelled"
 
     run(test())
 

@@ -1,4 +1,4 @@
-"""A server's connection that bounds how long a client may take over the head of a request."""
+"""A server's connection that bounds what a client may take, and sees it leave while it waits."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 # In a scope's extensions: what ends the connection at once, whatever it still has to send.
 ABORT = "turnlock.abort"
 
+# Bytes that may lie behind a request which is not answered yet. Beyond, none are read until it is.
+BEHIND_MAX = 64 * 1024
+
 
 class ServerConfig(uvicorn.Config):
     """uvicorn's configuration, and ``head_patience`` in seconds."""
@@ -20,9 +23,13 @@ class ServerConfig(uvicorn.Config):
 
 
 class Connection(H11Protocol):
-    """uvicorn has no such limit: a client that sends a byte a minute keeps its connection.
+    """uvicorn has no limit for a head: a client that sends a byte a minute keeps its connection.
 
     The same limit ends a connection whose client goes on sending a body after its answer.
+
+    Where bytes come behind a request, the beginning of the next one or a stray end of a line,
+    uvicorn reads no more until the request is answered, and so does not see its client leave. Here
+    it reads on, up to `BEHIND_MAX`.
     """
 
     _deadline: asyncio.TimerHandle | None = None
@@ -44,8 +51,14 @@ class Connection(H11Protocol):
         super().data_received(data)
         if self._has_request():
             self._stop()
+            self._read_on()
         else:
             self._expect_head()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._has_request():
+            self._read_on()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop()
@@ -67,6 +80,11 @@ class Connection(H11Protocol):
 
     def _has_request(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
+
+    def _read_on(self) -> None:
+        behind, _ = self.conn.trailing_data
+        if self.conn.their_state is h11.DONE and len(behind) <= BEHIND_MAX:
+            self.flow.resume_reading()
 
     def _expect_head(self) -> None:
         if self._deadline is None:
