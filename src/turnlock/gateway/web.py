@@ -24,8 +24,10 @@ logger = logging.getLogger("turnlock")
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 # The clients of the SDKs keep an idle connection for less; who closes it second sees no error.
 _KEEP_ALIVE = 30
-# From the last outcome to the last byte of its answer.
+# From the last outcome to the last byte of its answer; who has not taken it by then is cut off.
 _GRACE = 2
+# What is still at work then is cancelled.
+_GRACE_MORE = 1
 # The Date header is that old at most.
 _TICK = 1.0
 _RETRY_STARTING = 1
@@ -72,9 +74,10 @@ class Web:
             server_header=False,
             h11_max_incomplete_event_size=HEAD_BYTES_MAX,
             timeout_keep_alive=_KEEP_ALIVE,
-            timeout_graceful_shutdown=_GRACE,
+            timeout_graceful_shutdown=_GRACE + _GRACE_MORE,
         )
         config.head_patience = pace.head
+        config.slow = pace.slow
         self._server = _Server(config)
         self._listener = listener
         self._task: asyncio.Task[None] | None = None
@@ -99,6 +102,8 @@ class Web:
         """Send what is under way, then end every connection. Closing twice does nothing."""
         self._server.leave()
         if self._task is not None:
+            await asyncio.wait((self._task,), timeout=_GRACE)
+            self._server.cut_off()
             await asyncio.wait((self._task,))
             if not self._task.cancelled() and self._task.exception() is not None:
                 logger.error("the web server failed: %r", self._task.exception())
@@ -135,6 +140,11 @@ class _Server(uvicorn.Server):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_TICK):
                     await self.leaving.wait()
+
+    def cut_off(self) -> None:
+        """Abort every connection. A task that sends on it goes on, and ends by itself."""
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
 
     def leave(self) -> None:
         self.should_exit = True
