@@ -100,12 +100,23 @@ class Waiting:
 
 
 def connected(app: Any, loop: Any = None) -> tuple[Connection, Transport]:
+    return next(all_connected(app, loop))
+
+
+def all_connected(
+    app: Any, loop: Any = None, most: int = 10
+) -> Iterator[tuple[Connection, Transport]]:
+    """One after the other, to the same server."""
     config = ServerConfig(app, http=Connection, ws="none", lifespan="off", log_config=None)
+    config.most = most
     transport = Transport()
     config.slow = 7.0
-    connection = Connection(config, ServerState(), {}, loop)
-    connection.connection_made(transport)
-    return connection, transport
+    state = ServerState()
+    while True:
+        transport = Transport()
+        connection = Connection(config, state, {}, loop)
+        connection.connection_made(transport)
+        yield connection, transport
 
 
 def test_what_comes_behind_a_request_is_bounded_and_answered_in_turn() -> None:
@@ -213,3 +224,35 @@ def test_at_the_end_who_does_not_read_is_cut_off_without_a_word_in_the_log(
 
     run(test())
     assert [r for r in caplog.records if r.levelno >= logging.WARNING] == []
+
+
+def test_of_too_many_connections_some_are_told_and_the_rest_is_closed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def test() -> None:
+        app = Waiting()
+        app.go_on.set()
+        server = all_connected(app, most=2)
+        made = [next(server) for _ in range(6)]
+        for connection, _ in made:
+            connection.data_received(GET)
+        for task in list(made[0][0].tasks):
+            await task
+        assert [b"204" in transport.written for _, transport in made] == [True] * 2 + [False] * 4
+        for _, transport in made[2:4]:
+            assert transport.written.startswith(b"HTTP/1.1 503 ")
+            assert b"connection: close" in transport.written
+            assert b'"code":"too_many_connections"' in transport.written
+        assert [transport.is_aborted for _, transport in made] == [False] * 4 + [True] * 2
+        assert len(caplog.records) == 1
+        # Who comes when there is room again is served.
+        for connection, _ in made[1:]:
+            connection.connection_lost(None)
+        connection, transport = next(server)
+        connection.data_received(GET)
+        await asyncio.wait(connection.tasks)
+        assert b"204" in transport.written
+        for one in (connection, made[0][0]):
+            one.connection_lost(None)
+
+    run(test())

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import h11
 import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from .descriptors import CONNECTIONS_MAX, Seldom
+from .errors import too_many
+
+logger = logging.getLogger("turnlock")
 
 # In a scope's extensions: what ends the connection at once, whatever it still has to send.
 ABORT = "turnlock.abort"
@@ -17,10 +24,19 @@ BEHIND_MAX = 64 * 1024
 
 
 class ServerConfig(uvicorn.Config):
-    """uvicorn's configuration, and `Pace.head` and `Pace.slow`."""
+    """uvicorn's configuration, and `Pace.head` and `Pace.slow`.
+
+    ``most`` connections are served at once. As many more are told that they are too many, and
+    whatever comes beyond is closed without a word.
+    """
 
     head_patience: float = 10.0
     slow: float = 30.0
+    most: int = CONNECTIONS_MAX
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.complaints = Seldom()
 
 
 class Connection(H11Protocol):
@@ -42,7 +58,7 @@ class Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        app = self.app
+        app = self._admitted(transport)
 
         async def with_abort(scope: Any, receive: Any, send: Any) -> None:
             extensions = scope.get("extensions") or {}
@@ -94,6 +110,21 @@ class Connection(H11Protocol):
             super().send_400_response(msg)
         else:
             self.transport.close()
+
+    def _admitted(self, transport: asyncio.Transport) -> ASGIApp:
+        """Who answers here: the application, or nobody but a refusal."""
+        config = self.config
+        assert isinstance(config, ServerConfig)
+        if len(self.connections) <= config.most:
+            app: ASGIApp = self.app
+            return app
+        if config.complaints.is_time(self.loop.time()):
+            logger.warning("more than %d connections: further ones are refused", config.most)
+        if len(self.connections) > 2 * config.most:
+            transport.abort()
+        refusal = too_many("too_many_connections", f"{config.most} connections are open already")
+        refusal.headers["connection"] = "close"
+        return refusal.response()
 
     def _has_request(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete

@@ -16,8 +16,8 @@ class Pace(NamedTuple):
     ``reading``: how long a request that only reads files waits for them. ``ending``: how long the
     answer to a release waits for the code of the released turn to end. ``slow``: how long a
     listener to events may take for what it is sent, and any client to take anything of it.
-    ``reclaim``: how often a gateway whose sessions
-    are in a database looks for what others left there.
+    ``reclaim``: how often a gateway whose sessions are in a database looks for what others left
+    there.
     """
 
     headers: float = 10.0

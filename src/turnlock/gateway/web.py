@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ..errors import StoreError
 from .access import HEAD_BYTES_MAX, HEALTH
 from .connection import Connection, ServerConfig
+from .descriptors import connections_max
 from .errors import Refusal
 from .pace import Pace
 
@@ -30,6 +31,10 @@ _GRACE = 2
 _GRACE_MORE = 1
 # The Date header is that old at most.
 _TICK = 1.0
+# asyncio accepts so many connections in one go; without a descriptor left it also fails, tells it
+# and sets a timer so many times, instead of once. As many more may wait to be accepted as ever.
+_ACCEPTED_AT_ONCE = 100
+_BACKLOG = 2048
 _RETRY_STARTING = 1
 
 
@@ -72,12 +77,14 @@ class Web:
             access_log=False,
             proxy_headers=False,
             server_header=False,
+            backlog=_ACCEPTED_AT_ONCE,
             h11_max_incomplete_event_size=HEAD_BYTES_MAX,
             timeout_keep_alive=_KEEP_ALIVE,
             timeout_graceful_shutdown=_GRACE + _GRACE_MORE,
         )
         config.head_patience = pace.head
         config.slow = pace.slow
+        config.most = connections_max()
         self._server = _Server(config)
         self._listener = listener
         self._task: asyncio.Task[None] | None = None
@@ -131,6 +138,8 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
+        for listener in sockets or []:
+            listener.listen(_BACKLOG)
         self.listening.set()
 
     async def main_loop(self) -> None:
