@@ -66,6 +66,7 @@ CODES: Mapping[str, Code] = {
     "starting": Code(503, "the gateway starts: it cleans up first"),
     "shutting_down": Code(503, "the gateway stops, and takes in no new work"),
     "queue_full": Code(503, "`max_waiting` turns wait already"),
+    "too_many_connections": Code(503, "as many clients are connected as descriptors allow"),
     "too_many_reads": Code(503, "too many reads of files are under way"),
     "too_many_listeners": Code(503, "too many clients listen to events"),
     "model_limit": Code(504, "the model gave no content in time: `first_token`, `idle`"),

@@ -29,6 +29,7 @@ COMMON = (
     "headers_too_large",
     "internal_error",
     "starting",
+    "too_many_connections",
 )
 _NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{0,20})?([eE][+-]?[0-9]{1,3})?", re.ASCII)
 # A part of a session key.

@@ -15,8 +15,9 @@ class Pace(NamedTuple):
     the answer of a revoked turn waits for the turn's terminal entry, should the disk hang.
     ``reading``: how long a request that only reads files waits for them. ``ending``: how long the
     answer to a release waits for the code of the released turn to end. ``slow``: how long a
-    listener to events may take for what it is sent. ``reclaim``: how often a gateway whose sessions
-    are in a database looks for what others left there.
+    listener to events may take for what it is sent, and any client to take anything of it.
+    ``reclaim``: how often a gateway whose sessions are in a database looks for what others left
+    there.
     """
 
     headers: float = 10.0

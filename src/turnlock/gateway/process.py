@@ -15,6 +15,7 @@ from typing import Any
 
 from ..config import Config, default_config, load_config
 from .attendant import Attendant
+from .descriptors import Seldom, raise_limit
 from .log import LAST_LINES, Log
 from .notify import Notifier
 from .reloading import Reload
@@ -26,7 +27,11 @@ _LOOKUPS = 1000
 # Tasks that ignore their cancellation are given this long before the process leaves without them.
 _LAST_TASKS = 0.5
 _LAST_THREADS = 0.5
+# What asyncio complains of when no descriptor is left for a connection.
+_NO_ACCEPT = "socket.accept() out of system resource"
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+logger = logging.getLogger("turnlock")
 
 
 def run(
@@ -43,7 +48,8 @@ def run(
     ``store_url``: the database of the sessions, if they are not in the state directory. SIGHUP has
     the configuration read again. ``host`` and ``port`` override the configuration; port
     0 takes a free one. ``announce`` gets the url once requests are served. Logs go to stderr, and
-    hold nothing up where nobody reads them. To be called on the main thread.
+    hold nothing up where nobody reads them. The soft limit of open files is raised to the hard one.
+    To be called on the main thread.
 
     Raises `AlreadyServed` when another gateway has the state directory, `ConfigError` for a
     configuration or a token that cannot be used, and `StoreError` for a state directory or an
@@ -51,6 +57,7 @@ def run(
     thread or a task would keep it, and when it is not done 8 s after the time to drain.
     """
     _log_to_stderr()
+    raise_limit()
 
     def load() -> Config:
         config = load_config(config_path) if config_path is not None else default_config()
@@ -97,6 +104,7 @@ def _run_to_the_end(main: Coroutine[Any, Any, None]) -> None:
     """`asyncio.run`, but for what it waits for at the end: without limit, on every task left."""
     loop = asyncio.new_event_loop()
     loop.set_default_executor(ThreadPoolExecutor(_LOOKUPS))
+    loop.set_exception_handler(_Complaints())
     try:
         loop.run_until_complete(main)
         left = _cancel_all(loop)
@@ -112,6 +120,19 @@ def _run_to_the_end(main: Coroutine[Any, Any, None]) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
+
+
+class _Complaints:
+    """The loop's. That no connection can be accepted it says hundreds of times a second."""
+
+    def __init__(self) -> None:
+        self._seldom = Seldom()
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if context.get("message") != _NO_ACCEPT:
+            loop.default_exception_handler(context)
+        elif self._seldom.is_time(loop.time()):
+            logger.error("no connection can be accepted: %s", context.get("exception"))
 
 
 def _cancel_all(loop: asyncio.AbstractEventLoop) -> bool:

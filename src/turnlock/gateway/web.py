@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ..errors import StoreError
 from .access import HEAD_BYTES_MAX, HEALTH
 from .connection import Connection, ServerConfig
+from .descriptors import connections_max
 from .errors import Refusal
 from .pace import Pace
 
@@ -24,10 +25,16 @@ logger = logging.getLogger("turnlock")
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 # The clients of the SDKs keep an idle connection for less; who closes it second sees no error.
 _KEEP_ALIVE = 30
-# From the last outcome to the last byte of its answer.
+# From the last outcome to the last byte of its answer; who has not taken it by then is cut off.
 _GRACE = 2
+# What is still at work then is cancelled.
+_GRACE_MORE = 1
 # The Date header is that old at most.
 _TICK = 1.0
+# asyncio accepts so many connections in one go; without a descriptor left it also fails, tells it
+# and sets a timer so many times, instead of once. As many more may wait to be accepted as ever.
+_ACCEPTED_AT_ONCE = 100
+_BACKLOG = 2048
 _RETRY_STARTING = 1
 
 
@@ -70,11 +77,14 @@ class Web:
             access_log=False,
             proxy_headers=False,
             server_header=False,
+            backlog=_ACCEPTED_AT_ONCE,
             h11_max_incomplete_event_size=HEAD_BYTES_MAX,
             timeout_keep_alive=_KEEP_ALIVE,
-            timeout_graceful_shutdown=_GRACE,
+            timeout_graceful_shutdown=_GRACE + _GRACE_MORE,
         )
         config.head_patience = pace.head
+        config.slow = pace.slow
+        config.most = connections_max()
         self._server = _Server(config)
         self._listener = listener
         self._task: asyncio.Task[None] | None = None
@@ -99,6 +109,8 @@ class Web:
         """Send what is under way, then end every connection. Closing twice does nothing."""
         self._server.leave()
         if self._task is not None:
+            await asyncio.wait((self._task,), timeout=_GRACE)
+            self._server.cut_off()
             await asyncio.wait((self._task,))
             if not self._task.cancelled() and self._task.exception() is not None:
                 logger.error("the web server failed: %r", self._task.exception())
@@ -126,6 +138,8 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
+        for listener in sockets or []:
+            listener.listen(_BACKLOG)
         self.listening.set()
 
     async def main_loop(self) -> None:
@@ -135,6 +149,11 @@ class _Server(uvicorn.Server):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_TICK):
                     await self.leaving.wait()
+
+    def cut_off(self) -> None:
+        """Abort every connection. A task that sends on it goes on, and ends by itself."""
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
 
     def leave(self) -> None:
         self.should_exit = True
