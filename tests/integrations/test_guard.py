@@ -114,15 +114,16 @@ def hang(store: turnlock.Store, client: Any, url: str) -> None:
         client.post(url, timeout=0.5 + PATIENCE / 10)
 
 
+def answering_once(peer: Peer, number: int) -> None:
+    if number == 1:
+        peer.send(WHOLE)
+    else:
+        never(peer, number)
+
+
 @HTTP
 def test_a_connection_of_the_pool_is_ended_as_well(store: turnlock.Store, http: Any) -> None:
-    def script(peer: Peer, number: int) -> None:
-        if number == 1:
-            peer.send(WHOLE)
-        else:
-            never(peer, number)
-
-    with upstream(script) as server:
+    with upstream(answering_once) as server:
         client = turnlock.guard(http.Client())
         client.get(server.url)
         assert server.asked.acquire(timeout=PATIENCE)
@@ -130,6 +131,41 @@ def test_a_connection_of_the_pool_is_ended_as_well(store: turnlock.Store, http: 
         revoked_while(store, client, server)
         revoking.join()
         assert server.met == 1
+
+
+@HTTP
+def test_so_is_one_that_was_open_before_the_guard(store: turnlock.Store, http: Any) -> None:
+    with upstream(answering_once) as server:
+        client = http.Client()
+        client.get(server.url)
+        assert server.asked.acquire(timeout=PATIENCE)
+        revoking = revoke_once_asked(store, server)
+        revoked_while(store, turnlock.guard(client), server)
+        revoking.join()
+        assert server.met == 1
+
+
+@HTTP
+def test_so_is_a_tasks_that_nobody_cancels(store: turnlock.Store, http: Any) -> None:
+    async def test() -> None:
+        async with http.AsyncClient() as client:
+            await client.get(server.url)
+            assert server.asked.acquire(timeout=PATIENCE)
+            turnlock.guard(client)
+            revoking = revoke_once_asked(store, server)
+            with pytest.raises(turnlock.LeaseRevoked):
+                async with store.turn("main/a"):
+                    task = asyncio.create_task(read_all_async(client, server.url))
+                    await asyncio.shield(task)
+            with pytest.raises(turnlock.LeaseRevoked):
+                async with asyncio.timeout(PATIENCE):
+                    await task
+            await asyncio.to_thread(revoking.join)
+
+    with upstream(answering_once) as server:
+        asyncio.run(test())
+        assert server.met == 1
+        all_left(server)
 
 
 def test_a_turn_that_ends_takes_the_call_of_a_forgotten_thread_with_it(

@@ -25,7 +25,7 @@ from ..turns.aio import call_on_loop
 from ..turns.calling import OpenCall
 from ..turns.scope import current_turn
 from .content import pieces_of
-from .sockets import connections_over, drop_closed, instrument, sending
+from .sockets import adopt, connections_over, drop_closed, instrument, sending
 
 
 class CallLimits(NamedTuple):
@@ -155,7 +155,10 @@ class _Guarding:
     def _call(self) -> GuardedCall | None:
         """A call of the turn that there is; None outside of one."""
         turn = self._turn or current_turn()
-        return None if turn is None else GuardedCall(turn, self._limits)
+        if turn is None:
+            return None
+        adopt(self._inner)
+        return GuardedCall(turn, self._limits)
 
 
 class _Body:
