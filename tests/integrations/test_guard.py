@@ -396,6 +396,28 @@ def test_in_a_turn_nothing_is_compressed_as_nobody_could_look_into_it(
     assert b"accept-encoding: identity" in server.heard[0].lower()
 
 
+@pytest.mark.parametrize(
+    ("signed", "sent"),
+    [("accept;accept-encoding;host", b"br;q=1"), ("host;x-accept-encoding", b"identity")],
+)
+def test_a_header_that_aws_has_the_client_sign_is_left_as_it_is(
+    store: turnlock.Store, signed: str, sent: bytes
+) -> None:
+    """With another one the signature is wrong, and every call of a turn refused."""
+    credential = "AWS4-HMAC-SHA256 Credential=k/20261126/eu-west-1/bedrock/aws4_request"
+    headers = {
+        "accept-encoding": "br;q=1",
+        "authorization": f"{credential}, SignedHeaders={signed}, Signature=5d67",
+    }
+    with (
+        upstream(answering) as server,
+        turnlock.guard(httpx.Client(headers=headers)) as client,
+        store.turn("main/a"),
+    ):
+        client.get(server.url)
+    assert b"\r\naccept-encoding: " + sent + b"\r\n" in server.heard[0].lower()
+
+
 # Clients of SDKs
 
 

@@ -114,14 +114,16 @@ class GuardedCall:
     def prepare(self, request: Any) -> None:
         """No limit of the client's own outlasts ours where no socket can be ended yet.
 
-        And no compression: content is looked for in what comes.
+        And no compression: content is looked for in what comes. Where the header is signed there
+        may be one, and what comes compressed counts as it comes.
         """
         timeouts = dict(request.extensions.get("timeout") or {})
         for phase in ("connect", "pool"):
             timeouts[phase] = min(timeouts.get(phase) or math.inf, self.of_turn.first)
         timeouts = {phase: None if one == math.inf else one for phase, one in timeouts.items()}
         request.extensions = {**request.extensions, "timeout": timeouts}
-        request.headers["accept-encoding"] = "identity"
+        if not _is_signed(request.headers, "accept-encoding"):
+            request.headers["accept-encoding"] = "identity"
 
     def _end(self) -> None:
         with self._lock:
@@ -130,6 +132,13 @@ class GuardedCall:
                 stream.end(self)
             if self._on_end is not None:
                 self._on_end()
+
+
+def _is_signed(headers: Any, name: str) -> bool:
+    """Whether a header is among those of AWS's signature, which holds for no other value of it."""
+    kind, _, said = headers.get("authorization", "").partition(" ")
+    signed = said.partition("SignedHeaders=")[2].partition(",")[0]
+    return kind.startswith("AWS4-") and name in signed.lower().split(";")
 
 
 class _Guarding:
