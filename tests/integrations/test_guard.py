@@ -248,6 +248,28 @@ def test_content_that_comes_in_time_may_take_its_time(store: turnlock.Store) -> 
         assert read_all(client, server.url).count(b"Hi") == 12
 
 
+@HTTP
+@pytest.mark.parametrize(("first", "own", "connect"), [(30, 5, 30), (30, None, 30), (3, 5, 3)])
+def test_a_connection_has_the_time_of_the_first_content(
+    http: Any, first: float, own: float | None, connect: float
+) -> None:
+    """The SDKs' few seconds are meant for who tries again, which in a turn nobody does."""
+    limits: list[dict[str, float | None]] = []
+
+    def answer(request: Any) -> Any:
+        limits.append(request.extensions["timeout"])
+        return http.Response(200)
+
+    with (
+        turnlock.open_store("memory:", limits=turnlock.Limits(first_token=first)) as store,
+        http.Client(transport=http.MockTransport(answer)) as client,
+        store.turn("main/a"),
+    ):
+        turnlock.guard(client).get("http://model", timeout=http.Timeout(9, connect=own))
+    (limit,) = limits
+    assert (limit["connect"], limit["read"]) == (connect, 9)
+
+
 # Seconds: short enough that the watchdog takes it for no stop of the process.
 STEP = 0.2
 

@@ -114,13 +114,17 @@ class GuardedCall:
     def prepare(self, request: Any) -> None:
         """No limit of the client's own outlasts ours where no socket can be ended yet.
 
+        Nor is one for the connection shorter: the SDKs' own is for who tries again, and one stop of
+        the process as long as that would fail the turn.
+
         And no compression: content is looked for in what comes. Where the header is signed there
         may be one, and what comes compressed counts as it comes.
         """
         timeouts = dict(request.extensions.get("timeout") or {})
-        for phase in ("connect", "pool"):
-            timeouts[phase] = min(timeouts.get(phase) or math.inf, self.of_turn.first)
-        timeouts = {phase: None if one == math.inf else one for phase, one in timeouts.items()}
+        first = self.of_turn.first
+        if first != math.inf:
+            timeouts["connect"] = first
+            timeouts["pool"] = min(timeouts.get("pool") or math.inf, first)
         request.extensions = {**request.extensions, "timeout": timeouts}
         if not _is_signed(request.headers, "accept-encoding"):
             request.headers["accept-encoding"] = "identity"
