@@ -176,15 +176,18 @@ def test_a_task_in_the_middle_of_the_handshake_leaves_no_connection(
 
 @HTTP
 @pytest.mark.parametrize("path", ["/never", "/middle"])
+@pytest.mark.parametrize("used", [False, True], ids=["new", "used before"])
 def test_a_thread_that_waits_over_http2_comes_back(
-    store: turnlock.Store, http: Any, path: str, tls2: Tls
+    store: turnlock.Store, http: Any, path: str, used: bool, tls2: Tls
 ) -> None:
     with (
         serving(Upstream2(never, tls2.server)) as server,
         http.Client(verify=tls2.client, http2=True) as client,
     ):
-        turnlock.guard(client)
+        if not used:
+            turnlock.guard(client)
         assert client.get(f"{server.url}/whole").http_version == "HTTP/2"
+        turnlock.guard(client)
         assert server.asked.acquire(timeout=PATIENCE)
         revoking = revoke_once_asked(store, server)
         with pytest.raises(turnlock.LeaseRevoked), store.turn("main/a"):

@@ -114,15 +114,16 @@ def hang(store: turnlock.Store, client: Any, url: str) -> None:
         client.post(url, timeout=0.5 + PATIENCE / 10)
 
 
+def answering_once(peer: Peer, number: int) -> None:
+    if number == 1:
+        peer.send(WHOLE)
+    else:
+        never(peer, number)
+
+
 @HTTP
 def test_a_connection_of_the_pool_is_ended_as_well(store: turnlock.Store, http: Any) -> None:
-    def script(peer: Peer, number: int) -> None:
-        if number == 1:
-            peer.send(WHOLE)
-        else:
-            never(peer, number)
-
-    with upstream(script) as server:
+    with upstream(answering_once) as server:
         client = turnlock.guard(http.Client())
         client.get(server.url)
         assert server.asked.acquire(timeout=PATIENCE)
@@ -130,6 +131,41 @@ def test_a_connection_of_the_pool_is_ended_as_well(store: turnlock.Store, http: 
         revoked_while(store, client, server)
         revoking.join()
         assert server.met == 1
+
+
+@HTTP
+def test_so_is_one_that_was_open_before_the_guard(store: turnlock.Store, http: Any) -> None:
+    with upstream(answering_once) as server:
+        client = http.Client()
+        client.get(server.url)
+        assert server.asked.acquire(timeout=PATIENCE)
+        revoking = revoke_once_asked(store, server)
+        revoked_while(store, turnlock.guard(client), server)
+        revoking.join()
+        assert server.met == 1
+
+
+@HTTP
+def test_so_is_a_tasks_that_nobody_cancels(store: turnlock.Store, http: Any) -> None:
+    async def test() -> None:
+        async with http.AsyncClient() as client:
+            await client.get(server.url)
+            assert server.asked.acquire(timeout=PATIENCE)
+            turnlock.guard(client)
+            revoking = revoke_once_asked(store, server)
+            with pytest.raises(turnlock.LeaseRevoked):
+                async with store.turn("main/a"):
+                    task = asyncio.create_task(read_all_async(client, server.url))
+                    await asyncio.shield(task)
+            with pytest.raises(turnlock.LeaseRevoked):
+                async with asyncio.timeout(PATIENCE):
+                    await task
+            await asyncio.to_thread(revoking.join)
+
+    with upstream(answering_once) as server:
+        asyncio.run(test())
+        assert server.met == 1
+        all_left(server)
 
 
 def test_a_turn_that_ends_takes_the_call_of_a_forgotten_thread_with_it(
@@ -210,6 +246,28 @@ def test_content_that_comes_in_time_may_take_its_time(store: turnlock.Store) -> 
         store.turn("main/a"),
     ):
         assert read_all(client, server.url).count(b"Hi") == 12
+
+
+@HTTP
+@pytest.mark.parametrize(("first", "own", "connect"), [(30, 5, 30), (30, None, 30), (3, 5, 3)])
+def test_a_connection_has_the_time_of_the_first_content(
+    http: Any, first: float, own: float | None, connect: float
+) -> None:
+    """The SDKs' few seconds are meant for who tries again, which in a turn nobody does."""
+    limits: list[dict[str, float | None]] = []
+
+    def answer(request: Any) -> Any:
+        limits.append(request.extensions["timeout"])
+        return http.Response(200)
+
+    with (
+        turnlock.open_store("memory:", limits=turnlock.Limits(first_token=first)) as store,
+        http.Client(transport=http.MockTransport(answer)) as client,
+        store.turn("main/a"),
+    ):
+        turnlock.guard(client).get("http://model", timeout=http.Timeout(9, connect=own))
+    (limit,) = limits
+    assert (limit["connect"], limit["read"]) == (connect, 9)
 
 
 # Seconds: short enough that the watchdog takes it for no stop of the process.
@@ -358,6 +416,28 @@ def test_in_a_turn_nothing_is_compressed_as_nobody_could_look_into_it(
     ):
         client.get(server.url)
     assert b"accept-encoding: identity" in server.heard[0].lower()
+
+
+@pytest.mark.parametrize(
+    ("signed", "sent"),
+    [("accept;accept-encoding;host", b"br;q=1"), ("host;x-accept-encoding", b"identity")],
+)
+def test_a_header_that_aws_has_the_client_sign_is_left_as_it_is(
+    store: turnlock.Store, signed: str, sent: bytes
+) -> None:
+    """With another one the signature is wrong, and every call of a turn refused."""
+    credential = "AWS4-HMAC-SHA256 Credential=k/20261126/eu-west-1/bedrock/aws4_request"
+    headers = {
+        "accept-encoding": "br;q=1",
+        "authorization": f"{credential}, SignedHeaders={signed}, Signature=5d67",
+    }
+    with (
+        upstream(answering) as server,
+        turnlock.guard(httpx.Client(headers=headers)) as client,
+        store.turn("main/a"),
+    ):
+        client.get(server.url)
+    assert b"\r\naccept-encoding: " + sent + b"\r\n" in server.heard[0].lower()
 
 
 # Clients of SDKs

@@ -71,6 +71,26 @@ def test_reply_is_content_in_order_and_then_the_end(provider: str) -> None:
     run(test())
 
 
+LINE_ENDS = "\x85\u2028\u2029"
+
+
+@every_provider
+def test_a_text_keeps_what_only_unicode_takes_for_the_end_of_a_line(provider: str) -> None:
+    """JSON may have them as they are: some SDKs would split one line of the answer at them."""
+
+    async def raw(line: Line) -> None:
+        await line.begin()
+        await line.send(line.wire.text("a#b").replace(b"#", LINE_ENDS.encode()))
+        await line.send(line.wire.end("stop"))
+
+    async def test() -> None:
+        async with scripted(WIRES[provider], raw) as server:
+            text, _ = await complete(model_at(server), user("x"))
+        assert text == f"a{LINE_ENDS}b"
+
+    run(test())
+
+
 @every_provider
 @pytest.mark.parametrize("reason", ["length", "refused"])
 def test_reason_to_finish_has_one_word_everywhere(provider: str, reason: str) -> None:
@@ -625,5 +645,25 @@ def test_whatever_is_said_is_content_or_one_kind_of_error(provider: str, said: s
             assert caught.value.kind in ("protocol", "interrupted", "status")
             assert caught.value.detail
             await server.wait_for(lambda it: it.open == 0)
+
+    run(test())
+
+
+@every_provider
+def test_a_line_without_an_end_is_no_reply(provider: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it would be kept, for as long as the limits of the turn allow."""
+    monkeypatch.setattr("turnlock.models.bodies.LINE_MAX", 100_000)
+
+    async def endless(line: Line) -> None:
+        await line.begin()
+        await line.send(b"data: ")
+        while True:
+            await line.send(b"x" * 1000)
+
+    async def test() -> None:
+        async with scripted(WIRES[provider], endless) as server:
+            error = await failure(server)
+        assert error.kind == "protocol"
+        assert "a line of more than 100000 bytes" in error.detail
 
     run(test())

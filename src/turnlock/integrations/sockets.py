@@ -3,7 +3,8 @@
 Closing a client does not wake a thread that waits for an answer; shutting its socket down does. But
 a client does not tell which socket a request uses, least of all one of its pool that was open
 before. So the pool's network backend is wrapped, and each stream that it opens reports, at every
-read and write, to the call that is being made in this thread or task (`sending`).
+read and write, to the call that is being made in this thread or task (`sending`). Connections that
+were open before that get such a stream when a call of a turn may be given them (`adopt`).
 
 httpcore and its successor httpcore2 are the same here; both are only reached through what a client
 already has.
@@ -59,6 +60,18 @@ def instrument(transport: Any) -> None:
     pool._network_backend = _AsyncBackend(backend) if is_async else _Backend(backend)
 
 
+def adopt(transport: Any) -> None:
+    """Have the connections report too that a pool opened before it was instrumented."""
+    pool = _pool_of(transport)
+    wrapping = _AsyncStream if hasattr(pool, "handle_async_request") else _Stream
+    for connection in getattr(pool, "connections", ()):
+        inner = _protocol_of(connection)
+        # Two threads may do it at once: a stream in two of ours is none the worse for it.
+        if inner is not None and not isinstance(inner._network_stream, wrapping):
+            _watch(inner._network_stream)
+            inner._network_stream = wrapping(inner._network_stream)
+
+
 def connections_over(transport: Any, streams: Collection[Any]) -> list[Any]:
     """The connections of a transport's pool that are made of these streams."""
     pool = _pool_of(transport)
@@ -82,11 +95,16 @@ def _pool_of(transport: Any) -> Any:
     return getattr(transport, "_pool", None)
 
 
-def _stream_of(connection: Any) -> Any:
-    """A connection of the pool is one of the protocol's, in one or two others."""
+def _protocol_of(connection: Any) -> Any:
+    """A connection of the pool is one of the protocol's, in one or two others; None: not yet."""
     while connection is not None and not hasattr(connection, "_network_stream"):
         connection = getattr(connection, "_connection", None)
-    return None if connection is None else connection._network_stream
+    return connection
+
+
+def _stream_of(connection: Any) -> Any:
+    inner = _protocol_of(connection)
+    return None if inner is None else inner._network_stream
 
 
 def _note(stream: Any) -> None:

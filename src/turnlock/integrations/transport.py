@@ -25,7 +25,7 @@ from ..turns.aio import call_on_loop
 from ..turns.calling import OpenCall
 from ..turns.scope import current_turn
 from .content import pieces_of
-from .sockets import connections_over, drop_closed, instrument, sending
+from .sockets import adopt, connections_over, drop_closed, instrument, sending
 
 
 class CallLimits(NamedTuple):
@@ -114,14 +114,20 @@ class GuardedCall:
     def prepare(self, request: Any) -> None:
         """No limit of the client's own outlasts ours where no socket can be ended yet.
 
-        And no compression: content is looked for in what comes.
+        Nor is one for the connection shorter: the SDKs' own is for who tries again, and one stop of
+        the process as long as that would fail the turn.
+
+        And no compression: content is looked for in what comes. Where the header is signed there
+        may be one, and what comes compressed counts as it comes.
         """
         timeouts = dict(request.extensions.get("timeout") or {})
-        for phase in ("connect", "pool"):
-            timeouts[phase] = min(timeouts.get(phase) or math.inf, self.of_turn.first)
-        timeouts = {phase: None if one == math.inf else one for phase, one in timeouts.items()}
+        first = self.of_turn.first
+        if first != math.inf:
+            timeouts["connect"] = first
+            timeouts["pool"] = min(timeouts.get("pool") or math.inf, first)
         request.extensions = {**request.extensions, "timeout": timeouts}
-        request.headers["accept-encoding"] = "identity"
+        if not _is_signed(request.headers, "accept-encoding"):
+            request.headers["accept-encoding"] = "identity"
 
     def _end(self) -> None:
         with self._lock:
@@ -130,6 +136,13 @@ class GuardedCall:
                 stream.end(self)
             if self._on_end is not None:
                 self._on_end()
+
+
+def _is_signed(headers: Any, name: str) -> bool:
+    """Whether a header is among those of AWS's signature, which holds for no other value of it."""
+    kind, _, said = headers.get("authorization", "").partition(" ")
+    signed = said.partition("SignedHeaders=")[2].partition(",")[0]
+    return kind.startswith("AWS4-") and name in signed.lower().split(";")
 
 
 class _Guarding:
@@ -155,7 +168,10 @@ class _Guarding:
     def _call(self) -> GuardedCall | None:
         """A call of the turn that there is; None outside of one."""
         turn = self._turn or current_turn()
-        return None if turn is None else GuardedCall(turn, self._limits)
+        if turn is None:
+            return None
+        adopt(self._inner)
+        return GuardedCall(turn, self._limits)
 
 
 class _Body:

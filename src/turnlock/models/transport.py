@@ -21,6 +21,8 @@ from contextvars import ContextVar
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from .bodies import Passing
+
 # A peer that is gone without a word is noticed after about two minutes, also when no limit is set.
 _TCP_WATCH = {
     "TCP_KEEPIDLE": 60,
@@ -83,13 +85,22 @@ def _body_class(http: Any) -> Any:
     class Body(http.AsyncByteStream):  # type: ignore[misc]  # a class of either library
         """A response's body that ends its line when it is closed."""
 
-        def __init__(self, stream: Any, end: Callable[[], Awaitable[None]]) -> None:
-            self._stream = stream
+        def __init__(self, response: Any, end: Callable[[], Awaitable[None]]) -> None:
+            self._stream = response.stream
+            self._passing = Passing(http, response.headers)
             self._end = end
 
         def __aiter__(self) -> AsyncIterator[bytes]:
-            body: AsyncIterator[bytes] = self._stream.__aiter__()
-            return body
+            # No generator, which would be closed when the garbage collector finds it.
+            self._chunks = aiter(self._stream)
+            return self
+
+        async def __anext__(self) -> bytes:
+            chunk = await anext(self._chunks, None)
+            passed = self._passing.rest() if chunk is None else self._passing.take(chunk)
+            if chunk is None and not passed:
+                raise StopAsyncIteration
+            return passed
 
         async def aclose(self) -> None:
             try:
@@ -150,9 +161,7 @@ class Lines:
         except BaseException:
             await self._end(line)
             raise
-        response.stream = _body_class(self._http)(
-            response.stream, functools.partial(self._end, line)
-        )
+        response.stream = _body_class(self._http)(response, functools.partial(self._end, line))
         return response
 
     async def _end(self, line: _Line) -> None:

@@ -92,7 +92,7 @@ async def agent_of(
     practice: Practice, *tools: Any, api: str = "chat", **more: Any
 ) -> AsyncIterator[agents.Agent[Any]]:
     """An agent of the practice model, whose client nobody has guarded."""
-    async with openai.AsyncOpenAI(base_url=practice.url, api_key="any") as client:
+    async with openai.AsyncOpenAI(base_url=practice.url, api_key="any", timeout=None) as client:
         yield agents.Agent(
             name="Ada", model=MODELS[api]("practice", client), tools=list(tools), **more
         )

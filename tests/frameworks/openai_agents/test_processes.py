@@ -23,7 +23,7 @@ from turnlock.integrations.openai_agents import run, run_streamed, run_sync
 agents.set_tracing_disabled(True)
 url, state, way, api = sys.argv[1:]
 models = {"chat": agents.OpenAIChatCompletionsModel, "responses": agents.OpenAIResponsesModel}
-client = openai.AsyncOpenAI(base_url=url, api_key="any")
+client = openai.AsyncOpenAI(base_url=url, api_key="any", timeout=None)
 
 @agents.function_tool
 async def wait() -> str:

@@ -102,7 +102,7 @@ def test_a_streamed_run_is_a_turn_too(practice: Practice, store: turnlock.Store,
 
 
 def test_a_thread_runs_a_turn_with_run_sync(practice: Practice, store: turnlock.Store) -> None:
-    client = openai.AsyncOpenAI(base_url=practice.url, api_key="any")
+    client = openai.AsyncOpenAI(base_url=practice.url, api_key="any", timeout=None)
     agent = agents.Agent(name="Ada", model=MODELS["chat"]("practice", client), tools=[look])
     result = run_sync(agent, LOOK, store=store, session=KEY)
     assert result.final_output == "practice reply 1 to: seen it"
@@ -235,7 +235,9 @@ def test_the_models_of_agents_that_are_tools_are_guarded(
                 "agent it hands over to": agents.Agent("Bob", model=last.model, handoffs=[last]),
                 "handoff": agents.Agent("Bob", model=last.model, handoffs=[agents.handoff(last)]),
             }[below]
-            async with openai.AsyncOpenAI(base_url=practice.url, api_key="any") as client:
+            async with openai.AsyncOpenAI(
+                base_url=practice.url, api_key="any", timeout=None
+            ) as client:
                 if expert is not last:
                     expert.model = agents.OpenAIChatCompletionsModel("practice", client)
                 async with agent_of(practice, tool(expert, "ask")) as agent:
@@ -300,7 +302,7 @@ def test_a_model_that_is_only_named_is_guarded_too(
     practice: Practice, store: turnlock.Store
 ) -> None:
     async def test() -> None:
-        async with openai.AsyncOpenAI(base_url=practice.url, api_key="any") as client:
+        async with openai.AsyncOpenAI(base_url=practice.url, api_key="any", timeout=None) as client:
             provider = agents.OpenAIProvider(openai_client=client, use_responses=False)
             config = agents.RunConfig(model="practice", model_provider=provider)
             agent = agents.Agent(name="Ada")

@@ -16,6 +16,11 @@ SOCKET_NOT_SHUT_DOWN = Mutant(
     ),
     caught_by=f"{_CONNECTIONS}::test_a_thread_that_waits_over_tls_comes_back",
 )
+OPEN_BEFORE_UNSEEN = Mutant(
+    "a connection that was open before the guard says to no call that it is used",
+    Edit("integrations/transport.py", "        adopt(self._inner)\n", ""),
+    caught_by="tests/integrations/test_guard.py::test_so_is_one_that_was_open_before_the_guard",
+)
 HANDSHAKE_NOT_ENDED = Mutant(
     "nothing stands for the connection while TLS is being agreed on",
     Edit(_SOCKETS, "            self._now_is(twin)\n", "            pass\n"),

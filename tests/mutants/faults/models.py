@@ -149,3 +149,17 @@ SECRETS_BY_PATTERN = Mutant(
     ),
     caught_by="tests/test_values.py::TestRedaction::test_what_looks_like_a_credential_is_hidden",
 )
+LINE_ENDS_OF_UNICODE = Mutant(
+    "a text goes to an SDK with what only Unicode takes for the end of a line",
+    Edit(
+        "models/bodies.py",
+        "return self._escaped(chunk) if self._escapes else chunk",
+        "return chunk",
+    ),
+    caught_by="tests/models/test_models_bodies.py::test_json_says_the_same_however_it_was_cut",
+)
+ENDLESS_LINE = Mutant(
+    "a line of a model's answer is kept however long it gets",
+    Edit("models/bodies.py", "        if self._line > LINE_MAX:\n", "        if False:\n"),
+    caught_by="tests/models/test_models_bodies.py::test_only_a_line_without_an_end_is_too_long",
+)
