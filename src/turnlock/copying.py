@@ -44,7 +44,7 @@ class Result(Enum):
     """What became of a session."""
 
     COPIED = "copied"
-    SAME = "same"  # all of it was there, or there is none to copy
+    SAME = "same"  # all of it was there
     DIFFERS = "differs"  # another session of that name is there; it was left alone
     BUSY = "busy"  # somebody holds or writes it, here or there
     UNFINISHED = "unfinished"  # its last turn has no terminal entry yet: doctor --fix, or a turn
@@ -62,9 +62,6 @@ class Copied(NamedTuple):
 
 def copy_session(source: Backend[Any], target: Backend[Any], session: SessionKey) -> Copied:
     """Copy one session. Raises `StoreError` and the like; then what was added so far stays."""
-    # Taking it would make it.
-    if source.record(session) is None:
-        return Copied(str(session), Result.MISSING)
     try:
         with HeldSession(source, session, make=False) as held:
             if held.owes:
@@ -72,7 +69,7 @@ def copy_session(source: Backend[Any], target: Backend[Any], session: SessionKey
             with HeldSession(target, session, make=True) as theirs:
                 return copy_held(source, target, session, held, theirs)
     except NoSession:
-        return Copied(str(session), Result.SAME)
+        return Copied(str(session), Result.MISSING)
     except (SessionBusy, Lost, TailMoved):
         return Copied(str(session), Result.BUSY)
 

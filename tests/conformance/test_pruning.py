@@ -144,7 +144,7 @@ def test_a_session_that_another_pruning_takes_away_is_not_made_anew(
 
 def test_a_copy_of_a_session_that_is_not_there_makes_none(store: Store, archive: Store) -> None:
     copied = archive.copy_from(store, "main/nothere")
-    assert (copied.result, copied.lines) == (Result.SAME, 0)
+    assert (copied.result, copied.lines) == (Result.MISSING, 0)
     assert list(store.sessions()) == list(archive.sessions()) == []
     assert store.locks() == archive.locks() == []
 
