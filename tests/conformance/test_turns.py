@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 import turnlock
 from tests.files.test_owed import calls, result
-from tests.helpers import kinds
+from tests.helpers import PATIENCE, kinds
 from turnlock import LeaseRevoked, SessionBusy
 from turnlock.events import TurnRevoked
 from turnlock.store import Store
@@ -447,6 +448,67 @@ class TestInATask:
 
 
 class TestWatch:
+    @pytest.mark.parametrize("is_stream", [False, True])
+    def test_a_revoked_thread_asks_no_model(self, is_stream: bool, store: Store) -> None:
+        asked: list[str] = []
+        refused: list[LeaseRevoked] = []
+        with pytest.raises(LeaseRevoked), store.turn("main/a") as turn:
+            store.revoke("main/a")
+            try:
+                turn.watch(["x"] if is_stream else lambda: asked.append("called"))
+            except LeaseRevoked as error:
+                refused.append(error)
+        assert (asked, len(refused)) == ([], 1)
+
+    def test_nor_does_a_task_that_swallowed_its_cancellation(self, store: Store) -> None:
+        asked: list[str] = []
+        refused: list[LeaseRevoked] = []
+
+        async def ask() -> None:
+            asked.append("called")
+
+        async def main() -> None:
+            async with store.turn("main/a") as turn:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.to_thread(store.revoke, "main/a")
+                    await asyncio.sleep(PATIENCE)
+                try:
+                    await turn.watch(ask())
+                except LeaseRevoked as error:
+                    refused.append(error)
+
+        with pytest.raises(LeaseRevoked):
+            asyncio.run(main())
+        assert (asked, len(refused)) == ([], 1)
+
+    @pytest.mark.parametrize("is_stream", [False, True])
+    def test_nor_does_it_get_an_answer_that_came_late(self, is_stream: bool, store: Store) -> None:
+        got: list[object] = []
+        refused: list[LeaseRevoked] = []
+
+        async def late() -> str:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(PATIENCE)
+            return "late"
+
+        async def late_stream() -> AsyncIterator[str]:
+            yield await late()
+
+        async def main() -> None:
+            async with store.turn("main/a") as turn:
+                asyncio.get_running_loop().run_in_executor(None, store.revoke, "main/a")
+                try:
+                    if is_stream:
+                        got.extend([one async for one in turn.watch(late_stream())])
+                    else:
+                        got.append(await turn.watch(late()))
+                except LeaseRevoked as error:
+                    refused.append(error)
+
+        with pytest.raises(LeaseRevoked):
+            asyncio.run(main())
+        assert (got, len(refused)) == ([], 1)
+
     def test_a_stream_passes_through(self, store: Store) -> None:
         async def numbers() -> AsyncIterator[int]:
             for number in range(3):

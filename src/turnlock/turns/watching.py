@@ -7,9 +7,18 @@ reason ``model-limit``.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Iterator,
+)
 from typing import Any, NamedTuple
 
+from ..errors import LeaseRevoked
 from ..limits import check_limit
 from .lease import Call
 from .turn import TurnCore
@@ -41,12 +50,14 @@ class Budget(NamedTuple):
 
 
 def watch_stream(core: TurnCore, stream: Iterable[Any], budget: Budget) -> Iterator[Any]:
+    core.check_revoked()
     call = core.begin_call(budget.what, budget.first)
     return _watched(core, iter(stream), budget, call)
 
 
 def watch_call(core: TurnCore, function: Callable[[], Any], budget: Budget) -> Any:
     """Call the function; when it gives a stream, the watch goes on over that."""
+    core.check_revoked()
     call = core.begin_call(budget.what, budget.first)
     try:
         result = function()
@@ -77,9 +88,17 @@ class AsyncWatch:
 
     ``await`` gives the result, which is again watched when it is a stream; ``async for`` goes over
     the stream. The time before the headers of a response counts as time to the first content.
+    Raises `LeaseRevoked` when the turn is over already, before anything is asked of the source.
     """
 
     def __init__(self, core: TurnCore, source: Any, budget: Budget) -> None:
+        try:
+            core.check_revoked()
+        except LeaseRevoked:
+            # Or Python would warn that nobody awaited it.
+            if isinstance(source, Coroutine):
+                source.close()
+            raise
         self._core = core
         self._source = source
         self._budget = budget
@@ -106,6 +125,8 @@ class AsyncWatch:
             self._source = result
             return self
         self._core.end_call(self._call)
+        # A task that swallowed its cancellation gets no answer to go on with.
+        self._core.check_revoked()
         self._core.progress(self._budget.what)
         return result
 
@@ -113,7 +134,9 @@ class AsyncWatch:
         if isinstance(self._source, Awaitable) and not hasattr(self._source, "__aiter__"):
             await self._resolve()
         try:
+            self._core.check_revoked()
             async for item in self._source:
+                self._core.check_revoked()
                 if self._budget.counts(item):
                     self._core.call_progressed(self._call, self._budget.idle)
                 yield item
