@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from .errors import InvalidSessionKey, TurnlockError
-from .session import parse_key
+from .session import SessionKey, parse_key
 from .turns.sync import OpenTurn, Turn
 from .turns.taking import Wanted
 
 if TYPE_CHECKING:
+    from inspect import Signature
+
     from .store import Store
     from .turns.aio import AsyncTurn, OpenAsyncTurn
 
@@ -76,14 +79,14 @@ class TurnBlock:
         import inspect
 
         signature = inspect.signature(function)
+        self._check_function(function, signature)
 
         def block(args: tuple[Any, ...], kwargs: dict[str, Any]) -> TurnBlock:
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()
             want = self._want.renewed()
             if self._template is not None:
-                key = parse_key(self._template.format(**bound.arguments))
-                want = want._replace(session=key)
+                want = want._replace(session=_filled_in(self._template, bound.arguments))
             return TurnBlock(self._store, want)
 
         if inspect.iscoroutinefunction(function):
@@ -102,9 +105,52 @@ class TurnBlock:
 
         return cast("F", in_turn)
 
+    def _check_function(self, function: Callable[..., Any], signature: Signature) -> None:
+        import inspect
+
+        name = getattr(function, "__name__", repr(function))
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TurnlockError(
+                f"{name}() is a generator: it runs when its caller iterates, and the"
+                " decorator's turn is over then; take the turn in it, by 'with' or 'async with'"
+            )
+        if self._want.opening is not None:
+            raise TurnlockError(
+                f"turn_id={self._want.turn_id!r} names one turn, and every call of"
+                f" {name}() is another: leave it out"
+            )
+        if self._template is not None:
+            _check_template(self._template, signature)
+
     def _wanted(self) -> Wanted:
         if self._open is not None:
             raise TurnlockError("this turn is open already: call store.turn() once for each turn")
         if self._template is not None:
             raise InvalidSessionKey(self._template, "only a decorator fills in its braces")
         return self._want
+
+
+def _check_template(template: str, signature: Signature) -> None:
+    import string
+
+    try:
+        fields = [field for _, field, _, _ in string.Formatter().parse(template)]
+    except ValueError as error:
+        raise InvalidSessionKey(template, f"{error}") from None
+    for field in fields:
+        if field is None:
+            continue
+        name = re.split(r"[.[]", field, maxsplit=1)[0]
+        if name not in signature.parameters:
+            names = ", ".join(signature.parameters) or "none"
+            why = f"'{{{field}}}' names no argument of the function, which are: {names}"
+            raise InvalidSessionKey(template, why)
+
+
+def _filled_in(template: str, arguments: Mapping[str, Any]) -> SessionKey:
+    try:
+        text = template.format(**arguments)
+    except (LookupError, AttributeError, TypeError, ValueError) as error:
+        why = f"it cannot be filled in: {type(error).__name__}: {error}"
+        raise InvalidSessionKey(template, why) from error
+    return parse_key(text)

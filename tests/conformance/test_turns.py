@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -263,6 +263,43 @@ class TestInAThread:
     def test_a_template_is_filled_in_by_a_decorator_only(self, store: Store) -> None:
         with pytest.raises(turnlock.InvalidSessionKey), store.turn("main/{user}"):
             pass
+
+    @pytest.mark.parametrize("template", ["{usr}", "{}", "{0}", "{user", "{usr.name}"])
+    def test_a_template_that_no_call_fills_in_is_refused_at_once(
+        self, template: str, store: Store
+    ) -> None:
+        def work(user: str) -> None:
+            pass
+
+        with pytest.raises(turnlock.InvalidSessionKey) as caught:
+            store.turn(f"main/{template}")(work)
+        assert caught.value.key == f"main/{template}"
+
+    def test_so_is_one_that_a_call_does_not_fill_in(self, store: Store) -> None:
+        @store.turn("main/{user.name}")
+        def work(user: object) -> None:
+            raise AssertionError(user)
+
+        with pytest.raises(turnlock.InvalidSessionKey, match="no attribute 'name'"):
+            work(7)
+        assert store.locks() == []
+
+    def test_what_yields_is_not_decorated(self, store: Store) -> None:
+        """It would run when its turn is over."""
+
+        def numbers() -> Iterator[int]:
+            yield 1
+
+        async def later() -> AsyncIterator[int]:
+            yield 1
+
+        for function in (numbers, later):
+            with pytest.raises(turnlock.TurnlockError, match="is a generator"):
+                store.turn("main/a")(function)
+
+    def test_a_turn_id_is_for_one_turn_and_not_for_each_call(self, store: Store) -> None:
+        with pytest.raises(turnlock.TurnlockError, match="turn_id='T1'"):
+            store.turn("main/a", turn_id="T1")(lambda: None)
 
     def test_closing_the_store_ends_open_turns_with_a_marker(self, store: Store) -> None:
         with pytest.raises(LeaseRevoked), store.turn("main/a") as turn:

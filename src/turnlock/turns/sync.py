@@ -25,10 +25,10 @@ class Turn(TurnFace):
     """One exclusive piece of work on a session, in a thread.
 
     Every method but ``messages`` raises `LeaseRevoked` once the session was taken from the turn:
-    nothing is written then, and nothing watched. What another thread or task of the turn appends while its block ends is written
-    before the turn's end, or refused with reason ``released``. ``append`` raises `StoreError` when
-    the storage fails and `TranscriptError` for what is no entry; in both cases nothing was
-    acknowledged.
+    nothing is written then, and nothing watched. What another thread or task of the turn appends
+    while its block ends is written before the turn's end, or refused with reason ``released``.
+    ``append`` raises `StoreError` when the storage fails and `TranscriptError` for what is no
+    entry; in both cases nothing was acknowledged.
     """
 
     @property
