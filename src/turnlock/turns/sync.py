@@ -78,9 +78,10 @@ class Turn(TurnFace):
         What you do with an item before you ask for the next one is part of that time.
         None takes the store's ``limits.first_token`` and ``limits.idle``. A function without
         arguments is called under ``first``; the stream that it returns is watched further.
-        ``content`` says which items are progress (default: all). When a limit passes, the turn is
-        revoked with reason ``model-limit``. A thread cannot be cancelled: one that blocks becomes
-        a zombie, whose writes are refused, and the session goes on without it.
+        ``content`` says which items are progress (default: all). However the watch ends, also when
+        nobody goes on with it, the stream's ``close`` is called, if it has one. When a limit
+        passes, the turn is revoked with reason ``model-limit``. A thread cannot be cancelled: one
+        that blocks becomes a zombie, whose writes are refused, and the session goes on without it.
         """
         budget = self._default.with_limits(first, idle, content, what)
         if callable(stream):

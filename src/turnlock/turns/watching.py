@@ -51,8 +51,7 @@ class Budget(NamedTuple):
 
 def watch_stream(core: TurnCore, stream: Iterable[Any], budget: Budget) -> Iterator[Any]:
     core.check_revoked()
-    call = core.begin_call(budget.what, budget.first)
-    return _watched(core, iter(stream), budget, call)
+    return Watch(core, stream, budget, core.begin_call(budget.what, budget.first))
 
 
 def watch_call(core: TurnCore, function: Callable[[], Any], budget: Budget) -> Any:
@@ -65,22 +64,47 @@ def watch_call(core: TurnCore, function: Callable[[], Any], budget: Budget) -> A
         core.end_call(call)
         raise
     if isinstance(result, Iterator):
-        return _watched(core, result, budget, call)
+        return Watch(core, result, budget, call)
     core.end_call(call)
     core.check_revoked()
     core.progress(budget.what)
     return result
 
 
-def _watched(core: TurnCore, stream: Iterator[Any], budget: Budget, call: Call) -> Iterator[Any]:
-    try:
-        for item in stream:
-            core.check_revoked()
-            if budget.counts(item):
-                core.call_progressed(call, budget.idle)
-            yield item
-    finally:
-        core.end_call(call)
+class Watch(Iterator[Any]):
+    """A stream under limits, in a thread.
+
+    No generator: one that was never begun would not end its call either.
+    """
+
+    def __init__(self, core: TurnCore, stream: Iterable[Any], budget: Budget, call: Call) -> None:
+        self._core = core
+        self._stream = stream
+        self._budget = budget
+        self._call = call
+        self._items = iter(stream)
+
+    def __next__(self) -> Any:
+        try:
+            item = next(self._items)
+            self._core.check_revoked()
+            if self._budget.counts(item):
+                self._core.call_progressed(self._call, self._budget.idle)
+        except BaseException:
+            self.close()
+            raise
+        return item
+
+    def close(self) -> None:
+        """End the watch, and the stream under it if that can be closed. May be called twice."""
+        self._core.end_call(self._call)
+        self._items = iter(())
+        close = getattr(self._stream, "close", None)
+        if close is not None:
+            close()
+
+    def __del__(self) -> None:
+        self.close()
 
 
 class AsyncWatch:
@@ -103,6 +127,12 @@ class AsyncWatch:
         self._source = source
         self._budget = budget
         self._call = core.begin_call(budget.what, budget.first)
+
+    def __del__(self) -> None:
+        # Nobody went on with it.
+        call = getattr(self, "_call", None)
+        if call is not None:
+            self._core.end_call(call)
 
     def __await__(self) -> Generator[Any, None, Any]:
         return self._resolve().__await__()
