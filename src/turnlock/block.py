@@ -35,16 +35,22 @@ class TurnBlock:
         self._want = want
         self._template = template
         self._open: OpenTurn | OpenAsyncTurn | None = None
+        # Emptied by the one that enters, or waits to: two would be one turn to all others.
+        self._unused = [None]
 
     def __enter__(self) -> Turn:
-        block = self._store._open(self._wanted())
+        want = self._use()
+        block: OpenTurn | None = None
         try:
+            block = self._store._open(want)
             block.take()
             self._open = block
             return block.enter(self._store._budget())
         except BaseException as error:
             self._open = None
-            block.give_up(error)
+            self._unused.append(None)
+            if block is not None:
+                block.give_up(error)
             raise
 
     def __exit__(
@@ -57,11 +63,16 @@ class TurnBlock:
         try:
             cast("OpenTurn", block).exit(error)
         finally:
-            self._want = self._want.renewed()
+            self._renew()
 
     async def __aenter__(self) -> AsyncTurn:
-        block = self._store._open_async(self._wanted())
-        await block.take()
+        want = self._use()
+        try:
+            block = self._store._open_async(want)
+            await block.take()
+        except BaseException:
+            self._unused.append(None)
+            raise
         self._open = block
         return block.enter(self._store._budget())
 
@@ -72,8 +83,10 @@ class TurnBlock:
         trace: TracebackType | None,
     ) -> None:
         block, self._open = self._open, None
-        self._want = self._want.renewed()
-        await cast("OpenAsyncTurn", block).exit(error)
+        try:
+            await cast("OpenAsyncTurn", block).exit(error)
+        finally:
+            self._renew()
 
     def __call__(self, function: F) -> F:
         import inspect
@@ -122,12 +135,20 @@ class TurnBlock:
         if self._template is not None:
             _check_template(self._template, signature)
 
-    def _wanted(self) -> Wanted:
-        if self._open is not None:
-            raise TurnlockError("this turn is open already: call store.turn() once for each turn")
+    def _use(self) -> Wanted:
         if self._template is not None:
             raise InvalidSessionKey(self._template, "only a decorator fills in its braces")
-        return self._want
+        try:
+            self._unused.pop()
+        except IndexError:
+            raise TurnlockError(
+                "this turn is open already, or waited for: call store.turn() once for each turn"
+            ) from None
+        return self._want.tried()
+
+    def _renew(self) -> None:
+        self._want = self._want.renewed()
+        self._unused.append(None)
 
 
 def _check_template(template: str, signature: Signature) -> None:

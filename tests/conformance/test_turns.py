@@ -12,7 +12,7 @@ import pytest
 
 import turnlock
 from tests.files.test_owed import calls, result
-from tests.helpers import PATIENCE, kinds
+from tests.helpers import PATIENCE, eventually, kinds
 from turnlock import LeaseRevoked, SessionBusy
 from turnlock.events import TurnRevoked
 from turnlock.store import Store
@@ -259,6 +259,47 @@ class TestInAThread:
                 turn.append(turnlock.user("x"))
         openings = [e for e in entries(store) if e.get("customType") == "turnlock:turn"]
         assert len({entry["data"]["turnId"] for entry in openings}) == 2
+
+    @pytest.mark.parametrize("is_async", [False, True])
+    def test_a_block_is_not_entered_while_it_is_waited_for(
+        self, is_async: bool, store: Store
+    ) -> None:
+        block = store.turn("main/a", wait=PATIENCE)
+
+        async def enter() -> None:
+            async with block:
+                pass
+
+        async def enter_twice() -> None:
+            waiter = asyncio.create_task(enter())
+            await asyncio.sleep(0)
+            with pytest.raises(turnlock.TurnlockError, match="waited for"):
+                await enter()
+            waiter.cancel()
+            await asyncio.gather(waiter, return_exceptions=True)
+            # Who has given up leaves it to the next.
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(enter(), 0.01)
+
+        def wait() -> None:
+            with block:
+                pass
+
+        with store.turn("main/a"):
+            if is_async:
+                thread = threading.Thread(target=asyncio.run, args=[enter_twice()])
+            else:
+                thread = threading.Thread(target=wait)
+            thread.start()
+            if is_async:
+                thread.join()
+            eventually(lambda: is_async or store.waiters(["main/a"])["main/a"])
+            if not is_async:
+                with pytest.raises(turnlock.TurnlockError, match="waited for"), block:
+                    pass
+        thread.join()
+        with block:
+            pass
 
     def test_a_template_is_filled_in_by_a_decorator_only(self, store: Store) -> None:
         with pytest.raises(turnlock.InvalidSessionKey), store.turn("main/{user}"):
