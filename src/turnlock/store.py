@@ -131,7 +131,9 @@ class Store:
         cancelled or revoked, leaves an error marker, before anyone else can have the session.
 
         As a decorator ``@store.turn("main/{user}")`` names the session after the function's
-        arguments, and the turn is ``turnlock.current_turn()``.
+        arguments, and the turn is ``turnlock.current_turn()``. A function that yields cannot be
+        decorated, as it runs later than its call; nor is there a ``turn_id`` for all calls. A block
+        that is entered again is another turn, with an id of its own.
 
         Raises `InvalidSessionKey` and `LimitsError` at once; on entering `SessionBusy`,
         `AlreadyHeld`, `LockPathError`, `TranscriptError`, `StoreError`, and `LeaseRevoked` when the

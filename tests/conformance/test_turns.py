@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
 import turnlock
 from tests.files.test_owed import calls, result
-from tests.helpers import kinds
+from tests.helpers import PATIENCE, eventually, kinds
 from turnlock import LeaseRevoked, SessionBusy
 from turnlock.events import TurnRevoked
 from turnlock.store import Store
@@ -259,9 +260,87 @@ class TestInAThread:
         openings = [e for e in entries(store) if e.get("customType") == "turnlock:turn"]
         assert len({entry["data"]["turnId"] for entry in openings}) == 2
 
+    @pytest.mark.parametrize("is_async", [False, True])
+    def test_a_block_is_not_entered_while_it_is_waited_for(
+        self, is_async: bool, store: Store
+    ) -> None:
+        block = store.turn("main/a", wait=PATIENCE)
+
+        async def enter() -> None:
+            async with block:
+                pass
+
+        async def enter_twice() -> None:
+            waiter = asyncio.create_task(enter())
+            await asyncio.sleep(0)
+            with pytest.raises(turnlock.TurnlockError, match="waited for"):
+                await enter()
+            waiter.cancel()
+            await asyncio.gather(waiter, return_exceptions=True)
+            # Who has given up leaves it to the next.
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(enter(), 0.01)
+
+        def wait() -> None:
+            with block:
+                pass
+
+        with store.turn("main/a"):
+            if is_async:
+                thread = threading.Thread(target=asyncio.run, args=[enter_twice()])
+            else:
+                thread = threading.Thread(target=wait)
+            thread.start()
+            if is_async:
+                thread.join()
+            eventually(lambda: is_async or store.waiters(["main/a"])["main/a"])
+            if not is_async:
+                with pytest.raises(turnlock.TurnlockError, match="waited for"), block:
+                    pass
+        thread.join()
+        with block:
+            pass
+
     def test_a_template_is_filled_in_by_a_decorator_only(self, store: Store) -> None:
         with pytest.raises(turnlock.InvalidSessionKey), store.turn("main/{user}"):
             pass
+
+    @pytest.mark.parametrize("template", ["{usr}", "{}", "{0}", "{user", "{usr.name}"])
+    def test_a_template_that_no_call_fills_in_is_refused_at_once(
+        self, template: str, store: Store
+    ) -> None:
+        def work(user: str) -> None:
+            pass
+
+        with pytest.raises(turnlock.InvalidSessionKey) as caught:
+            store.turn(f"main/{template}")(work)
+        assert caught.value.key == f"main/{template}"
+
+    def test_so_is_one_that_a_call_does_not_fill_in(self, store: Store) -> None:
+        @store.turn("main/{user.name}")
+        def work(user: object) -> None:
+            raise AssertionError(user)
+
+        with pytest.raises(turnlock.InvalidSessionKey, match="no attribute 'name'"):
+            work(7)
+        assert store.locks() == []
+
+    def test_what_yields_is_not_decorated(self, store: Store) -> None:
+        """It would run when its turn is over."""
+
+        def numbers() -> Iterator[int]:
+            yield 1
+
+        async def later() -> AsyncIterator[int]:
+            yield 1
+
+        for function in (numbers, later):
+            with pytest.raises(turnlock.TurnlockError, match="is a generator"):
+                store.turn("main/a")(function)
+
+    def test_a_turn_id_is_for_one_turn_and_not_for_each_call(self, store: Store) -> None:
+        with pytest.raises(turnlock.TurnlockError, match="turn_id='T1'"):
+            store.turn("main/a", turn_id="T1")(lambda: None)
 
     def test_closing_the_store_ends_open_turns_with_a_marker(self, store: Store) -> None:
         with pytest.raises(LeaseRevoked), store.turn("main/a") as turn:
@@ -447,6 +526,67 @@ class TestInATask:
 
 
 class TestWatch:
+    @pytest.mark.parametrize("is_stream", [False, True])
+    def test_a_revoked_thread_asks_no_model(self, is_stream: bool, store: Store) -> None:
+        asked: list[str] = []
+        refused: list[LeaseRevoked] = []
+        with pytest.raises(LeaseRevoked), store.turn("main/a") as turn:
+            store.revoke("main/a")
+            try:
+                turn.watch(["x"] if is_stream else lambda: asked.append("called"))
+            except LeaseRevoked as error:
+                refused.append(error)
+        assert (asked, len(refused)) == ([], 1)
+
+    def test_nor_does_a_task_that_swallowed_its_cancellation(self, store: Store) -> None:
+        asked: list[str] = []
+        refused: list[LeaseRevoked] = []
+
+        async def ask() -> None:
+            asked.append("called")
+
+        async def main() -> None:
+            async with store.turn("main/a") as turn:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.to_thread(store.revoke, "main/a")
+                    await asyncio.sleep(PATIENCE)
+                try:
+                    await turn.watch(ask())
+                except LeaseRevoked as error:
+                    refused.append(error)
+
+        with pytest.raises(LeaseRevoked):
+            asyncio.run(main())
+        assert (asked, len(refused)) == ([], 1)
+
+    @pytest.mark.parametrize("is_stream", [False, True])
+    def test_nor_does_it_get_an_answer_that_came_late(self, is_stream: bool, store: Store) -> None:
+        got: list[object] = []
+        refused: list[LeaseRevoked] = []
+
+        async def late() -> str:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(PATIENCE)
+            return "late"
+
+        async def late_stream() -> AsyncIterator[str]:
+            yield await late()
+
+        async def main() -> None:
+            async with store.turn("main/a") as turn:
+                asyncio.get_running_loop().run_in_executor(None, store.revoke, "main/a")
+                try:
+                    if is_stream:
+                        got.extend([one async for one in turn.watch(late_stream())])
+                    else:
+                        got.append(await turn.watch(late()))
+                except LeaseRevoked as error:
+                    refused.append(error)
+
+        with pytest.raises(LeaseRevoked):
+            asyncio.run(main())
+        assert (got, len(refused)) == ([], 1)
+
     def test_a_stream_passes_through(self, store: Store) -> None:
         async def numbers() -> AsyncIterator[int]:
             for number in range(3):

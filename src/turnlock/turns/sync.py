@@ -24,11 +24,11 @@ from .workers import submit_or_run
 class Turn(TurnFace):
     """One exclusive piece of work on a session, in a thread.
 
-    Every method raises `LeaseRevoked` once the session was taken from the turn, and nothing is
-    written then. What another thread or task of the turn appends while its block ends is written
-    before the turn's end, or refused with reason ``released``. ``append`` raises `StoreError` when
-    the storage fails and `TranscriptError` for what is no entry; in both cases nothing was
-    acknowledged.
+    Every method but ``messages`` raises `LeaseRevoked` once the session was taken from the turn:
+    nothing is written then, and nothing watched. What another thread or task of the turn appends
+    while its block ends is written before the turn's end, or refused with reason ``released``.
+    ``append`` raises `StoreError` when the storage fails and `TranscriptError` for what is no
+    entry; in both cases nothing was acknowledged.
     """
 
     @property
@@ -78,9 +78,10 @@ class Turn(TurnFace):
         What you do with an item before you ask for the next one is part of that time.
         None takes the store's ``limits.first_token`` and ``limits.idle``. A function without
         arguments is called under ``first``; the stream that it returns is watched further.
-        ``content`` says which items are progress (default: all). When a limit passes, the turn is
-        revoked with reason ``model-limit``. A thread cannot be cancelled: one that blocks becomes
-        a zombie, whose writes are refused, and the session goes on without it.
+        ``content`` says which items are progress (default: all). However the watch ends, also when
+        nobody goes on with it, the stream's ``close`` is called, if it has one. When a limit
+        passes, the turn is revoked with reason ``model-limit``. A thread cannot be cancelled: one
+        that blocks becomes a zombie, whose writes are refused, and the session goes on without it.
         """
         budget = self._default.with_limits(first, idle, content, what)
         if callable(stream):

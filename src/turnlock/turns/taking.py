@@ -45,6 +45,10 @@ class Wanted(NamedTuple):
             self.session, new_turn_id(), self.wait, self.max_hold, self.max_stall, self.is_turn
         )
 
+    def tried(self) -> Wanted:
+        """The same, for a try of its own: the one before may have left its marker."""
+        return self if self.opening is None else self._replace(opening=new_id())
+
     def request(self) -> TakeRequest:
         turn_id = self.turn_id if self.is_turn else None
         return TakeRequest(turn_id, self.max_hold, self.is_turn, opening=self.opening)

@@ -7,9 +7,18 @@ reason ``model-limit``.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Iterator,
+)
 from typing import Any, NamedTuple
 
+from ..errors import LeaseRevoked
 from ..limits import check_limit
 from .lease import Call
 from .turn import TurnCore
@@ -41,12 +50,13 @@ class Budget(NamedTuple):
 
 
 def watch_stream(core: TurnCore, stream: Iterable[Any], budget: Budget) -> Iterator[Any]:
-    call = core.begin_call(budget.what, budget.first)
-    return _watched(core, iter(stream), budget, call)
+    core.check_revoked()
+    return Watch(core, stream, budget, core.begin_call(budget.what, budget.first))
 
 
 def watch_call(core: TurnCore, function: Callable[[], Any], budget: Budget) -> Any:
     """Call the function; when it gives a stream, the watch goes on over that."""
+    core.check_revoked()
     call = core.begin_call(budget.what, budget.first)
     try:
         result = function()
@@ -54,22 +64,47 @@ def watch_call(core: TurnCore, function: Callable[[], Any], budget: Budget) -> A
         core.end_call(call)
         raise
     if isinstance(result, Iterator):
-        return _watched(core, result, budget, call)
+        return Watch(core, result, budget, call)
     core.end_call(call)
     core.check_revoked()
     core.progress(budget.what)
     return result
 
 
-def _watched(core: TurnCore, stream: Iterator[Any], budget: Budget, call: Call) -> Iterator[Any]:
-    try:
-        for item in stream:
-            core.check_revoked()
-            if budget.counts(item):
-                core.call_progressed(call, budget.idle)
-            yield item
-    finally:
-        core.end_call(call)
+class Watch(Iterator[Any]):
+    """A stream under limits, in a thread.
+
+    No generator: one that was never begun would not end its call either.
+    """
+
+    def __init__(self, core: TurnCore, stream: Iterable[Any], budget: Budget, call: Call) -> None:
+        self._core = core
+        self._stream = stream
+        self._budget = budget
+        self._call = call
+        self._items = iter(stream)
+
+    def __next__(self) -> Any:
+        try:
+            item = next(self._items)
+            self._core.check_revoked()
+            if self._budget.counts(item):
+                self._core.call_progressed(self._call, self._budget.idle)
+        except BaseException:
+            self.close()
+            raise
+        return item
+
+    def close(self) -> None:
+        """End the watch, and the stream under it if that can be closed. May be called twice."""
+        self._core.end_call(self._call)
+        self._items = iter(())
+        close = getattr(self._stream, "close", None)
+        if close is not None:
+            close()
+
+    def __del__(self) -> None:
+        self.close()
 
 
 class AsyncWatch:
@@ -77,13 +112,27 @@ class AsyncWatch:
 
     ``await`` gives the result, which is again watched when it is a stream; ``async for`` goes over
     the stream. The time before the headers of a response counts as time to the first content.
+    Raises `LeaseRevoked` when the turn is over already, before anything is asked of the source.
     """
 
     def __init__(self, core: TurnCore, source: Any, budget: Budget) -> None:
+        try:
+            core.check_revoked()
+        except LeaseRevoked:
+            # Or Python would warn that nobody awaited it.
+            if isinstance(source, Coroutine):
+                source.close()
+            raise
         self._core = core
         self._source = source
         self._budget = budget
         self._call = core.begin_call(budget.what, budget.first)
+
+    def __del__(self) -> None:
+        # Nobody went on with it.
+        call = getattr(self, "_call", None)
+        if call is not None:
+            self._core.end_call(call)
 
     def __await__(self) -> Generator[Any, None, Any]:
         return self._resolve().__await__()
@@ -106,6 +155,8 @@ class AsyncWatch:
             self._source = result
             return self
         self._core.end_call(self._call)
+        # A task that swallowed its cancellation gets no answer to go on with.
+        self._core.check_revoked()
         self._core.progress(self._budget.what)
         return result
 
@@ -113,7 +164,9 @@ class AsyncWatch:
         if isinstance(self._source, Awaitable) and not hasattr(self._source, "__aiter__"):
             await self._resolve()
         try:
+            self._core.check_revoked()
             async for item in self._source:
+                self._core.check_revoked()
                 if self._budget.counts(item):
                     self._core.call_progressed(self._call, self._budget.idle)
                 yield item

@@ -499,8 +499,8 @@ STREAM_GOES_ON = Mutant(
     "a thread's stream goes on after the revocation",
     Edit(
         "turns/watching.py",
-        "        for item in stream:\n            core.check_revoked()\n",
-        "        for item in stream:\n",
+        "            item = next(self._items)\n            self._core.check_revoked()\n",
+        "            item = next(self._items)\n",
     ),
     caught_by="tests/turns/test_small_promises.py::TestLimits::test_a_stream_gives_nothing_once_the_session_is_taken",
 )
