@@ -181,6 +181,8 @@ def _say_unfenced(runtime: Runtime, lease: Lease, error: Exception) -> None:
 
 def tell_unfenced(runtime: Runtime, lease: Lease, why: str) -> None:
     """Tell a holder whose fence is not up yet; from here on it writes nothing all the same."""
+    if lease.state is not State.REVOKING:
+        return
     logger.error("session %s: turn %s cannot be fenced yet: %s", lease.label, lease.turn_id, why)
     lease.revoked_at = runtime.clock.monotonic()
     lease.tell_holder()

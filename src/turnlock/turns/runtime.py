@@ -189,9 +189,6 @@ class Runtime:
             for lease in self.leases()
         ]
 
-    def held_by(self, turn_id: str) -> Lease | None:
-        return next((lease for lease in self.leases() if lease.turn_id == turn_id), None)
-
     def now_zombie(self, lease: Lease, stack: tuple[str, ...]) -> None:
         # Here too: in a worker with a loop for each job nobody may ever ask for them.
         self._drop_orphans()

@@ -237,11 +237,6 @@ def _holder_of(head: Ticket | None) -> Awaited:
     return head.awaits or Awaited(os.getpid(), head.turn_id, None, None)
 
 
-def find_lease(turn_id: str) -> Lease | None:
-    """A lease of this process by its turn, whichever store opened it."""
-    return next((found for one in Runtime.all() if (found := one.held_by(turn_id))), None)
-
-
 def held_here() -> set[Hashable]:
     """The sessions that this process holds, by their identities, whichever stores opened them."""
     return {lease.ticket.identity for one in Runtime.all() for lease in one.leases()}

@@ -123,7 +123,7 @@ CLOSED_LOOP_IS_GRANTED = Mutant(
     Edit(
         "turns/aio.py",
         "            # Nobody will ever run the task again.\n            return True\n",
-        "            pass\n",
+        "            return False\n",
     ),
     caught_by="tests/traps/test_loops.py::TestLoopsThatAreGone::test_a_session_that_comes_when_the_loop_is_closed_goes_on_to_the_next",
 )
