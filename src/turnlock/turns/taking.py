@@ -178,6 +178,8 @@ class Attempt:
             age=holder.age,
             limit=holder.limit,
             waited=self.waited(),
+            doubt=holder.doubt,
+            releasable=holder.releasable,
         )
 
 
