@@ -97,6 +97,7 @@ def test_every_error_keeps_its_facts_across_processes() -> None:
 
     errors = [
         turnlock.SessionBusy("main/a", holder_pid=1, holder_turn="T", age=1.0, limit=2.0),
+        turnlock.SessionBusy("main/a", holder_pid=1, doubt="other-host"),
         turnlock.LeaseRevoked("main/a", turn_id="T", held=1.0, reason="hold-limit"),
         turnlock.AlreadyHeld("main/a", "T"),
         turnlock.InvalidSessionKey("x", "why"),

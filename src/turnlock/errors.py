@@ -63,8 +63,9 @@ class SessionBusy(TurnlockError, TimeoutError):
     """Another holder has the session's lock and the wait limit passed.
 
     Attributes: ``session``; ``holder_pid`` and ``holder_turn`` (None when the claim names none);
-    ``age`` and ``limit`` of the holder in seconds (None when unknown); ``waited`` in seconds.
-    Nothing was written.
+    ``age`` and ``limit`` of the holder in seconds (None when unknown); ``waited`` in seconds;
+    ``doubt``: why nobody here can tell whether the holder lives, as reasons of doctor's; else
+    empty. Nothing was written.
     """
 
     def __init__(
@@ -76,6 +77,8 @@ class SessionBusy(TurnlockError, TimeoutError):
         age: float | None = None,
         limit: float | None = None,
         waited: float = 0.0,
+        doubt: str = "",
+        releasable: bool = True,
     ) -> None:
         self.session = session
         self.holder_pid = holder_pid
@@ -83,15 +86,25 @@ class SessionBusy(TurnlockError, TimeoutError):
         self.age = age
         self.limit = limit
         self.waited = waited
-        self.hint = f"to take it from its holder: turnlock release {session}"
+        self.doubt = doubt
+        self.hint = _how_to_free(session, doubt, releasable)
         holder = f"turn {holder_turn!r}" if holder_turn else "a holder that names no turn"
         process = f" of process {holder_pid}" if holder_pid is not None else ""
         held = f", held for {seconds(age)}" if age is not None else ""
         bound = f" with a limit of {seconds(limit)}" if limit is not None else ""
+        unknown = f", and nobody here can tell whether it lives ({doubt})" if doubt else ""
         super().__init__(
-            f"session {session!r} is busy: {holder}{process}{held}{bound};"
+            f"session {session!r} is busy: {holder}{process}{held}{bound}{unknown};"
             f" gave up after waiting {seconds(waited)} ({self.hint})"
         )
+
+
+def _how_to_free(session: str, doubt: str, releasable: bool) -> str:
+    if not releasable:
+        return "what can be done says: turnlock doctor"
+    if doubt:
+        return f"if its host or container is gone: turnlock release {session}"
+    return f"to take it from its holder: turnlock release {session}"
 
 
 class AlreadyHeld(TurnlockError):

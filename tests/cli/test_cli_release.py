@@ -276,3 +276,55 @@ def test_a_session_that_became_free_meanwhile_is_free(
 def still_holds(process: Child) -> None:
     process.tell("mine")
     process.expect("appended")
+
+
+def of_a_container_before_the_reboot(state: Path) -> Path:
+    """The claim of a turn that died with its host, as the next container finds it."""
+    with holder(state, "T1") as process:
+        process.tell("said")
+        process.expect("appended")
+        process.kill()
+    lock = Path(f"{transcript(state)}.lock")
+    claim = json.loads(lock.read_text())
+    lock.write_text(json.dumps(claim | {"host": "pod-1", "bootId": "the one before"}))
+    return lock
+
+
+def test_a_claim_of_a_host_that_is_gone_is_taken_on_an_operators_word(
+    state: Path, run_here: RunHere
+) -> None:
+    """By nobody else: a busy turn and doctor say what to run; the question says what it risks."""
+    lock = of_a_container_before_the_reboot(state)
+    store = turnlock.open_store(state)
+    with pytest.raises(turnlock.SessionBusy) as caught, store.turn("main/a", wait=0):
+        pass
+    assert caught.value.doubt == "other-host"
+    assert caught.value.hint.endswith("is gone: turnlock release main/a")
+    assert [one.removed for one in store.clean_stale()] == [False]
+    with pytest.raises(turnlock.LockPathError):
+        store.revoke("main/a")
+    (found,) = run_here("doctor", "--fix", "--json").object["findings"]
+    assert (found["check"], found["fixed"]) == ("unknown-holder", False)
+    assert "turnlock release main/a" in found["hint"]
+    asked = run_here("release", "main/a")
+    assert (asked.code, lock.exists()) == (2, True)
+    assert "its host cannot be asked whether it lives" in asked.out
+    done = run_here("release", "main/a", "--yes")
+    assert (done.code, lock.exists()) == (0, False)
+    assert done.out.count("may live, and write on beside the next holder") == 2
+    assert marker(state)["turnId"] == "T1"
+    with store.turn("main/a", wait=0) as turn:
+        turn.append(turnlock.user("next"))
+
+
+def test_what_a_holder_elsewhere_still_holds_here_is_no_other_hosts(state: Path) -> None:
+    """The flock is asked first: it tells of every process of this kernel, whatever the claim."""
+    with holder(state, "T1") as process:
+        lock = Path(f"{transcript(state)}.lock")
+        claim = json.loads(lock.read_text())
+        lock.write_text(json.dumps(claim | {"host": "pod-1", "bootId": "the one before"}))
+        done = run(state, "release", "main/a", "--yes")
+        assert "cannot be asked" not in done.out
+        assert "its holder is fenced" in done.out
+        process.tell("too late")
+        process.expect("revoked operator")

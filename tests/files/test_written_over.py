@@ -65,7 +65,9 @@ def test_nobody_takes_the_session_from_a_holder_that_lives(
         assert [one.check for one in found if one.path == str(lock_of(state))] == ["unknown-holder"]
         elsewhere = FilesBackend(StateDirectory(str(state)))
         request = TakeRequest(None, 10.0, header=False)
-        assert isinstance(elsewhere.take(KEY, request), Holder)
+        found_held = elsewhere.take(KEY, request)
+        assert isinstance(found_held, Holder)
+        assert (found_held.doubt, found_held.releasable) == ("flock-held", False)
         with pytest.raises(turnlock.LockPathError):
             elsewhere.supersede(KEY, request, lease=None, reason="operator")
         turn.append(turnlock.user("2"))

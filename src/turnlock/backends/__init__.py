@@ -70,7 +70,8 @@ class Holder(NamedTuple):
     """Who holds a session, as far as its claim says. Seconds; None where it is unknown.
 
     ``token`` is the backend's own, for waiting; `close` gives it back. Nothing is known of a
-    holder that does not hold yet: a waiter that comes first.
+    holder that does not hold yet: a waiter that comes first. ``doubt``: why nobody here can tell
+    whether it lives, if so, and ``releasable``: whether an operator may take the session from it.
     """
 
     pid: int | None
@@ -78,6 +79,8 @@ class Holder(NamedTuple):
     age: float | None
     limit: float | None
     token: Any
+    doubt: str = ""
+    releasable: bool = True
 
     def close(self) -> None:
         self.token.close()

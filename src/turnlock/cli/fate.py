@@ -17,6 +17,14 @@ Running = Literal["alive", "dead", "unknown"]
 Marker = Literal["written", "owed"]
 
 
+# Of a claim of another host's, before the question and in the answer.
+UNSEEN = (
+    "  its host cannot be asked whether it lives; its lock, as this host sees it, nobody holds",
+    "  on a local file system it is gone; on one that hosts share, without flock between them, it",
+    "  may live, and write on beside the next holder: end it, where it runs, before the next turn",
+)
+
+
 class Fate(NamedTuple):
     """``holder`` is None when nobody held the session. ``fenced``: it can write no more.
 
@@ -68,6 +76,8 @@ class Fate(NamedTuple):
                 "  its holder is fenced: whatever it still writes is refused",
                 f"  process {pid} still runs; what it waits for ends by itself, or: kill {pid}",
             ]
+        if self.holder is not None and "other-host" in self.holder.reasons:
+            return [paint(line, "warning") for line in UNSEEN]
         if self.fenced:
             return ["  its holder is fenced: whatever it still writes is refused"]
         return [

@@ -8,7 +8,9 @@ another program's, its holder gone    in a directory of ours supersedes it, as c
                                       in OpenClaw's moves it aside, and touches nothing else
 another program's, past its limit     moves it aside: a live holder cannot be fenced
 another program's, within its limit   refuses
-nobody can tell                       refuses
+ours, of another host and boot, its   supersedes it on the operator's word: the question says
+flock free: nobody here can tell      what follows if its holder lives after all
+any other of which nobody can tell    refuses
 ====================================  ==========================================================
 """
 
@@ -86,6 +88,8 @@ class Held:
 
     def way(self) -> Way:
         """By the table above. Raises `HolderWithinLimit`, `LockPathError`."""
+        if self.judged.is_unseen:
+            return Way.SUPERSEDE
         if self.judged.verdict.state in (State.UNKNOWN, State.YOUNG):
             raise LockPathError(self.record.path, self._why_unknown())
         if self.is_ours:

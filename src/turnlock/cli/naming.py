@@ -64,12 +64,13 @@ class Target(NamedTuple):
         # The layout of one file answers every key with it.
         return self.key if self.key != self.place.transcript else _ANY_KEY
 
-    def store(self) -> Store:
+    def store(self, *, revokes_unseen: bool = False) -> Store:
         """A store that has this session, also where its name can be no session key."""
         from ..store import Store
 
         where = self.root or self.place.directory
-        return Store(FilesBackend(self.layout), location=where)
+        backend = FilesBackend(self.layout, revokes_unseen=revokes_unseen)
+        return Store(backend, location=where)
 
     @property
     def title(self) -> str:

@@ -15,7 +15,7 @@ from ..errors import TurnlockError
 from ..session import parse_key
 from ..turns.revoking import COMMAND_PATIENCE
 from .exits import WrongInput
-from .fate import FREE, Fate, fate_by_gateway, fate_of, fate_of_moved
+from .fate import FREE, UNSEEN, Fate, fate_by_gateway, fate_of, fate_of_moved
 from .held import Held, Way, look_at, waiting_for
 from .holder import holder_lines, holder_text
 from .jsonout import say_json
@@ -32,7 +32,7 @@ from .options import (
     store_option,
 )
 from .stored import lines_of, release_stored
-from .terminal import say
+from .terminal import paint, say
 
 _NO_ROUTE = "unknown_url"
 
@@ -78,6 +78,9 @@ def command(ctx: click.Context, key: str, yes: bool, as_json: bool) -> None:
     agent:main:main. OpenClaw cannot be fenced: its lock is left alone until its limit has passed,
     and then moved aside, under a name that is printed. The transcript is not touched.
 
+    Of a holder of ours that another host or container had, and that holds no lock here any more,
+    nobody here can tell whether it lives: it is taken too, after a warning.
+
     With --store the session is one of a database, named by its key, and its holder may be of any
     host: it is fenced by the database.
     """
@@ -111,6 +114,8 @@ def _released(held: Held, yes: bool, as_json: bool) -> Fate:
         known = knowledge_of(root, [held.record], gateway) if root is not None else {}
         for line in holder_lines(held, waiting_for(held) | dict(known.get(held.record.path, {}))):
             say(line)
+        for line in UNSEEN if held.judged.is_unseen else ():
+            say(paint(line, "warning"))
     if gateway is not None and not gateway.takes_requests:
         raise GatewayUnreachable(held.target.key, gateway)
     way = held.way()
@@ -145,7 +150,7 @@ def _moved(held: Held) -> Fate:
 
 
 def _superseded(held: Held) -> Fate:
-    with held.target.store() as store:
+    with held.target.store(revokes_unseen=held.judged.is_unseen) as store:
         settlement = store.supersede(
             held.target.store_key, turn_id=held.record.turn_id, patience=COMMAND_PATIENCE
         )

@@ -182,6 +182,8 @@ class Attempt:
             age=holder.age,
             limit=holder.limit,
             waited=self.waited(),
+            doubt=holder.doubt,
+            releasable=holder.releasable,
         )
 
 

@@ -59,6 +59,8 @@ class FilesBackend(Listing):
 
     ``durability``: ``fsync`` (default: what is acknowledged survives power loss) or ``none`` (it
     survives the death of the process, not of the machine). ``guard_timeout`` in seconds.
+    ``revokes_unseen``: `supersede` also takes a claim of another host's and another boot's whose
+    flock is free, on an operator's word that its holder is gone; nothing else ever does.
     Raises `StoreError` where the system has no flock (Windows).
     """
 
@@ -74,6 +76,7 @@ class FilesBackend(Listing):
         platform: Platform | None = None,
         durability: str = "fsync",
         guard_timeout: float = GUARD_TIMEOUT,
+        revokes_unseen: bool = False,
     ) -> None:
         if durability not in _DURABILITIES:
             raise ValueError(f"durability is {durability!r}; it is one of {_DURABILITIES}")
@@ -82,6 +85,7 @@ class FilesBackend(Listing):
         self._platform = platform or native()
         super().__init__(layout, files, Inspector(files, self._clock, self._platform.processes))
         self._durable = durability == "fsync"
+        self._revokes_unseen = revokes_unseen
         self._nursery = nursery = Nursery(files, unnamed=self._platform.unnamed_files)
         self._line = Line(files, self._clock)
         self._waiting = Waiting(files, self._clock, self._platform.waker, self._inspector)
@@ -190,7 +194,7 @@ class FilesBackend(Listing):
             if another or turn_id not in (judged.claim.turn_id, Whose.ANYONES):
                 judged.close()
                 return None
-            if lease is None:
+            if lease is None and not (self._revokes_unseen and judged.is_unseen):
                 # The inode of a lease of this process needs no verdict: it is its own.
                 _require_revocable(judged)
             if judged.verdict.state is State.STALE:

@@ -66,6 +66,11 @@ class Judged(NamedTuple):
     def limit(self) -> float | None:
         return self.claim.max_hold
 
+    @property
+    def is_unseen(self) -> bool:
+        """A claim of ours whose flock is free, of a host and boot that cannot be asked."""
+        return self.claim.is_ours and "other-host" in self.verdict.reasons
+
     def close(self) -> None:
         self.handle.close()
 

@@ -38,7 +38,11 @@ class Vacancy(NamedTuple):
 
 def held(judged: Judged) -> Holder:
     claim = judged.claim
-    return Holder(claim.pid, claim.turn_id, judged.age, claim.max_hold, judged)
+    holder = Holder(claim.pid, claim.turn_id, judged.age, claim.max_hold, judged)
+    if judged.verdict.state is State.LIVE:
+        return holder
+    doubt = ", ".join(judged.verdict.reasons)
+    return holder._replace(doubt=doubt, releasable=judged.is_unseen)
 
 
 def vacant(place: Place, judged: Judged | None = None) -> Holder:

@@ -63,7 +63,7 @@ def _findings(examination: Examination, record: LockRecord, why: str) -> Iterato
             f"look again in half a minute: {examination.command('doctor')}",
         )
     elif record.pid_status == "unknown":
-        yield _unknown(record)
+        yield _unknown(examination, record)
     else:
         yield from _live(examination, record)
 
@@ -89,8 +89,18 @@ def _stale(examination: Examination, record: LockRecord, why: str) -> Finding:
     )
 
 
-def _unknown(record: LockRecord) -> Finding:
+def _unknown(examination: Examination, record: LockRecord) -> Finding:
     path = shlex.quote(record.path)
+    file = read_claim(examination.files, record.path)
+    if file is not None and file.claim.is_ours and "other-host" in record.reasons:
+        return finding(
+            "unknown-holder",
+            record.path,
+            f"its holder{_process(record)} was of another host or container, or of this one before"
+            " it started anew under another name, and cannot be asked (other-host); every turn"
+            " waits for it",
+            f"if that host or container is gone: {_release(examination, record)}",
+        )
     if "flock-held" in record.reasons:
         return finding(
             "unknown-holder",
