@@ -485,3 +485,57 @@ TRIES_NO_MORE = Mutant(
     caught_by="tests/postgres/test_connections.py::"
     "test_who_waits_for_a_server_that_is_down_has_it_when_it_is_back",
 )
+IDS_READ_ANEW = Mutant(
+    "the whole transcript is read at each append with ids of its own",
+    Edit(
+        "backends/files/ids.py",
+        "        start = max(0, self.read_to - _FIELD_BYTES_MAX)\n",
+        "        start = 0\n",
+    ),
+    caught_by="tests/files/test_ids.py::test_an_append_with_ids_of_its_own_reads_what_was_written_since",
+)
+IDS_OUTLIVE_THE_FILE = Mutant(
+    "ids of a transcript that another program wrote anew are known still",
+    Edit(
+        "backends/files/backend.py",
+        "            lease.ids = None\n            turns",
+        "            turns",
+    ),
+    caught_by="tests/files/test_ids.py::test_what_another_program_wrote_meanwhile_is_found",
+)
+COPY_MAKES_ITS_SOURCE = Mutant(
+    "a copy of a session that is not there makes it",
+    Edit(
+        "copying.py",
+        "        with HeldSession(source, session, make=False) as held:\n",
+        "        with HeldSession(source, session, make=True) as held:\n",
+    ),
+    caught_by="tests/conformance/test_pruning.py::test_a_copy_of_a_session_that_is_not_there_makes_none",
+)
+PRUNING_MAKES_A_SESSION = Mutant(
+    "pruning a session that another has taken away makes it anew",
+    Edit(
+        "pruning.py",
+        "        with HeldSession(backend, session, make=False) as held:\n",
+        "        with HeldSession(backend, session, make=True) as held:\n",
+    ),
+    caught_by="tests/conformance/test_pruning.py::test_a_session_that_another_pruning_takes_away_is_not_made_anew",
+)
+CUT_COPY_DIFFERS = Mutant(
+    "a copy that was cut short within a line is another session for ever",
+    Edit(
+        "copying.py",
+        "        elif wanted is None or not (line.is_damaged and wanted.startswith(line.raw)):\n",
+        "        else:\n",
+    ),
+    caught_by="tests/files/test_copying.py::test_a_copy_that_was_cut_short_in_a_line_is_gone_on_with_for_ever",
+)
+FRAGMENT_PRUNED = Mutant(
+    "pruning destroys bytes that are in no line",
+    Edit(
+        "pruning.py",
+        "    if _ends_in_no_line(backend, session, held.lease.tail):\n",
+        "    if False:\n",
+    ),
+    caught_by="tests/files/test_copying.py::test_bytes_behind_the_last_line_keep_their_session_until_they_are_a_line",
+)

@@ -501,3 +501,12 @@ HEALED_WITHOUT_HEADER = Mutant(
     ),
     caught_by="tests/files/test_healing.py::test_every_entry_stays_and_the_original_is_kept",
 )
+PARENT_SOUGHT_FOR_EVER = Mutant(
+    "a take parses all lines without an id for the parent of its first entry",
+    Edit(
+        "transcript/tail.py",
+        "                if parsed >= _PARENT_LINES_MAX or passed > _PARENT_BYTES_MAX:\n",
+        "                if False:\n",
+    ),
+    caught_by="tests/transcript/test_tail.py::test_a_parent_is_not_looked_for_through_the_whole_file",
+)
