@@ -15,7 +15,7 @@ SOURCE = Path(turnlock.__file__).parent
 
 # Each layer may import those below it, and itself.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "clock", "session", "limits", "events", "redaction", "testing"),
+    ("errors", "clock", "session", "limits", "events", "redaction", "printable", "testing"),
     ("config", "transcript"),
     ("backends",),
     ("turns",),

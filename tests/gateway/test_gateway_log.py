@@ -136,6 +136,28 @@ def test_a_log_that_nobody_reads_holds_up_no_start_no_request_and_no_end(tmp_pat
         assert "\n" not in said
 
 
+SAYS = """
+    import logging
+    from turnlock.gateway import process
+    process._log_to_stderr()
+    name = "odd\\x1b[31m\\n2026 FORGED"
+    logging.getLogger("turnlock").warning("%s is stale", name)
+    try:
+        raise LookupError(name)
+    except LookupError:
+        logging.getLogger("turnlock").exception("failed")
+"""
+
+
+def test_a_name_that_is_logged_steers_no_terminal_and_begins_no_line() -> None:
+    with child(SAYS) as started:
+        said = errors(started)
+        assert started.ended() == 0
+        assert "\x1b" not in said
+        assert said.count(r"odd\x1b[31m") == 2
+        assert sum(not line.startswith("  ") for line in said.splitlines()) == 2
+
+
 ENDINGS = {
     "by itself": "",
     "with an error": "raise LookupError('the error')",

@@ -25,6 +25,7 @@ from .raw import Answer, chat, get, line, post, request
 from .serving import (
     BOUND,
     PROCESS,
+    QUICK,
     Scripted,
     Served,
     ask,
@@ -158,6 +159,31 @@ def test_turns_that_can_end_do_and_new_requests_are_refused(tmp_path: Path) -> N
         assert gateway.markers() == []
 
     run(test())
+
+
+@pytest.mark.parametrize("target", ["/v1/chat/completions", "/sessions/main/a/entries"])
+def test_a_client_that_still_sends_its_body_is_told_at_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, target: str
+) -> None:
+    async def test() -> None:
+        pace = QUICK._replace(body=BOUND)
+        limits = f"{SLOW}drain = {BOUND}"
+        async with (
+            served(tmp_path, Gate().model, pace=pace, limits=limits) as gateway,
+            line(gateway) as connection,
+        ):
+            begun = request(gateway, target, body=chat(), expect="100-continue")[:-5]
+            await connection.send(begun)
+            # It is told so by who begins to wait for the body.
+            assert (await connection.head()).status == 100
+            gateway.stop.wish()
+            answer = await connection.answer()
+            assert (answer.status, answer.error()["code"]) == (503, "shutting_down")
+            assert "retry-after" in answer.headers
+            assert await connection.end() == b""
+
+    run(test())
+    assert [one for one in caplog.records if one.levelname in ("ERROR", "CRITICAL")] == []
 
 
 def test_a_stream_is_told_of_the_end(tmp_path: Path) -> None:

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import logging
 
-from .terminal import printable
+from ..printable import PrintableFormatter
 
 _logger = logging.getLogger("turnlock")
-
-
-class _PrintableFormatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return "\n".join(printable(line) for line in super().format(record).split("\n"))
 
 
 class _ErrorsOnly(logging.StreamHandler):  # type: ignore[type-arg]
@@ -21,7 +16,7 @@ class _ErrorsOnly(logging.StreamHandler):  # type: ignore[type-arg]
 def log_errors_only() -> None:
     handler = _ErrorsOnly()
     handler.setLevel(logging.ERROR)
-    handler.setFormatter(_PrintableFormatter("turnlock: %(message)s"))
+    handler.setFormatter(PrintableFormatter("turnlock: %(message)s"))
     _logger.addHandler(handler)
 
 

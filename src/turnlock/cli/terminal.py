@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Sequence
 
 import click
 
-# Controls (ESC too), what turns the direction of text or hides in it, line and paragraph
-# separators, lone surrogates (bytes of a file name that are no UTF-8), language tags.
-_UNSAFE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    "\ud800-\udfff\U000e0000-\U000e007f]"
-)
+from ..printable import printable as printable
+
 # Lines that are wrapped narrower than this cannot be read.
 _NARROWEST = 20
 _COLORS = {"error": "red", "warning": "yellow", "info": "cyan", "good": "green"}
-
-
-def printable(value: object) -> str:
-    """Text on one line that shows what it holds and does nothing.
-
-    Everything that comes from a disk, a claim or a command line goes through here before it is
-    printed: a control character in a file name must not reach the terminal.
-    """
-    return _UNSAFE.sub(_escaped, str(value))
 
 
 def say(text: str = "", *, to_stderr: bool = False) -> None:
@@ -88,10 +74,3 @@ def columns(rows: Sequence[Sequence[str]], *, indent: str = "") -> list[str]:
 def counted(number: int, noun: str) -> str:
     """``1 lock``, ``3 locks``."""
     return f"{number} {noun}" + ("" if number == 1 else "s")
-
-
-def _escaped(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    if code < 0x100:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

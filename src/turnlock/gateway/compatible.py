@@ -38,8 +38,10 @@ async def model(call: Call) -> Response:
 async def chat(call: Call) -> Answer:
     gateway, request = call.gateway, call.request
     gateway.check_open()
-    body = await read_object(
-        request, limit=gateway.config.gateway.max_body_bytes, patience=gateway.pace.body
+    body = await gateway.unless_stopping(
+        read_object(
+            request, limit=gateway.config.gateway.max_body_bytes, patience=gateway.pace.body
+        )
     )
     wanted = parse_chat(body)
     agent = gateway.agent(wanted.model)

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ..config import Config, default_config, load_config
+from ..printable import PrintableFormatter
 from .attendant import Attendant
 from .descriptors import Seldom, raise_limit
 from .log import LAST_LINES, Log
@@ -173,7 +174,9 @@ def _overridden(config: Config, host: str | None, port: int | None) -> Config:
 def _log_to_stderr() -> None:
     # Where every thread was, should a supervisor's watchdog end the process by SIGABRT.
     faulthandler.enable()
-    logging.basicConfig(handlers=[Log(sys.stderr)], level=logging.WARNING, format=_FORMAT)
+    log = Log(sys.stderr)
+    log.setFormatter(PrintableFormatter(_FORMAT))
+    logging.basicConfig(handlers=[log], level=logging.WARNING)
     # Else they are written to stderr by who warns, past the log.
     logging.captureWarnings(True)
     logging.getLogger("turnlock").setLevel(logging.INFO)

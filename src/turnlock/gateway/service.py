@@ -71,7 +71,7 @@ class Gateway:
         self.agents = agents
         self.pace = pace or Pace()
         self.clock = clock or SystemClock()
-        self.is_stopping = False
+        self._stopping = asyncio.Event()
         self.started = self.clock.wall()
         self.listeners = 0
         self.store = store
@@ -86,6 +86,10 @@ class Gateway:
             store.subscribe(self.exchanges.on_event),
             store.subscribe(self.broadcast.on_event),
         )
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._stopping.is_set()
 
     @property
     def uptime(self) -> float:
@@ -106,6 +110,16 @@ class Gateway:
         """Raises `Refusal` once the gateway takes in no new work."""
         if self.is_stopping:
             raise shutting_down()
+
+    async def unless_stopping(self, reading: Coroutine[Any, Any, R]) -> R:
+        """What new work is asked for, as soon as it is read. Raises `Refusal` once none is taken.
+
+        It does not wait for a client that still sends then.
+        """
+        found = await _unless(self._stopping, reading)
+        if found is None:
+            raise shutting_down()
+        return found
 
     def begin(self, request: ChatRequest, agent: Agent, where: Where) -> Exchange[Reply]:
         """Start the work on a message. Raises `Refusal`; then nothing was started."""
@@ -192,7 +206,7 @@ class Gateway:
         3. The rest is cancelled, and writes its error markers.
         4. What ignores that loses its lease: the store is closed, which revokes it.
         """
-        self.is_stopping = True
+        self._stopping.set()
         drain = self.config.limits.drain
         settle = min(_SETTLE_MAX, drain * _SETTLE_SHARE)
         self.exchanges.cancel(ShuttingDown, only=Phase.WAITING)
@@ -203,7 +217,7 @@ class Gateway:
 
     async def close(self) -> None:
         """End what is left of the turns: each is revoked, with a marker."""
-        self.is_stopping = True
+        self._stopping.set()
         closed = on_worker(self.store.close)
         done, _ = await asyncio.wait((closed,), timeout=_CLOSE_MAX)
         if not done or not await self.exchanges.ended(_CLOSE_MAX):
@@ -213,13 +227,13 @@ class Gateway:
         self.broadcast.close()
 
 
-async def _unless(event: asyncio.Event, wait: Coroutine[Any, Any, bool]) -> bool:
-    """The result of waiting, or False as soon as the event is set."""
+async def _unless(event: asyncio.Event, wait: Coroutine[Any, Any, R]) -> R | None:
+    """The result of waiting, or None as soon as the event is set."""
     waiting = asyncio.ensure_future(wait)
     asked = asyncio.ensure_future(event.wait())
     try:
         await asyncio.wait((waiting, asked), return_when=asyncio.FIRST_COMPLETED)
-        return waiting.done() and waiting.result()
+        return waiting.result() if waiting.done() else None
     finally:
         waiting.cancel()
         asked.cancel()

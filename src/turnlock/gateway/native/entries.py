@@ -54,7 +54,8 @@ async def append_entries(call: Call) -> Appending:
     gateway.check_open()
     session = call.session()
     repeated = repetition(call.header("idempotency-key"), None)
-    entries = _entries(await call.body("entries"), session, repeated.key)
+    body = await gateway.unless_stopping(call.body("entries"))
+    entries = _entries(body, session, repeated.key)
     limits = gateway.config.limits
     wait = call.query.get("wait", limits.wait)
     exchange = gateway.begin_turn(
