@@ -60,6 +60,21 @@ def test_an_address_that_there_is_not_is_named_with_the_option_to_change_it(
     assert "another address: --host" in done.err
 
 
+@pytest.mark.parametrize("command", ["gateway", "practice-model"])
+@pytest.mark.parametrize("host", ["a..b", "a" * 64])
+def test_so_is_what_is_no_name_of_a_host(state: Path, command: str, host: str) -> None:
+    done = run(state, command, "--host", host, "--port", "1")
+    assert (done.code, f"'{host}:1'" in done.err) == (1, True)
+    assert "another address: --host" in done.err
+
+
+@pytest.mark.parametrize(("command", "code"), [("gateway", 1), ("practice-model", 2)])
+def test_no_host_is_not_every_address(state: Path, command: str, code: int) -> None:
+    done = run(state, command, "--host", "")
+    assert (done.code, done.out) == (code, "")
+    assert "--host" in done.err
+
+
 def test_a_configuration_that_cannot_be_read_is_exit_2(state: Path) -> None:
     done = run(state, "gateway", "--config", str(state / "none.toml"))
     assert done.code == 2

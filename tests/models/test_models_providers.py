@@ -14,6 +14,7 @@ import pytest
 from turnlock.errors import LimitsError, ModelError
 from turnlock.models import Delta, Finished, Model, Thinking, complete
 from turnlock.models.opening import BASE_URLS, open_model
+from turnlock.models.transport import _tls
 
 from .endpoint import BOUND, head, run, user
 from .wires import WIRES, Line, Script, ScriptedServer, hang, pings, reply, scripted, stall
@@ -556,6 +557,28 @@ def test_what_a_provider_cannot_be_sent_is_refused_before_anything_is_sent(
 def test_base_url_that_is_none_is_refused_at_once(provider: str, url: str) -> None:
     with pytest.raises(ValueError, match="base_url"):
         open_model(provider, url, "m", None)
+
+
+@every_provider
+@pytest.mark.parametrize("proxy", ["foo:bar:baz", "http://[::1", "ftp://x:1"])
+def test_proxy_of_the_environment_that_is_none_is_named_as_one(
+    provider: str, proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with pytest.raises(ValueError, match="the proxy of the environment"):
+        open_model(provider, "http://192.0.2.1/v1", "m", None)
+
+
+@every_provider
+def test_certificates_that_are_not_there_are_named(
+    provider: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/none.pem")
+    monkeypatch.setattr("turnlock.models.transport._tls", _tls.__wrapped__)
+    with pytest.raises(ValueError, match="SSL_CERT_FILE"):
+        open_model(provider, "http://192.0.2.1/v1", "m", None)
 
 
 @every_provider

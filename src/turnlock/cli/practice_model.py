@@ -19,6 +19,9 @@ def command(host: str, port: int) -> None:
     """
     import asyncio
 
+    if not host:
+        # To asyncio that would be every address of the machine.
+        raise click.BadParameter("the name or address to listen on is empty", param_hint="--host")
     with extra_installed():
         from ..practice import serve
     asyncio.run(serve(host, port, announce))

@@ -168,7 +168,7 @@ def bound(host: str, port: int) -> Iterator[socket.socket]:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, kind, proto)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise _no_address((host, port), error) from error
     with listener:
         try:
@@ -179,11 +179,14 @@ def bound(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-def _no_address(address: tuple[object, ...], error: OSError) -> StoreError:
+def _no_address(address: tuple[object, ...], error: OSError | ValueError) -> StoreError:
     hint = "another address: --host and --port, or host and port in [gateway]"
+    where = f"{address[0]}:{address[1]}"
+    if isinstance(error, ValueError):
+        # What the encoding of names of hosts says, which goes by its rules and not by DNS.
+        return StoreError(where, "listen on", "that is no name of a host", hint)
     if error.errno == errno.EADDRINUSE:
         hint = "is another gateway running? another port: --port, or port in [gateway]"
-    where = f"{address[0]}:{address[1]}"
     return StoreError(where, "listen on", error.strerror or str(error), hint)
 
 

@@ -17,6 +17,11 @@ except ModuleNotFoundError as missing:
     raise ModuleNotFoundError(
         "the provider 'ollama' is not installed: pip install 'turnlock[ollama]'", name=missing.name
     ) from missing
+except (OSError, ValueError, httpx.InvalidURL) as error:
+    # Imported, it makes a client of its own, with which nobody asks anything.
+    raise ValueError(
+        f"the proxy of the environment, or its SSL_CERT_FILE, cannot be used: {error}"
+    ) from error
 
 import anyio
 

@@ -41,8 +41,9 @@ def open_model(
     """The model of a provider. Its library is imported now, and only its own.
 
     A provider that is not in `BASE_URLS` speaks OpenAI's protocol at a ``base_url`` that has to be
-    given. Raises `ValueError` for a ``base_url`` or ``api_key`` that cannot be used, `LimitsError`
-    for ``connect``, and `ModuleNotFoundError` that names the extra which is not installed.
+    given. Raises `ValueError` for a ``base_url`` or ``api_key`` that cannot be used, and for a
+    proxy or certificates of the environment that cannot; `LimitsError` for ``connect``, and
+    `ModuleNotFoundError` that names the extra which is not installed.
     """
     base_url = base_url or BASE_URLS.get(provider)
     if base_url is None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import ipaddress
+import os
 import socket
 import ssl
 import urllib.request
@@ -35,6 +36,10 @@ _TCP_WATCH = {
 # The words with a proxy, which the transport itself waits for without any limit.
 _TUNNEL_BEGINS = ("setup_socks5_connection.started",)
 _TUNNEL_ENDS = ("setup_socks5_connection.complete", "receive_response_headers.complete")
+
+
+# Where the environment says that the certificates are; the first that is set counts.
+_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
 class _Line:
@@ -180,7 +185,8 @@ class Lines:
 
 
 def http_client(http: Any, base_url: str, connect: float, *, redirects: bool) -> Any:
-    """An SDK's HTTP client for one endpoint. Raises `ValueError` when the URL cannot be used.
+    """An SDK's HTTP client for one endpoint. Raises `ValueError` when the URL cannot be used, or
+    what the environment says of a proxy or certificates.
 
     ``connect`` limits, in seconds, the TCP connection, the tunnel through a proxy, and the TLS
     handshake, each by itself. Nothing else is limited here. ``redirects`` may be followed where the
@@ -201,7 +207,10 @@ def client_options(http: Any, base_url: str, connect: float, *, redirects: bool)
         limits=http.Limits(max_connections=None, max_keepalive_connections=0),
         socket_options=socket_options(),
     )
-    make()  # a proxy that cannot be used is refused now and not by the first call
+    try:
+        make()  # a proxy that cannot be used is refused now and not by the first call
+    except (ValueError, ImportError) as error:
+        raise _no_proxy(error) from None
     return {
         "transport": Lines(http, make, connect),
         "trust_env": not direct,
@@ -213,7 +222,12 @@ def client_options(http: Any, base_url: str, connect: float, *, redirects: bool)
 @functools.cache
 def _tls(http: Any, *, trust_env: bool) -> ssl.SSLContext:
     # Reading the certificates takes 50 ms, and every model of a process needs the same ones.
-    context: ssl.SSLContext = http.create_ssl_context(trust_env=trust_env)
+    try:
+        context: ssl.SSLContext = http.create_ssl_context(trust_env=trust_env)
+    except OSError as error:
+        said = [f"{name}={os.environ[name]}" for name in _CERTIFICATES if os.environ.get(name)]
+        where = f"of {said[0]}" if said else "for TLS"
+        raise ValueError(f"the certificates {where} cannot be read: {error}") from None
     return context
 
 
@@ -246,7 +260,14 @@ def _proxy(http: Any, base_url: str, host: str) -> Any:
     proxy = proxies.get(urlsplit(base_url).scheme) or proxies.get("all")
     if not proxy:
         return None
-    return http.Proxy(proxy if "://" in proxy else f"http://{proxy}")
+    try:
+        return http.Proxy(proxy if "://" in proxy else f"http://{proxy}")
+    except (ValueError, http.InvalidURL) as error:
+        raise _no_proxy(error) from None
+
+
+def _no_proxy(error: Exception) -> ValueError:
+    return ValueError(f"the proxy of the environment cannot be used: {error}")
 
 
 def socket_options() -> list[tuple[int, int, int]]:

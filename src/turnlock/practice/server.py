@@ -226,8 +226,10 @@ async def serve(host: str, port: int, announce: Callable[[str], None]) -> None:
     server = PracticeServer(host, port, interval=_INTERVAL_FOR_PEOPLE)
     try:
         await server.start()
-    except OSError as error:
-        why, hint = error.strerror or str(error), "another address: --host and --port"
+    except (OSError, ValueError) as error:
+        why, hint = "that is no name of a host", "another address: --host and --port"
+        if isinstance(error, OSError):
+            why = error.strerror or str(error)
         raise StoreError(f"{host}:{port}", "listen on", why, hint) from error
     try:
         announce(server.url)
