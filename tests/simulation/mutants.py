@@ -45,6 +45,15 @@ MUTANTS = (
                 queues.leave""",
     ),
     _mutant(
+        "turns: an append that comes while its turn ends is acknowledged and not written",
+        "turns.writer",
+        """        if self._closed:
+            raise Ended
+""",
+        """        pass
+""",
+    ),
+    _mutant(
         "memory: the fence is checked before the lock is taken, not in one step with the write",
         "backends.memory",
         """        with self._lock:

@@ -22,6 +22,7 @@ _QUICKLY_FOUND = (
     "files: acknowledged before it is durable",
     "turns: a released lease is let go of in the queue only when nobody waits",
     "turns: the writer's appends are not one after the other",
+    "turns: an append that comes while its turn ends is acknowledged and not written",
     "turns: the task's cancellation by a revocation is not taken back",
 )
 _SEEDS_TO_FIND = 600
