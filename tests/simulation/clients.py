@@ -82,7 +82,9 @@ class Host:
 
         async def main() -> None:
             await asyncio.gather(*(loop.create_task(one.run()) for one in clients))
-            await asyncio.gather(*self.siblings)
+            # Not gathered: for tasks that are done, how soon that comes back depends on the Python.
+            for sibling in self.siblings:
+                await sibling
 
         loop.run(main())
 
