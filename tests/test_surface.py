@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -143,3 +144,16 @@ def test_on_a_system_without_flock_the_import_works_and_the_file_store_says_no()
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert "no flock" in done.stdout, done
+
+
+def test_what_a_store_cannot_work_with_is_refused_before_anything_is_done(tmp_path: Path) -> None:
+    store = turnlock.open_store(tmp_path)
+    for after in (-1, 0, float("nan"), "1800"):
+        with pytest.raises(turnlock.LimitsError, match="stale_after"):
+            store.clean_stale(after)  # type: ignore[arg-type]
+    for revoke in (store.revoke, store.supersede):
+        with pytest.raises(ValueError, match="reason is 'any"):
+            revoke("main/a", reason="any\x1b[31m")
+    with pytest.raises(turnlock.StoreError, match="not bytes"):
+        turnlock.open_store(os.fsencode(tmp_path))  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []

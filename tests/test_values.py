@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -78,6 +80,12 @@ class TestConfigurations:
 
 
 class TestLimits:
+    @pytest.mark.parametrize("written", [{}, {"turn": 700.0, "wait": 0.0}])
+    def test_are_copied_and_sent_to_other_processes(self, written: dict[str, float]) -> None:
+        limits = Limits(**written)
+        for made in (copy.copy(limits), copy.deepcopy(limits), pickle.loads(pickle.dumps(limits))):
+            assert (made, made.written) == (limits, limits.written)
+
     @pytest.mark.parametrize("digits", [400, 5000])
     @pytest.mark.parametrize("sign", [1, -1])
     def test_a_number_beyond_every_float_is_refused_too(self, digits: int, sign: int) -> None:

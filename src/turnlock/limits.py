@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from .errors import LimitsError
 
@@ -100,6 +100,10 @@ class Limits:
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"limits do not change; make new ones to change {name!r}")
 
+    def __reduce__(self) -> tuple[Callable[..., Limits], tuple[dict[str, float]]]:
+        # A process that is spawned is given its limits so; what was written makes the rest again.
+        return _made_of, ({name: getattr(self, name) for name in sorted(self.written)},)
+
     def __repr__(self) -> str:
         values = ", ".join(f"{name}={getattr(self, name):g}" for name in LIMIT_NAMES)
         return f"Limits({values})"
@@ -111,6 +115,10 @@ class Limits:
 
     def __hash__(self) -> int:
         return hash(tuple(getattr(self, name) for name in LIMIT_NAMES))
+
+
+def _made_of(written: Mapping[str, float]) -> Limits:
+    return Limits(**written)
 
 
 def check_limit(name: str, value: object, *, optional: bool = False) -> float | None:

@@ -13,9 +13,9 @@ from .block import TurnBlock
 from .clock import Clock
 from .errors import StoreError, TurnlockError
 from .events import Subscriber
-from .limits import DEFAULT_MAX_HOLD, DEFAULT_WAIT, Limits
+from .limits import DEFAULT_MAX_HOLD, DEFAULT_WAIT, Limits, check_limit
 from .session import SessionKey, parse_key
-from .transcript.entries import Entry
+from .transcript.entries import REASONS, Entry
 from .transcript.jsonl import Line, entries_of
 from .transcript.tail import Tail
 from .turns.queue import queues
@@ -221,12 +221,18 @@ class Store:
         that takes longer is removed, and logged, later. A lock that cannot be judged or removed is
         logged and left; it stops nothing.
         """
-        after = self.limits.stale_after if stale_after is None else stale_after
+        after = self._stale_after(stale_after)
         found = list(self._backend.locks(stale_after=after))
         return [
             self.clean(record, after, patience=patience) if record.stale else record
             for record in found
         ]
+
+    def _stale_after(self, asked: float | None) -> float:
+        if isinstance(asked, (int, float)) and asked > 0:
+            # Also for ever, which as a limit is taken for a mistake.
+            return asked
+        return check_limit("stale_after", asked, optional=True) or self.limits.stale_after
 
     def reclaim_expired(self, *, but: Collection[str] = ()) -> list[LockRecord]:
         """`clean_stale`, of the leases that ran out alone: cheap enough to be repeated for ever.
@@ -247,7 +253,7 @@ class Store:
         """Remove one lock that `locks` called stale, if it still is; logs it, or why not."""
         from .cleaning import clean_lock
 
-        after = self.limits.stale_after if stale_after is None else stale_after
+        after = self._stale_after(stale_after)
         return clean_lock(self._runtime, self._backend, record, after, patience).record
 
     def waiters(self, keys: Iterable[str]) -> dict[str, int]:
@@ -275,10 +281,11 @@ class Store:
         ``turn_id``: only from the turn with this id, and None only from a holder that names no
         turn; nothing is done to any other. The holder is fenced, told (its task is cancelled if it
         is of this process) and marked. Where somebody else is revoking that turn already, this
-        waits a moment for it. Raises `LockPathError` for a lock whose holder nobody here can fence
-        or judge.
+        waits a moment for it. ``reason``: one of those of error markers. Raises `LockPathError` for
+        a lock whose holder nobody here can fence or judge, and ValueError for another reason.
         """
         session = parse_key(key)
+        _check_reason(reason)
         # Also for another store of this process: its holder is told at once, and not by a look.
         # A lease that is lost already, and not found out yet, hides whoever holds now.
         identity = self._backend.identity(session)
@@ -306,6 +313,7 @@ class Store:
         `revoke` does.
         """
         session = parse_key(key)
+        _check_reason(reason)
         request = TakeRequest(None, REVOKER_MAX_HOLD, header=False)
         held = self._backend.supersede(session, request, lease=None, reason=reason, turn_id=turn_id)
         if held is None:
@@ -450,7 +458,10 @@ def open_store(
         from .config import default_state_directory
 
         path_or_url = default_state_directory()
-    location = os.fspath(path_or_url)
+    location: str | bytes = os.fspath(path_or_url)
+    if isinstance(location, bytes):
+        hint = "give os.fsdecode() of it"
+        raise StoreError(f"{location!r}", "open", "a path is text here, not bytes", hint)
     if location == MEMORY:
         from .backends.memory import MemoryBackend
 
@@ -493,6 +504,12 @@ def open_files(location: str, *, one_file: bool = False, durability: str = "fsyn
         hint = "a store is a directory: name that, or one that is yet to be made"
         raise StoreError(location, "open", "it is not a directory", hint)
     return FilesBackend(StateDirectory(location), durability=durability)
+
+
+def _check_reason(reason: str) -> None:
+    """What it says goes into the transcript, and to whoever takes the session over."""
+    if reason not in REASONS:
+        raise ValueError(f"reason is {reason!r:.100}; it is one of {', '.join(REASONS)}")
 
 
 def is_loop_running() -> bool:
