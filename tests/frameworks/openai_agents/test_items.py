@@ -328,3 +328,15 @@ def test_what_was_compacted_is_not_popped_one_by_one(store: turnlock.Store) -> N
             await session.pop_item()
 
     in_turn(store, pop)
+
+
+@pytest.mark.parametrize("reason", [["error"], {"error": 1}, None, 1])
+def test_a_reply_of_others_is_read_whatever_its_stop_reason_is(
+    store: turnlock.Store, reason: object
+) -> None:
+    """A list there must not make a session that no agent can go on with."""
+    said = {"role": "assistant", "content": [{"type": "text", "text": "x"}], "stopReason": reason}
+    with store.turn(KEY) as turn:
+        turn.append({"type": "message", "message": said})
+    items = in_turn(store, lambda session, _: session.get_items())
+    assert items == [{"role": "assistant", "content": "x"}]
