@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.helpers import PATIENCE
+from turnlock.errors import StoreError
 from turnlock.gateway.errors import Refusal
 from turnlock.gateway.reading import Reading
 
@@ -49,5 +50,21 @@ def test_reads_that_hang_do_not_use_up_all_threads(
         frozen.set()
         await eventually(lambda: reading._under_way == 0)
         assert await reading.run(lambda: 1) == 1
+
+    run(test())
+
+
+def test_a_read_that_no_thread_takes_is_none_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_thread(_: object) -> None:
+        raise StoreError("workers", "start", "no thread")
+
+    async def test() -> None:
+        monkeypatch.setattr("turnlock.gateway.reading._MOST", 1)
+        reading = Reading(PATIENCE)
+        with monkeypatch.context() as patch, pytest.raises(Refusal) as caught:
+            patch.setattr("turnlock.gateway.reading.on_worker", no_thread)
+            await reading.run(int)
+        assert caught.value.code == "storage_error"
+        assert await reading.run(int) == 0
 
     run(test())

@@ -62,6 +62,17 @@ def planned(
     return plan(entries, new, session=SESSION, repeated=repeated, now=NOW, lost=lost)
 
 
+@pytest.mark.parametrize("how", [{"key": "k"}, {"retries": 1}])
+def test_ids_that_are_no_texts_are_nobodys(how: dict[str, Any]) -> None:
+    """Another program's, or edited by hand; the request would fail at each repetition."""
+    odd = [{**entry, "id": ["x"]} for entry in said("q")]
+    (first,) = planned([], "m", key="k").entries
+    entries = [*odd, {**said("m")[0], "id": first["id"]}]
+    again = planned(entries, "m", lost=(str(first["id"]),), **how)
+    assert (again.question, again.answer) == (first["id"], None)
+    assert [message["content"] for message in again.history] == ["q", "m"]
+
+
 def contents(made: Plan) -> list[str]:
     return [message["content"] for message in made.history]
 

@@ -16,6 +16,7 @@ import trustme
 
 import turnlock
 from tests.helpers import PATIENCE, eventually
+from turnlock.integrations.sockets import instrument
 
 from .calls import (
     NEVER,
@@ -169,6 +170,31 @@ def test_a_task_in_the_middle_of_the_handshake_leaves_no_connection(
 
     with silent_at_the_handshake() as server:
         asyncio.run(test())
+
+
+def test_outside_of_a_turn_a_client_may_run_on_a_loop_of_another_kind() -> None:
+    """On trio's, httpcore connects with no event loop of asyncio running."""
+
+    class Silent:
+        async def connect_tcp(self, *args: Any) -> Any:
+            return self
+
+        def get_extra_info(self, info: str) -> None:
+            return None
+
+    class Transport:
+        def __init__(self) -> None:
+            self._pool = self
+            self._network_backend: Any = Silent()
+
+        async def handle_async_request(self) -> None: ...
+
+    transport = Transport()
+    instrument(transport)
+    connecting = transport._network_backend.connect_tcp("host", 80)
+    with pytest.raises(StopIteration) as connected:
+        connecting.send(None)
+    assert connected.value.value.get_extra_info("socket") is None
 
 
 # HTTP/2

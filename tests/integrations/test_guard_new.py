@@ -44,3 +44,20 @@ def test_an_sdk_retries_nothing_in_a_turn_from_then_on() -> None:
 
 def test_where_there_is_nothing_to_guard_a_plug_in_is_told() -> None:
     assert not guard_new(object())
+
+
+def test_a_part_that_cannot_be_looked_at_yet_is_none_to_guard() -> None:
+    """Of a run it would be the end, before the model that it asks has even been asked."""
+
+    class Model:
+        def __init__(self) -> None:
+            self.http_client = httpx.Client()
+
+        @property
+        def client(self) -> object:
+            raise ValueError("a key is missing")
+
+    model = Model()
+    with model.http_client:
+        assert guard_new(model)
+        assert "Guarded" in type(model.http_client._transport).__name__

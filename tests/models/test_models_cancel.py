@@ -7,6 +7,7 @@ import contextlib
 import random
 import socket
 import sys
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from turnlock.errors import ModelError
 from turnlock.models import Delta, complete
+from turnlock.models.direct import _Tail
 from turnlock.models.openai import OpenAIModel
 from turnlock.practice import PracticeServer
 
@@ -226,3 +228,31 @@ def timers_to(port: int) -> list[str]:
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     established = [row for row in rows if row[3] == "01"]
     return [row[5][:2] for row in established if int(row[2].rpartition(":")[2], 16) == port]
+
+
+def test_more_of_a_complete_reply_is_not_waited_for_after_an_item_of_the_last_moment() -> None:
+    class Complete:
+        finish_reason = "stop"
+        provider_details = None
+
+    async def test() -> None:
+        item = asyncio.get_running_loop().create_future()
+
+        async def contents() -> AsyncGenerator[Delta, None]:
+            yield await item
+            await asyncio.Event().wait()
+
+        response: Any = Complete()
+        tail = _Tail(response)
+        more = contents()
+        waiting = asyncio.create_task(tail.next(more))
+        await asyncio.sleep(0)
+        item.set_result(Delta("x"))
+        for _ in range(2):
+            tail.stop()
+            tail._look()
+        assert await waiting == Delta("x")
+        assert await tail.next(more) is None
+        tail.stop()
+
+    run(test())

@@ -104,8 +104,9 @@ def plan(
     if answer is not None:
         return Plan((), [], question, _text(answer))
     # Others may have spoken since; the model has to see last what it is asked.
-    known = {entry.get("id") for entry in asked}
-    others = [entry for entry in entries if entry.get("id") not in known]
+    # An id of another program's need be no text.
+    known = {str(entry.get("id")) for entry in asked}
+    others = [entry for entry in entries if str(entry.get("id")) not in known]
     return Plan((), messages([*others, *made]), question)
 
 
@@ -137,7 +138,7 @@ def _asked_lately(
     if start is None:
         return []
     asked = said[start : start + len(new.texts)]
-    is_known = asked[-1].get("id") in lost or _is_recent(said, asked, new.seen, now)
+    is_known = str(asked[-1].get("id")) in lost or _is_recent(said, asked, new.seen, now)
     return asked if is_known else []
 
 

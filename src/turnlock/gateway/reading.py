@@ -27,10 +27,10 @@ class Reading:
         """What the job returns. Raises `Refusal` when it fails, when it hangs, or instead of it."""
         if self._under_way >= _MOST:
             raise too_many("too_many_reads", f"{_MOST} reads of files are under way")
-        self._under_way += 1
-        future = on_worker(job)
-        future.add_done_callback(self._on_done)
         try:
+            future = on_worker(job)
+            self._under_way += 1
+            future.add_done_callback(self._on_done)
             async with asyncio.timeout(self._patience):
                 return await asyncio.shield(future)
         except TimeoutError:

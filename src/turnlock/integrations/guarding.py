@@ -8,6 +8,7 @@ inside a turn there are none: the turn, and who runs it, decide.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 from collections.abc import Iterator, Sequence
@@ -127,9 +128,16 @@ def _clients(client: Any, depth: int) -> Iterator[tuple[Any, Any]]:
     yield library, client
     if library is not None or depth == 0:
         return
-    below = [getattr(client, name, None) for name in _NAMES]
+    below = [_part(client, name) for name in _NAMES]
     for one in {id(one): one for one in below if _may_hold_one(one)}.values():
         yield from _clients(one, depth - 1)
+
+
+def _part(client: object, name: str) -> Any:
+    # Some make it at the first look, and raise what they like, as for a key that is missing.
+    with contextlib.suppress(Exception):
+        return getattr(client, name, None)
+    return None
 
 
 def _may_hold_one(value: object) -> bool:

@@ -191,7 +191,7 @@ class _AsyncStream:
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
-        self._loop = asyncio.get_running_loop()
+        self._loop = _loop_of_asyncio()
         self._closing: asyncio.Task[None] | None = None
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
@@ -225,12 +225,22 @@ class _AsyncStream:
 
     def end(self, user: User) -> None:
         """Close it on its loop, from any thread; whoever waits on it is told by an error."""
-        call_on_loop(self._loop, lambda: self._close_soon(user))
+        loop = self._loop
+        if loop is not None:
+            call_on_loop(loop, lambda: self._close_soon(user, loop))
 
-    def _close_soon(self, user: User) -> None:
+    def _close_soon(self, user: User, loop: asyncio.AbstractEventLoop) -> None:
         # Since then it may have become somebody else's.
         if user.is_using(self):
-            self._closing = self._loop.create_task(self._stream.aclose())
+            self._closing = loop.create_task(self._stream.aclose())
+
+
+def _loop_of_asyncio() -> asyncio.AbstractEventLoop | None:
+    """The loop that runs here. None: it is another's, such as trio's, where no turn has calls."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 class _Backend:

@@ -324,6 +324,7 @@ def async_transport(http: Any) -> Any:
             if call is None:
                 return await self._inner.handle_async_request(request)
             try:
+                asyncio.get_running_loop()  # raises where another kind of loop runs
                 with sending(call):
                     call.prepare(request)
                     response = await self._inner.handle_async_request(request)

@@ -281,9 +281,10 @@ class _Tail:
         self._timer.cancel()
 
     def _look(self) -> None:
-        if self._was_complete and self._waiting is not None:
-            self._waiting.reschedule(self._loop.time())
-            return
+        waiting = self._waiting
+        if self._was_complete and waiting is not None and not waiting.expired():
+            # An item that comes in this very moment is taken still: the next one is not waited for.
+            waiting.reschedule(self._loop.time())
         self._was_complete = _reason(self._response) is not None
         self._timer = self._loop.call_later(_TAIL, self._look)
 

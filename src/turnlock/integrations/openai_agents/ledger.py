@@ -50,7 +50,9 @@ class Ledger:
     def add(self, items: Sequence[Mapping[str, Any]]) -> None:
         with self._lock:
             self._load_once()
-            self._append([item for item in items if not self._was_ahead(item)])
+            ahead = set(self._ahead)
+            self._append([item for item in items if not _taken(ahead, _key(item))])
+            self._ahead = ahead
             self._note_open(items)
 
     def add_ahead(self, items: Iterable[Mapping[str, Any]]) -> None:
@@ -121,16 +123,16 @@ class Ledger:
             elif "call_id" in item:
                 self._ahead.discard(_call_key(item))
 
-    def _was_ahead(self, item: Mapping[str, Any]) -> bool:
-        key = _key(item)
-        if key not in self._ahead:
-            return False
-        self._ahead.remove(key)
-        return True
-
     def _not_one_by_one(self) -> TranscriptError:
         why = "what was said before a compaction cannot be taken back one by one"
         return TranscriptError(self._core.lease.label, why, "use clear_session")
+
+
+def _taken(keys: set[str], key: str) -> bool:
+    """Take the key out; whether it was there."""
+    was_there = key in keys
+    keys.discard(key)
+    return was_there
 
 
 def _is_last(entry: Entry) -> bool:
