@@ -51,7 +51,7 @@ def write_over(state: Path, content: bytes) -> None:
     os.utime(lock_of(state), (lock_of(state).stat().st_mtime - 3600,) * 2)
 
 
-def test_nobody_takes_the_session_from_a_holder_that_lives(
+def test_doctor_and_clean_up_leave_the_session_to_a_holder_that_lives(
     store: Store, state: Path, content: bytes
 ) -> None:
     """G8. The kernel says that somebody holds the claim, whatever stands in it."""
@@ -63,16 +63,25 @@ def test_nobody_takes_the_session_from_a_holder_that_lives(
         assert (record.stale, record.removed, record.reasons) == (False, False, ("flock-held",))
         found = examine(str(state), fix=True).findings
         assert [one.check for one in found if one.path == str(lock_of(state))] == ["unknown-holder"]
-        elsewhere = FilesBackend(StateDirectory(str(state)))
-        request = TakeRequest(None, 10.0, header=False)
-        found_held = elsewhere.take(KEY, request)
-        assert isinstance(found_held, Holder)
-        assert (found_held.doubt, found_held.releasable) == ("flock-held", False)
-        with pytest.raises(turnlock.LockPathError):
-            elsewhere.supersede(KEY, request, lease=None, reason="operator")
         turn.append(turnlock.user("2"))
     assert not lock_of(state).exists()
     assert_turns_are_whole(store)
+
+
+def test_who_takes_it_all_the_same_fences_its_holder(
+    store: Store, state: Path, content: bytes
+) -> None:
+    """The flock may be that of a taker that was stopped: takers do not wait for it."""
+    elsewhere = FilesBackend(StateDirectory(str(state)))
+    with pytest.raises(turnlock.LeaseRevoked), store.turn("main/a") as turn:
+        turn.append(turnlock.user("1"))
+        write_over(state, content)
+        lease = elsewhere.take(KEY, TakeRequest(None, 10.0, header=False))
+        assert not isinstance(lease, Holder)
+        turn.append(turnlock.user("2"))
+    elsewhere.release(lease)
+    texts = [one["message"]["content"] for one in store.read("main/a") if "message" in one]
+    assert "2" not in str(texts)
 
 
 @pytest.mark.parametrize("writes", [True, False])

@@ -155,10 +155,10 @@ def test_in_its_drain(tmp_path: Path) -> None:
 PAUSES = """
     import turnlock.store
     clean = turnlock.store.Store.clean
-    def pausing(self, record, after=None):
+    def pausing(self, record, after=None, **more):
         print("before", record.session, flush=True)
         sys.stdin.readline()
-        cleaned = clean(self, record, after)
+        cleaned = clean(self, record, after, **more)
         print("after", flush=True)
         sys.stdin.readline()
         return cleaned

@@ -169,6 +169,8 @@ def _encode_owed(owed: Sequence[Superseded]) -> str:
 def _owed_object(turn: Superseded) -> dict[str, Any]:
     return {
         "turnId": turn.turn_id,
+        # Of the format; a claim does not know what its turn found in the transcript.
+        "epoch": None,
         "opening": turn.opening,
         "pid": turn.pid,
         "reason": turn.reason,

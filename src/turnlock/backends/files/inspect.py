@@ -147,13 +147,15 @@ class Inspector:
     ) -> Judged:
         claim = parse_claim(raw)
         age = self._age(claim, status)
-        verdict = judge(claim, self._evidence(claim, status, age, held), stale_after=stale_after)
+        is_ours = claim is not None and claim.is_ours
+        counts = held if is_ours or not to_take else None
+        verdict = judge(claim, self._evidence(claim, status, age, counts), stale_after=stale_after)
         if to_take and not held and verdict.state is not State.STALE:
             self._files.flock(handle, fcntl.LOCK_UN)
         return Judged(place, handle, file_id(status), claim or Claim(), verdict, age)
 
     def _evidence(
-        self, claim: Claim | None, status: os.stat_result, age: float | None, held: bool
+        self, claim: Claim | None, status: os.stat_result, age: float | None, held: bool | None
     ) -> Evidence:
         process = None
         elsewhere = False

@@ -3,6 +3,10 @@
 Pure: the evidence is gathered elsewhere. The rule is to call a holder dead only on proof, because
 an unknown holder that is left alone costs a wait, and a live one that is robbed costs a transcript.
 
+Takers do not ask for the flock of what is not ours: it may be that of another taker which was
+stopped with it, and the session would be blocked for ever. A holder whose claim was written over is
+fenced by them as any that is superseded.
+
 =====================================================  ==========================================
 claim and evidence                                     verdict
 =====================================================  ==========================================
@@ -21,8 +25,8 @@ foreign, pid alive, no start time                      live up to max(stale afte
                                                        then stale ``too-old``
 empty, no JSON object, no usable pid                   kept while younger than 30 s, then stale
                                                        ``unreadable``
-foreign or unreadable, flock held                      never stale: unknown, ``flock-held``. It may
-                                                       be a claim of ours that was written over
+foreign or unreadable, flock held, seen by doctor      never stale: unknown, ``flock-held``. It may
+or clean-up                                            be a claim of ours that was written over
 =====================================================  ==========================================
 """
 
@@ -53,7 +57,7 @@ class Here(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """``flock_held`` is None when nobody probed; ``process`` None when there is no usable pid."""
+    """``flock_held`` is None where it does not count; ``process`` None without a usable pid."""
 
     here: Here
     flock_held: bool | None
