@@ -110,9 +110,10 @@ class TurnHandler(BaseCallbackHandler):
 
     def _begin(self, about: dict[str, Any]) -> None:
         metadata = about.get("metadata") or {}
-        model = metadata.get("ls_model_name")
+        # A caller's metadata may be anything, and a turn takes text alone.
+        provider, model = metadata.get("ls_provider"), metadata.get("ls_model_name")
         self.turn.describe_model(
-            provider=metadata.get("ls_provider"),
+            provider=provider if isinstance(provider, str) else None,
             model=model if isinstance(model, str) else None,
             api="langchain",
         )
