@@ -215,7 +215,12 @@ def test_a_body_that_is_no_json_object_is_refused(gateway: Served, body: bytes) 
         {"user": ["a"]},
         {"n": 2},
         {"tools": [{"type": "function"}]},
+        {"n": True},
     ],
+        {"tool_choice": "required"},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}},
+        {"modalities": ["text", "audio"]},
+        {"logprobs": True},
 )
 def test_a_request_that_cannot_be_meant_is_refused(gateway: Served, changes: Any) -> None:
     async def test() -> None:
@@ -229,6 +234,23 @@ def test_a_request_that_cannot_be_meant_is_refused(gateway: Served, changes: Any
 
 
 def test_a_big_body_is_refused_however_it_says_its_size(tmp_path: Path) -> None:
+def test_an_option_that_changes_nothing_is_taken(gateway: Served) -> None:
+    async def test() -> None:
+        options: dict[str, Any] = {
+            "n": 1,
+            "tools": [],
+            "tool_choice": "none",
+            "response_format": {"type": "text"},
+            "modalities": ["text"],
+            "logprobs": False,
+            "top_logprobs": None,
+            "temperature": 0.5,
+        }
+        assert (await post(gateway, chat(**options))).status == 200
+
+    run(test())
+
+
     async def test() -> None:
         # A client that still sends a while after its answer is cut, and 50 MB take their time.
         pace = QUICK._replace(head=10.0)
