@@ -338,6 +338,23 @@ def test_what_is_no_http_is_cut(gateway: Served, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("token", ["wrong", None])
+@pytest.mark.parametrize("size", [20_000, 40_000])
+@pytest.mark.parametrize("is_complete", [True, False])
+def test_a_head_that_is_too_large_is_said_to_be(
+    gateway: Served, size: int, is_complete: bool
+) -> None:
+    """Also one of which only a part has come: the server judges that before the application."""
+
+    async def test() -> None:
+        head = b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\nx: " + b"y" * size
+        async with line(gateway) as connection:
+            await connection.send(head + b"\r\n\r\n" * is_complete)
+            answer = await connection.answer()
+            assert (answer.status, answer.error()["code"]) == (431, "headers_too_large")
+
+    run(test())
+
+
 @pytest.mark.parametrize("is_late", [False, True])
 def test_a_body_that_turns_into_no_http_has_one_answer(
     gateway: Served, caplog: pytest.LogCaptureFixture, token: str | None, is_late: bool

@@ -51,8 +51,7 @@ class Access:
 
     def _judge(self, scope: Scope) -> Refusal | None:
         if sum(len(key) + len(value) for key, value in scope["headers"]) > HEAD_BYTES_MAX:
-            text = f"the headers have more than {HEAD_BYTES_MAX} bytes"
-            return Refusal("headers_too_large", text, headers=_CLOSE)
+            return head_too_large()
         if _values(scope, b"transfer-encoding") and _values(scope, b"content-length"):
             # Two servers in a row may disagree where such a request ends (request smuggling).
             text = "a request has a Content-Length or a Transfer-Encoding, not both"
@@ -82,6 +81,11 @@ class Access:
         given = values[0] if len(values) == 1 else b""
         token = given.removeprefix(b"Bearer ")
         return token != given and hmac.compare_digest(_digest(token), self._token)
+
+
+def head_too_large() -> Refusal:
+    text = f"the headers have more than {HEAD_BYTES_MAX} bytes"
+    return Refusal("headers_too_large", text, headers=_CLOSE)
 
 
 def host_of(value: str) -> str:
