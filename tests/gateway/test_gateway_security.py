@@ -92,6 +92,7 @@ def test_two_tokens_are_none(gateway: Served) -> None:
         ("LOCALHOST", 200),
         ("[::1]:{}", 200),
         ("agents.example:{}", 200),
+        ("with-a-port.example:{}", 200),
     ],
 )
 def test_the_host_is_one_of_ours(gateway: Served, host: str | None, status: int) -> None:

@@ -35,7 +35,7 @@ class Access:
     ) -> None:
         self._app = app
         self._token = _digest(token.encode())
-        self._hosts = _LOOPBACK | {host.lower() for host in hosts}
+        self._hosts = _LOOPBACK | {host_of(host) or host.lower() for host in hosts}
         self._origins = frozenset(origin.encode() for origin in origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
