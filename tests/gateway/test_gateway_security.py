@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from turnlock.gateway.access import host_of
+from turnlock.gateway.access import Access, host_of
 
 from .raw import chat, exchange, get, line, post, request
 from .serving import QUICK, Scripted, Served, echo, run, served
@@ -215,13 +215,13 @@ def test_a_body_that_is_no_json_object_is_refused(gateway: Served, body: bytes) 
         {"stream_options": []},
         {"user": ["a"]},
         {"n": 2},
-        {"tools": [{"type": "function"}]},
         {"n": True},
-    ],
+        {"tools": [{"type": "function"}]},
         {"tool_choice": "required"},
         {"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}},
         {"modalities": ["text", "audio"]},
         {"logprobs": True},
+    ],
 )
 def test_a_request_that_cannot_be_meant_is_refused(gateway: Served, changes: Any) -> None:
     async def test() -> None:
@@ -234,7 +234,6 @@ def test_a_request_that_cannot_be_meant_is_refused(gateway: Served, changes: Any
     run(test())
 
 
-def test_a_big_body_is_refused_however_it_says_its_size(tmp_path: Path) -> None:
 def test_an_option_that_changes_nothing_is_taken(gateway: Served) -> None:
     async def test() -> None:
         options: dict[str, Any] = {
@@ -252,6 +251,7 @@ def test_an_option_that_changes_nothing_is_taken(gateway: Served) -> None:
     run(test())
 
 
+def test_a_big_body_is_refused_however_it_says_its_size(tmp_path: Path) -> None:
     async def test() -> None:
         # A client that still sends a while after its answer is cut, and 50 MB take their time.
         pace = QUICK._replace(head=10.0)
@@ -338,7 +338,6 @@ def test_what_is_no_http_is_cut(gateway: Served, data: bytes) -> None:
     run(test())
 
 
-@pytest.mark.parametrize("token", ["wrong", None])
 @pytest.mark.parametrize("size", [20_000, 40_000])
 @pytest.mark.parametrize("is_complete", [True, False])
 def test_a_head_that_is_too_large_is_said_to_be(
@@ -356,6 +355,7 @@ def test_a_head_that_is_too_large_is_said_to_be(
     run(test())
 
 
+@pytest.mark.parametrize("token", ["wrong", None])
 @pytest.mark.parametrize("is_late", [False, True])
 def test_a_body_that_turns_into_no_http_has_one_answer(
     gateway: Served, caplog: pytest.LogCaptureFixture, token: str | None, is_late: bool
@@ -451,6 +451,28 @@ def test_a_message_cannot_forge_an_entry(tmp_path: Path) -> None:
             assert [e["epoch"] for e in entries[1::4]] == [1, 2, 3, 4, 5]
             raw = (gateway.state / "agents/main/sessions/a.jsonl").read_text("utf-8")
             assert len(raw.splitlines()) == len(entries)
+
+    run(test())
+
+
+@pytest.mark.parametrize("name", ["10.0.0.7", "[::ffff:10.0.0.7]:80"])
+def test_by_ipv4_a_listener_for_both_kinds_goes_by_its_address(name: str) -> None:
+    async def test() -> None:
+        answered: list[int] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            answered.append(200)
+
+        async def send(message: Any) -> None:
+            answered.append(message.get("status", 0))
+
+        access = Access(app, token="", hosts=["::"], origins=[])
+        headers = [(b"host", name.encode())]
+        scope = {"type": "http", "path": "/healthz", "headers": headers}
+        await access({**scope, "server": ("::ffff:10.0.0.7", 80)}, None, send)  # type: ignore[arg-type]
+        assert answered == [200]
+        await access({**scope, "server": ("::ffff:10.0.0.8", 80)}, None, send)  # type: ignore[arg-type]
+        assert answered[1] == 421
 
     run(test())
 

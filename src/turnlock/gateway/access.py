@@ -74,7 +74,7 @@ class Access:
         name = host_of(values[0].decode("latin-1"))
         # The address that the client has connected to is no name, so nobody can have rebound it.
         local = scope.get("server")
-        return name in self._hosts or (local is not None and name == str(local[0]).lower())
+        return name in self._hosts or (local is not None and name in _names(str(local[0]).lower()))
 
     def _has_token(self, scope: Scope) -> bool:
         values = _values(scope, b"authorization")
@@ -97,6 +97,11 @@ def host_of(value: str) -> str:
         name, colon, port = value.partition(":")
         valid = not colon or port.isdigit()
     return name.lower() if valid else ""
+
+
+def _names(address: str) -> tuple[str, str]:
+    """The address, as IPv4 too: a listener for both kinds has it inside of an IPv6 one."""
+    return address, address.removeprefix("::ffff:")
 
 
 def _values(scope: Scope, name: bytes) -> list[bytes]:
