@@ -16,7 +16,17 @@ SOURCE = Path(turnlock.__file__).parent
 
 # Each layer may import those below it, and itself.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "clock", "session", "limits", "events", "redaction", "printable", "testing"),
+    (
+        "errors",
+        "clock",
+        "session",
+        "limits",
+        "events",
+        "redaction",
+        "printable",
+        "testing",
+        "unblocked",
+    ),
     ("config", "transcript"),
     ("backends",),
     ("turns",),

@@ -15,7 +15,7 @@ from .serving import Scripted, Served, echo, served
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """It echoes; ``agents.example`` is a host of it and ``https://good.example`` may ask it."""
-    settings = 'allowed_hosts = ["Agents.example"]\nallowed_origins = ["https://good.example"]'
+    settings = 'allowed_hosts = ["Agents.example", "with-a-port.example:8642"]\nallowed_origins = ["https://good.example"]'
     started: Future[tuple[Served, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def serve() -> None:

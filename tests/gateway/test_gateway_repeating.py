@@ -239,6 +239,8 @@ def test_a_repeated_body_is_answered_again_and_not_asked_again(
             second = await post(gateway, body, **again)
             assert (first.status, second.status, len(model.calls)) == (200, 200, 1)
             assert b"once" in second.body
+            assert "x-turnlock-repeated" not in first.headers
+            assert second.headers["x-turnlock-repeated"] == "true"
             assert gateway.said() == [("user", "once"), ("assistant", "re: once")]
             # The control: the same body without a sign of being a repetition is a new message.
             await post(gateway, body)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from turnlock.gateway.access import host_of
+from turnlock.gateway.access import Access, host_of
 
 from .raw import chat, exchange, get, line, post, request
 from .serving import QUICK, Scripted, Served, echo, run, served
@@ -92,6 +92,7 @@ def test_two_tokens_are_none(gateway: Served) -> None:
         ("LOCALHOST", 200),
         ("[::1]:{}", 200),
         ("agents.example:{}", 200),
+        ("with-a-port.example:{}", 200),
     ],
 )
 def test_the_host_is_one_of_ours(gateway: Served, host: str | None, status: int) -> None:
@@ -214,7 +215,12 @@ def test_a_body_that_is_no_json_object_is_refused(gateway: Served, body: bytes) 
         {"stream_options": []},
         {"user": ["a"]},
         {"n": 2},
+        {"n": True},
         {"tools": [{"type": "function"}]},
+        {"tool_choice": "required"},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}},
+        {"modalities": ["text", "audio"]},
+        {"logprobs": True},
     ],
 )
 def test_a_request_that_cannot_be_meant_is_refused(gateway: Served, changes: Any) -> None:
@@ -224,6 +230,23 @@ def test_a_request_that_cannot_be_meant_is_refused(gateway: Served, changes: Any
         assert (answer.status, answer.error()["type"]) == (400, "invalid_request_error")
         assert not gateway.transcript("refused")
         await fine(gateway)
+
+    run(test())
+
+
+def test_an_option_that_changes_nothing_is_taken(gateway: Served) -> None:
+    async def test() -> None:
+        options: dict[str, Any] = {
+            "n": 1,
+            "tools": [],
+            "tool_choice": "none",
+            "response_format": {"type": "text"},
+            "modalities": ["text"],
+            "logprobs": False,
+            "top_logprobs": None,
+            "temperature": 0.5,
+        }
+        assert (await post(gateway, chat(**options))).status == 200
 
     run(test())
 
@@ -311,6 +334,23 @@ def test_what_is_no_http_is_cut(gateway: Served, data: bytes) -> None:
             await connection.send(data)
             assert (await connection.end())[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 431")
         await fine(gateway)
+
+    run(test())
+
+
+@pytest.mark.parametrize("size", [20_000, 40_000])
+@pytest.mark.parametrize("is_complete", [True, False])
+def test_a_head_that_is_too_large_is_said_to_be(
+    gateway: Served, size: int, is_complete: bool
+) -> None:
+    """Also one of which only a part has come: the server judges that before the application."""
+
+    async def test() -> None:
+        head = b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\nx: " + b"y" * size
+        async with line(gateway) as connection:
+            await connection.send(head + b"\r\n\r\n" * is_complete)
+            answer = await connection.answer()
+            assert (answer.status, answer.error()["code"]) == (431, "headers_too_large")
 
     run(test())
 
@@ -411,6 +451,28 @@ def test_a_message_cannot_forge_an_entry(tmp_path: Path) -> None:
             assert [e["epoch"] for e in entries[1::4]] == [1, 2, 3, 4, 5]
             raw = (gateway.state / "agents/main/sessions/a.jsonl").read_text("utf-8")
             assert len(raw.splitlines()) == len(entries)
+
+    run(test())
+
+
+@pytest.mark.parametrize("name", ["10.0.0.7", "[::ffff:10.0.0.7]:80"])
+def test_by_ipv4_a_listener_for_both_kinds_goes_by_its_address(name: str) -> None:
+    async def test() -> None:
+        answered: list[int] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            answered.append(200)
+
+        async def send(message: Any) -> None:
+            answered.append(message.get("status", 0))
+
+        access = Access(app, token="", hosts=["::"], origins=[])
+        headers = [(b"host", name.encode())]
+        scope = {"type": "http", "path": "/healthz", "headers": headers}
+        await access({**scope, "server": ("::ffff:10.0.0.7", 80)}, None, send)  # type: ignore[arg-type]
+        assert answered == [200]
+        await access({**scope, "server": ("::ffff:10.0.0.8", 80)}, None, send)  # type: ignore[arg-type]
+        assert answered[1] == 421
 
     run(test())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import signal
 import stat
 from collections.abc import AsyncGenerator, Iterator, Sequence
@@ -35,6 +36,7 @@ from .serving import (
     facts,
     failure,
     process,
+    process_of,
     run,
     served,
 )
@@ -73,6 +75,32 @@ def test_sigterm_ends_a_hung_turn_in_time_with_its_marker(tmp_path: Path) -> Non
 
     with process(tmp_path, limits=f"{SLOW}drain = 0.4") as (gateway, started):
         run(test(gateway, started))
+
+
+INHERITED = {
+    "blocked signals": """
+    import signal
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+    """,
+    "many descriptors": """
+    import os, resource
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2048, hard))
+    many = [os.open("/dev/null", os.O_RDONLY) for _ in range(1100)]
+    """,
+}
+
+
+@pytest.mark.parametrize("inherited", INHERITED)
+def test_a_signal_is_heard_whatever_the_process_has_inherited(
+    tmp_path: Path, inherited: str
+) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= hard < 2048:
+        pytest.skip("so many descriptors cannot be had here")
+    with process_of(INHERITED[inherited] + PROCESS, tmp_path) as (_, started):
+        started.process.send_signal(signal.SIGTERM)
+        assert started.ended() == 0
 
 
 def heard_only_the_url(gateway: Served, started: Child) -> None:

@@ -9,6 +9,8 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
+from ..unblocked import unblocked
+
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -81,12 +83,10 @@ def _handlers(wanted: dict[signal.Signals, signal._HANDLER]) -> Iterator[None]:
     for number, handler in wanted.items():
         if before[number] is not signal.SIG_IGN or number is signal.SIGCHLD:
             signal.signal(number, handler)
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     try:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, wanted)
-        yield
+        with unblocked(wanted):
+            yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for number, handler in before.items():
             if handler is not None:
                 signal.signal(number, handler)

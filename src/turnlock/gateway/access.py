@@ -35,7 +35,7 @@ class Access:
     ) -> None:
         self._app = app
         self._token = _digest(token.encode())
-        self._hosts = _LOOPBACK | {host.lower() for host in hosts}
+        self._hosts = _LOOPBACK | {host_of(host) or host.lower() for host in hosts}
         self._origins = frozenset(origin.encode() for origin in origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -51,8 +51,7 @@ class Access:
 
     def _judge(self, scope: Scope) -> Refusal | None:
         if sum(len(key) + len(value) for key, value in scope["headers"]) > HEAD_BYTES_MAX:
-            text = f"the headers have more than {HEAD_BYTES_MAX} bytes"
-            return Refusal("headers_too_large", text, headers=_CLOSE)
+            return head_too_large()
         if _values(scope, b"transfer-encoding") and _values(scope, b"content-length"):
             # Two servers in a row may disagree where such a request ends (request smuggling).
             text = "a request has a Content-Length or a Transfer-Encoding, not both"
@@ -75,13 +74,18 @@ class Access:
         name = host_of(values[0].decode("latin-1"))
         # The address that the client has connected to is no name, so nobody can have rebound it.
         local = scope.get("server")
-        return name in self._hosts or (local is not None and name == str(local[0]).lower())
+        return name in self._hosts or (local is not None and name in _names(str(local[0]).lower()))
 
     def _has_token(self, scope: Scope) -> bool:
         values = _values(scope, b"authorization")
         given = values[0] if len(values) == 1 else b""
         token = given.removeprefix(b"Bearer ")
         return token != given and hmac.compare_digest(_digest(token), self._token)
+
+
+def head_too_large() -> Refusal:
+    text = f"the headers have more than {HEAD_BYTES_MAX} bytes"
+    return Refusal("headers_too_large", text, headers=_CLOSE)
 
 
 def host_of(value: str) -> str:
@@ -93,6 +97,11 @@ def host_of(value: str) -> str:
         name, colon, port = value.partition(":")
         valid = not colon or port.isdigit()
     return name.lower() if valid else ""
+
+
+def _names(address: str) -> tuple[str, str]:
+    """The address, as IPv4 too: a listener for both kinds has it inside of an IPv6 one."""
+    return address, address.removeprefix("::ffff:")
 
 
 def _values(scope: Scope, name: bytes) -> list[bytes]:

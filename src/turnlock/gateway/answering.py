@@ -66,8 +66,9 @@ async def answer_in_session(
         planned = await on_worker(lambda: _planned(work, store, clock, lost))
         exchange.question = question = await _store(turn, planned, exchange)
         if planned.answer is not None:
+            exchange.repeated = True
             exchange.say(planned.answer)
-            return Reply(planned.answer, "stop", None, repeated=True)
+            return Reply(planned.answer, "stop", None)
         history = [*_system(work.agent.instructions, *work.new.system), *planned.history]
         calls = turn.watch(model.stream(history), first=limits.first_token, idle=limits.idle)
         async with aclosing(calls) as items:

@@ -34,6 +34,7 @@ from ..turns.aio import call_on_loop
 from ..turns.revoking import revoke_all
 from ..turns.runtime import Runtime
 from ..turns.workers import workers
+from ..unblocked import unblocked
 
 logger = logging.getLogger("turnlock")
 
@@ -82,6 +83,7 @@ class Attendant:
             self._restore.callback(signal.signal, number, before)
         fd = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         self._restore.callback(signal.set_wakeup_fd, fd)
+        self._restore.enter_context(unblocked(_ALL))
         self._thread.start()
         return self
 
@@ -94,11 +96,13 @@ class Attendant:
 
     def _attend(self) -> None:
         clock = SystemClock()
+        # Not select: it knows no descriptor above 1,023, and we may have inherited so many.
+        poll = select.poll()
+        poll.register(self._reader, select.POLLIN)
         while True:
             wait = max(_LOOK, self._drained - clock.monotonic())
-            patience = None if wait == float("inf") else wait
-            ready, _, _ = select.select([self._reader], [], [], patience)
-            if not ready:
+            patience = None if wait == float("inf") else wait * 1000
+            if not poll.poll(patience):
                 self._look(clock.monotonic())
                 continue
             arrived = os.read(self._reader, 64)

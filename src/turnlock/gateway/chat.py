@@ -15,7 +15,17 @@ Message = dict[str, Any]
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 _INSTRUCTIONS = frozenset({"system", "developer"})
-_UNSUPPORTED = ("tools", "functions", "audio")
+_UNSUPPORTED = ("tools", "functions", "audio", "web_search_options")
+# The values with which an answer is what it is without the option.
+_WITHOUT_EFFECT: Mapping[str, tuple[object, ...]] = {
+    "n": (1,),
+    "tool_choice": ("none", "auto"),
+    "function_call": ("none", "auto"),
+    "response_format": ({"type": "text"},),
+    "modalities": (["text"],),
+    "logprobs": (False,),
+    "top_logprobs": (0,),
+}
 _MESSAGES_MAX = 100_000
 
 
@@ -110,15 +120,23 @@ def parse_chat(body: Mapping[str, Any]) -> ChatRequest:
 
 
 def _check_options(body: Mapping[str, Any]) -> None:
-    if body.get("n") not in (None, 1):
-        raise bad_request("'n' has to be 1", param="n", code="unsupported_parameter")
     for name in _UNSUPPORTED:
         if body.get(name):
-            raise bad_request(
-                f"{name!r} is not supported by this gateway",
-                param=name,
-                code="unsupported_parameter",
-            )
+            raise _unsupported(name, "")
+    for name, known in _WITHOUT_EFFECT.items():
+        value = body.get(name)
+        if value is not None and not _is_among(value, known):
+            raise _unsupported(name, f" with another value than {' or '.join(map(repr, known))}")
+
+
+def _is_among(value: object, known: tuple[object, ...]) -> bool:
+    # By type too: True is 1.
+    return any(type(value) is type(one) and value == one for one in known)
+
+
+def _unsupported(name: str, value: str) -> Refusal:
+    text = f"{name!r}{value} is not supported by this gateway"
+    return bad_request(text, param=name, code="unsupported_parameter")
 
 
 def _include_usage(body: Mapping[str, Any]) -> bool:

@@ -11,8 +11,9 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from .access import HEAD_BYTES_MAX, head_too_large
 from .descriptors import CONNECTIONS_MAX, Seldom
-from .errors import too_many
+from .errors import Refusal, bad_request, too_many
 
 logger = logging.getLogger("turnlock")
 
@@ -103,11 +104,14 @@ class Connection(H11Protocol):
         It may come in the body of a request that the application is at. It has one answer, this one
         or as much as was sent of its own; uvicorn would send both, and log what h11 says to that.
         """
+        refusal = bad_request(msg)
+        if self.conn.our_state is h11.IDLE and len(self.conn.trailing_data[0]) > HEAD_BYTES_MAX:
+            refusal = head_too_large()
         if self._has_request():
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            super().send_400_response(msg)
+            self._send(refusal)
         else:
             self.transport.close()
 
@@ -125,6 +129,22 @@ class Connection(H11Protocol):
         refusal = too_many("too_many_connections", f"{config.most} connections are open already")
         refusal.headers["connection"] = "close"
         return refusal.response()
+
+    def _send(self, refusal: Refusal) -> None:
+        body = refusal.body()
+        headers = {
+            "content-type": "application/json",
+            "content-length": str(len(body)),
+            "cache-control": "no-store",
+            "connection": "close",
+        }
+        for event in (
+            h11.Response(status_code=refusal.status, headers=list(headers.items())),
+            h11.Data(data=body),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event))
+        self.transport.close()
 
     def _has_request(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete

@@ -27,12 +27,11 @@ logger = logging.getLogger("turnlock")
 
 
 class Reply(NamedTuple):
-    """A complete reply. ``repeated``: it was given before, to this very message."""
+    """A complete reply."""
 
     text: str
     reason: str
     usage: Mapping[str, int] | None
-    repeated: bool = False
 
 
 R = TypeVar("R")
@@ -48,6 +47,7 @@ class Exchange(Generic[R]):
     """Ends in an ``R``, such as a `Reply`, or in a `Refusal`.
 
     ``identity`` is also the turn's id; ``session`` is None for a call that stores nothing.
+    ``repeated``: the reply was given before, to this very message; known before its first piece.
     ``client`` is the address of who asked. ``on_lost`` is told the message (its entry's id) whose
     client left without an answer.
     """
@@ -67,6 +67,7 @@ class Exchange(Generic[R]):
         self.client = client
         self.phase = Phase.WAITING if session is not None else Phase.RUNNING
         self.stored = False
+        self.repeated = False
         self.question: str | None = None
         self.outcome: asyncio.Future[R | Refusal] = asyncio.get_running_loop().create_future()
         self._explain = explain

@@ -73,9 +73,8 @@ class Answer:
             outcome.headers.update(self._headers())
             response = outcome.response()
         else:
-            headers = self._headers(repeated=outcome.repeated)
             body = self._paper.completion(outcome)
-            response = Response(body, headers=headers, media_type="application/json")
+            response = Response(body, headers=self._headers(), media_type="application/json")
         await response(scope, receive, send)
 
     async def _events(self, first: str, send: Send) -> None:
@@ -93,9 +92,9 @@ class Answer:
             return event(outcome.body())
         return self._paper.ending(outcome, include_usage=self._include_usage)
 
-    def _headers(self, *, repeated: bool = False) -> dict[str, str]:
+    def _headers(self) -> dict[str, str]:
         headers = headers_of(self._exchange)
-        if repeated:
+        if self._exchange.repeated:
             headers["x-turnlock-repeated"] = "true"
         return headers
 

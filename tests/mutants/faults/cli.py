@@ -23,7 +23,7 @@ OUTPUT_CUT = Mutant(
 )
 SIGNALS_STAY_BLOCKED = Mutant(
     "signals that a parent blocked stay blocked",
-    Edit("cli/signals.py", "signal.pthread_sigmask(signal.SIG_UNBLOCK, wanted)", "pass"),
+    Edit("unblocked.py", "signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)", "pass"),
     caught_by="tests/cli/test_cli_exec.py::test_the_end_of_a_command_is_seen_where_its_signal_was_blocked",
 )
 ONE_STOPS_ALL = Mutant(
