@@ -1,4 +1,4 @@
-"""Models: what answers a turn. `turnlock.models.openai` speaks to any OpenAI-compatible endpoint.
+"""Models: what answers a turn. `turnlock.models.opening` opens one by the name of its provider.
 
 Importing this package loads no model library.
 """
