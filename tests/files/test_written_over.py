@@ -78,8 +78,8 @@ def test_who_takes_it_all_the_same_fences_its_holder(
         write_over(state, content)
         lease = elsewhere.take(KEY, TakeRequest(None, 10.0, header=False))
         assert not isinstance(lease, Holder)
+        elsewhere.release(lease)
         turn.append(turnlock.user("2"))
-    elsewhere.release(lease)
     texts = [one["message"]["content"] for one in store.read("main/a") if "message" in one]
     assert "2" not in str(texts)
 

@@ -286,18 +286,21 @@ class Writer:
             closing = [*results, {"id": new_id()} | self._marker(marked[-1])]
             owed += [(unfinished.epoch, entry) for entry in closing]
             results = []
-        late: dict[tuple[str, str | None], Failure] = {}
+        late: list[tuple[str | None, Failure]] = []
         for seen in tail.earlier:
             if seen.turn_id is not None:
                 failure = self._failure(seen.turn_id, self._superseded(seen))
-                late[seen.turn_id, None] = failure._replace(closes=seen.epoch)
-        for turn in self._held.owed:
-            if turn.turn_id and not tail.shows(turn.turn_id, turn.opening):
-                late[turn.turn_id, turn.opening] = self._failure(turn.turn_id, turn)
-        for (turn_id, opening_id), failure in late.items():
+                late.append((None, failure._replace(closes=seen.epoch)))
+        superseded = {(turn.turn_id, turn.opening): turn for turn in self._held.owed}
+        late.extend(
+            (turn.opening, self._failure(turn.turn_id, turn))
+            for turn in superseded.values()
+            if turn.turn_id and not tail.shows(turn.turn_id, turn.opening)
+        )
+        for opening_id, failure in late:
             epoch += 1
             marked.append(failure)
-            beginning = _opening(turn_id, opening_id)
+            beginning = _opening(failure.turn_id, opening_id)
             closing = [beginning, *results, {"id": new_id()} | self._marker(failure)]
             owed += [(epoch, entry) for entry in closing]
             results = []

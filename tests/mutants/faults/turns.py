@@ -271,8 +271,8 @@ ENDED_IS_OWED = Mutant(
     "whoever lost its lock is owed a marker, also when it had ended",
     Edit(
         "turns/writer.py",
-        "            if turn.turn_id and not tail.shows(turn.turn_id, turn.opening):\n",
-        "            if turn.turn_id:\n",
+        "            if turn.turn_id and not tail.shows(turn.turn_id, turn.opening)\n",
+        "            if turn.turn_id\n",
     ),
 )
 BUDGET_UNHEARD = Mutant(

@@ -163,22 +163,22 @@ EARLIER_UNDER_ITS_EPOCH = Mutant(
     "a marker behind later turns has an old epoch",
     Edit(
         "turns/writer.py",
-        "        for (turn_id, opening_id), failure in late.items():\n            epoch += 1\n",
-        "        for (turn_id, opening_id), failure in late.items():\n",
+        "        for opening_id, failure in late:\n            epoch += 1\n",
+        "        for opening_id, failure in late:\n",
     ),
     caught_by="tests/files/test_owed.py::test_every_turn_that_was_left_open_gets_its_marker_once",
 )
 CLOSES_NOTHING = Mutant(
     "a marker behind later turns does not say which it closes",
-    Edit("turns/writer.py", "._replace(closes=seen.epoch)\n", "\n"),
+    Edit("turns/writer.py", "failure._replace(closes=seen.epoch)", "failure"),
     caught_by="tests/files/test_owed.py::test_every_turn_that_was_left_open_gets_its_marker_once",
 )
 WROTE_NOTHING_OWES_NOTHING = Mutant(
     "a turn that wrote nothing and died gets no marker",
     Edit(
         "turns/writer.py",
-        "            if turn.turn_id and not tail.shows(turn.turn_id, turn.opening):\n",
-        "            if False:\n",
+        "            if turn.turn_id and not tail.shows(turn.turn_id, turn.opening)\n",
+        "            if False\n",
     ),
     caught_by="tests/files/test_faults.py::test_a_marker_that_clean_up_cannot_write_is_written_by_the_next_turn",
 )
@@ -186,8 +186,8 @@ MARKED_ALREADY = Mutant(
     "a turn that has its terminal entry gets a marker once more",
     Edit(
         "turns/writer.py",
-        "            if turn.turn_id and not tail.shows(turn.turn_id, turn.opening):\n",
-        "            if turn.turn_id:\n",
+        "            if turn.turn_id and not tail.shows(turn.turn_id, turn.opening)\n",
+        "            if turn.turn_id\n",
     ),
     caught_by="tests/turns/test_found_by_simulation.py::test_a_claim_that_is_back_after_a_power_cut_owes_nothing_for_a_turn_that_ended",
 )
