@@ -298,7 +298,7 @@ class Unreadable(FileOps):
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.EAGAIN, errno.EINTR])
-@mode("A9", bites=Bite(faults.READ_ERROR_IS_EMPTY, shows="unreadable"))
+@mode("A9", bites=Bite(faults.READ_ERROR_IS_EMPTY, shows="flock-held"))
 def test_a9_a_lock_that_cannot_be_read_is_kept(state: Path, number: int) -> None:
     with holder(state) as process:
         make_old(claim(state), 3600)

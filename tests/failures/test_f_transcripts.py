@@ -453,7 +453,7 @@ def test_f10_what_a_deadline_cut_off_is_on_record_and_what_was_done(state: Path)
     assert results["b"] == CUT_OFF, "no word of the other"
 
 
-@mode("F15", bites=Bite(faults.MARKED_BY_CONTEXT, shows="the notice is not there"))
+@mode("F15", bites=Bite(faults.MARKED_BY_CONTEXT, shows="lost session 'main/b'"))
 def test_f15_a_failure_inside_of_another_sessions_turn_is_noted_in_its_own(state: Path) -> None:
     store = turnlock.open_store(state)
     with store.turn("main/b") as outer:

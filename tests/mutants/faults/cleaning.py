@@ -12,4 +12,5 @@ SWEEP_STOPS = Mutant(
         "        return Cleaned(record, why_of(error))\n",
         "        raise\n",
     ),
+    Edit("cleaning.py", "        return Cleaned(record, repr(error))\n", "        raise\n"),
 )

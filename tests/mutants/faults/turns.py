@@ -53,6 +53,7 @@ TORN_DOWN_WRITES = Mutant(
         "        if self.state not in WRITABLE:\n            raise self.revoked_error(now)\n",
         "        pass\n",
     ),
+    Edit("turns/writer.py", "            if self._has_ended():\n", "            if False:\n"),
 )
 CANCELLED_UNRELEASED = Mutant(
     "a cancelled block is left without a release",
@@ -246,11 +247,6 @@ QUEUE_DROPPED = Mutant(
 WRITES_ON = Mutant(
     "a turn that was released writes on",
     *TORN_DOWN_WRITES.edits,
-    Edit(
-        "turns/writer.py",
-        "            if self._has_ended():\n",
-        "            if False:\n",
-    ),
     Edit(
         "turns/writer.py", "        if self._closed:\n            raise Ended\n", "        pass\n"
     ),
