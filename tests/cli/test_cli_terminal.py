@@ -18,7 +18,8 @@ from tests.cli.conftest import RunHere
 from tests.cli.running import PROGRAM, a_turn, environment, run, transcript
 from tests.doctor.planting import claim_of, gone_pid, lock
 from turnlock.cli.jsonout import to_json
-from turnlock.cli.terminal import columns, printable
+from turnlock.cli.terminal import columns
+from turnlock.printable import printable
 
 BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c"
 

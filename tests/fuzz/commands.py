@@ -22,7 +22,7 @@ from tests.doctor.planting import FRAGMENT, HEADER, MESSAGE
 from turnlock.backends.files import StateDirectory
 from turnlock.cli.exits import ExitCode
 from turnlock.cli.frame import run
-from turnlock.cli.terminal import printable
+from turnlock.printable import printable
 from turnlock.session import SessionKey
 
 _ARGUMENTS_MAX = 12

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..clock import SystemClock
+from ..printable import printable
 from ..store import Store
 from .exits import WrongInput
 from .log import log_errors_only
@@ -23,7 +24,7 @@ from .options import common_options, named_state_directory
 from .reading import Reader
 from .serving import extra_installed
 from .signals import ENDING, ending_signals_raise
-from .terminal import printable, say
+from .terminal import say
 
 if TYPE_CHECKING:
     from ..demo import Stage

@@ -13,6 +13,7 @@ from ..doctor.examine import examination_of, run_checks
 from ..doctor.findings import SEVERITIES, Finding, Report
 from ..doctor.live import gateway_of
 from ..errors import seconds
+from ..printable import printable
 from ..store import Store, open_postgres
 from .exits import ExitCode, WrongInput
 from .jsonout import say_json
@@ -21,7 +22,7 @@ from .lock_table import lock_lines
 from .looking import looking
 from .options import common_options, json_option, named_store, state_directory, store_option
 from .progress import progress
-from .terminal import counted, paint, printable, say, wrapped
+from .terminal import counted, paint, say, wrapped
 
 # Of findings that are alike, so many paths are shown.
 _PATHS_MAX = 5

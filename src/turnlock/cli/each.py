@@ -6,8 +6,9 @@ from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple, TypeVar
 
 from ..errors import LockPathError, StoreError, TranscriptError, TurnlockError
+from ..printable import printable
 from ..store import Store
-from .terminal import counted, printable, say
+from .terminal import counted, say
 
 T = TypeVar("T")
 

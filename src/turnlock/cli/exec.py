@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 
+from ..printable import printable
 from ..session import parse_key
 from ..store import Store
 from ..turns.sync import Turn
@@ -25,7 +26,7 @@ from .options import (
 from .process_group import ProcessGroup
 from .revocation import told_of_revocation
 from .signals import ENDING, Wakeups, ending_signals_raise
-from .terminal import printable, say
+from .terminal import say
 
 
 class CommandFailed(Exception):

@@ -8,10 +8,11 @@ from typing import Any, Literal, NamedTuple
 from ..backends import LockRecord
 from ..backends.files import native
 from ..doctor.findings import lock_as_json
+from ..printable import printable
 from ..turns.revoking import Markers, Settlement
 from .held import Held
 from .naming import Target
-from .terminal import paint, printable
+from .terminal import paint
 
 Running = Literal["alive", "dead", "unknown"]
 Marker = Literal["written", "owed"]

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 import click
 
 from ..errors import TurnlockError
+from ..printable import printable
 from .commands import cli
 from .exits import ExitCode, exit_code
 from .jsonout import error_object, say_json
 from .log import log_errors_only
 from .signals import Ended
-from .terminal import printable, say
+from .terminal import say
 
 _TRACEBACK_VARIABLE = "TURNLOCK_TRACEBACK"
 

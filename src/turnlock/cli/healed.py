@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..doctor.healing import Healed
+from ..printable import printable
 from ..transcript.healing import Changes
-from .terminal import counted, paint, printable
+from .terminal import counted, paint
 
 
 def healed_object(session: str, healed: Healed) -> dict[str, Any]:

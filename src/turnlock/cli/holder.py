@@ -7,9 +7,10 @@ from typing import Any
 
 from ..backends import LockRecord
 from ..errors import seconds
+from ..printable import printable
 from .held import Held, program_of
 from .knowledge import facts_for_people
-from .terminal import paint, printable
+from .terminal import paint
 
 
 def holder_text(lock: LockRecord) -> str:

@@ -18,7 +18,7 @@ from ..doctor.findings import lock_as_json
 from ..doctor.live import Gateway
 from ..doctor.openclaw import named_sessions
 from ..errors import seconds
-from .terminal import printable
+from ..printable import printable
 
 # By the path of the lock; a lock of which nothing more is known is not there.
 Knowledge = Mapping[str, Mapping[str, Any]]

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from ..backends import LockRecord
 from ..errors import seconds
-from .terminal import columns, paint, printable, width
+from ..printable import printable
+from .terminal import columns, paint, width
 
 _TURN_LENGTH = 20
 _STATE_KINDS = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ..doctor.live import Gateway, gateway_of
+from ..printable import printable
 from .jsonout import say_json
 from .knowledge import Knowledge, knowledge_of, locks_as_json, notes
 from .lock_table import lock_lines
@@ -17,7 +18,7 @@ from .options import (
     state_directory,
     store_option,
 )
-from .terminal import printable, say
+from .terminal import say
 from .unlisted import unlisted
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from ..backends import SessionRecord
+from ..printable import printable
 from ..pruning import Fate, Pruned
 from ..store import Store
 from .each import Failed, each
@@ -18,7 +19,7 @@ from .exits import ExitCode
 from .jsonout import say_json
 from .looking import looking
 from .options import common_options, existing_store, json_option, store_option
-from .terminal import columns, counted, printable, say
+from .terminal import columns, counted, say
 from .unlisted import Unlisted, unlisted
 
 _DAY = 86400.0

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 
 from ..errors import seconds
+from ..printable import printable
 from ..transcript.entries import CUT_SHORT, Entry, closes, epoch_of, kind_of, turn_id_of
 from ..transcript.history import text_of
 from ..transcript.jsonl import Line
-from .terminal import paint, printable
+from .terminal import paint
 
 _LABEL_LENGTH = 11
 _ARGUMENTS_LENGTH = 200

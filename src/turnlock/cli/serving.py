@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+from ..printable import printable
 from .exits import WrongInput
 from .log import leave_log_alone
-from .terminal import printable, say
+from .terminal import say
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import click
 
 from ..backends import SessionRecord
 from ..doctor.healing import Healer
+from ..printable import printable
 from ..session import parse_key
 from ..transcript.entries import entry_object
 from ..transcript.jsonl import Line
@@ -31,7 +32,7 @@ from .options import (
 from .progress import progress
 from .reading import Reader
 from .stored import require_session
-from .terminal import columns, counted, printable, say
+from .terminal import columns, counted, say
 from .unlisted import unlisted
 
 # A smaller transcript is healed before anybody could read how far it is.

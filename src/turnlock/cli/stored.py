@@ -14,6 +14,7 @@ import click
 
 from ..backends import LockRecord
 from ..doctor.findings import lock_as_json
+from ..printable import printable
 from ..session import parse_key
 from ..store import Store
 from ..turns.revoking import COMMAND_PATIENCE
@@ -22,7 +23,7 @@ from .fate import marker_of
 from .holder import holder_text
 from .lock_table import lock_lines
 from .naming import NoSuchSession
-from .terminal import paint, printable, say
+from .terminal import paint, say
 
 
 def require_session(store: Store, key: str) -> str:

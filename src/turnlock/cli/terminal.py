@@ -8,8 +8,6 @@ from collections.abc import Sequence
 
 import click
 
-from ..printable import printable as printable
-
 # Lines that are wrapped narrower than this cannot be read.
 _NARROWEST = 20
 _COLORS = {"error": "red", "warning": "yellow", "info": "cyan", "good": "green"}

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..copying import Copied, Result
+from ..printable import printable
 from ..session import parse_key
 from ..store import Store
 from .each import Failed, each
 from .exits import ExitCode
 from .jsonout import say_json
-from .terminal import columns, counted, printable, say
+from .terminal import columns, counted, say
 from .unlisted import Unlisted
 
 _MEANINGS = {

@@ -8,9 +8,10 @@ import click
 
 from ..backends.files.fileops import FileOps
 from ..doctor.survey import take_survey
+from ..printable import printable
 from .exits import ExitCode
 from .options import named_store, state_directory
-from .terminal import printable, say
+from .terminal import say
 
 
 class Unlisted(NamedTuple):
