@@ -47,6 +47,7 @@ class TurnBlock:
             self._open = block
             return block.enter(self._store._budget())
         except BaseException as error:
+            # Also what a signal's handler raises: Python calls no __exit__ of a failed __enter__.
             self._open = None
             self._unused.append(None)
             if block is not None:

@@ -30,7 +30,7 @@ from .turns.revoking import (
     settle_and_release,
     was_revoked,
 )
-from .turns.runtime import LeaseRecord, Runtime, Statistics, Zombie
+from .turns.runtime import LeaseRecord, Runtime, Statistics, Zombie, closed_error
 from .turns.sync import OpenTurn
 from .turns.taking import Wanted, held_here, wanted
 from .turns.watching import Budget
@@ -427,7 +427,7 @@ class Store:
 
     def _check_open(self) -> None:
         if self._runtime.is_closed:
-            raise StoreError(self.location, "turn", "the store was closed")
+            raise closed_error(self.location)
 
 
 def _waiting(queued: Sequence[str], in_line: int, *, is_held: bool) -> int:

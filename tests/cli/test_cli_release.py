@@ -16,6 +16,7 @@ import turnlock
 from tests.cli.conftest import RunHere
 from tests.cli.running import (
     PROGRAM,
+    Done,
     a_message,
     a_turn,
     environment,
@@ -117,13 +118,19 @@ def test_a_holder_that_was_killed_was_gone_already(state: Path, run_here: RunHer
     assert marker(state)["reason"] == "interrupted"
 
 
+def released_on(needs: float, run_here: RunHere, monkeypatch: pytest.MonkeyPatch) -> Done:
+    """On a disk that needs so many seconds."""
+    with slow_disk(needs=needs) as (disk, clock):
+        monkeypatch.setattr(FileOps, "fdatasync", lambda _, handle: disk.fdatasync(handle))
+        monkeypatch.setattr(SystemClock, "wait", lambda _, *waited: clock.wait(*waited))
+        return run_here("release", "main/a", "--yes", "--json")
+
+
 def test_a_marker_is_waited_for_on_a_slow_disk(
     state: Path, run_here: RunHere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with holder(state, "T1"), slow_disk(needs=20.0) as (disk, clock):
-        monkeypatch.setattr(FileOps, "fdatasync", lambda _, handle: disk.fdatasync(handle))
-        monkeypatch.setattr(SystemClock, "wait", lambda _, *waited: clock.wait(*waited))
-        done = run_here("release", "main/a", "--yes", "--json")
+    with holder(state, "T1"):
+        done = released_on(20.0, run_here, monkeypatch)
     assert (done.code, done.object["marker"]) == (0, "written")
     assert marker(state)["turnId"] == "T1"
 
@@ -132,10 +139,8 @@ def test_a_marker_that_a_disk_does_not_take_is_owed(
     state: Path, run_here: RunHere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether it hangs or is full: that none was owed is said of a turn that was at its end."""
-    with holder(state, "T1"), slow_disk(needs=1000.0) as (disk, clock):
-        monkeypatch.setattr(FileOps, "fdatasync", lambda _, handle: disk.fdatasync(handle))
-        monkeypatch.setattr(SystemClock, "wait", lambda _, *waited: clock.wait(*waited))
-        done = run_here("release", "main/a", "--yes", "--json")
+    with holder(state, "T1"):
+        done = released_on(1000.0, run_here, monkeypatch)
     assert (done.code, done.object["released"], done.object["marker"]) == (0, True, "owed")
 
 

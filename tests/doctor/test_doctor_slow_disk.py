@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -89,23 +87,21 @@ def test_what_others_warn_of_is_no_reason_why_a_marker_was_not_written(state: Pa
     assert reasons(state) == ["interrupted"]
 
 
-@contextmanager
-def silenced() -> Iterator[None]:
-    """As a program does that has enough of our warnings."""
+def told_in_silence(state: Path) -> Report:
+    """On a full disk, in a program that has enough of our warnings."""
+    files = FullDisk()
+    files.room = 0
     logger = logging.getLogger("turnlock")
     logger.setLevel(logging.CRITICAL)
     try:
-        yield
+        return doctor(state, files)
     finally:
         logger.setLevel(logging.NOTSET)
 
 
 def test_a_marker_that_was_not_written_is_told_where_nothing_is_logged(state: Path) -> None:
     unfinished(state)
-    files = FullDisk()
-    files.room = 0
-    with silenced():
-        report = doctor(state, files)
+    report = told_in_silence(state)
     (found,) = report.findings
     assert (found.check, found.fixed, report.is_sound) == ("unfinished-turn", False, False)
     assert "No space" in found.message
@@ -114,10 +110,7 @@ def test_a_marker_that_was_not_written_is_told_where_nothing_is_logged(state: Pa
 @pytest.mark.processes
 def test_a_lock_that_was_not_removed_is_told_where_nothing_is_logged(state: Path) -> None:
     killed_holder(state)
-    files = FullDisk()
-    files.room = 0
-    with silenced():
-        report = doctor(state, files)
+    report = told_in_silence(state)
     (found,) = [one for one in report.findings if one.check == "stale-lock"]
     assert (found.fixed, report.removed, report.is_sound) == (False, 0, False)
     assert "No space" in found.message

@@ -15,13 +15,17 @@ from pathlib import Path
 import openai
 import pytest
 
+import turnlock
 from turnlock import StoreError
+from turnlock.clock import SystemClock
 from turnlock.config import load_config
 from turnlock.gateway import Agent, Stop, serve
+from turnlock.gateway.attendant import Attendant
 from turnlock.models import Delta, Finished, Message
 from turnlock.turns.queue import queues
+from turnlock.turns.workers import workers
 
-from ..helpers import Child, child
+from ..helpers import Child, child, kinds
 from .raw import Answer, chat, get, line, post, request
 from .serving import (
     BOUND,
@@ -434,3 +438,25 @@ def test_a_wish_before_the_start_is_heard(tmp_path: Path) -> None:
         assert announced == []
 
     run(test())
+
+
+def test_the_last_end_needs_no_thread(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process at its limit of threads still marks its turns, and ends."""
+
+    def refuse(job: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    monkeypatch.setattr(SystemClock, "sleep", lambda _: None)
+    loop = asyncio.new_event_loop()
+    attendant = Attendant(loop, stop=list, reload=list, drain=lambda: 0.0)
+    with turnlock.open_store(state) as store:
+        with pytest.raises(turnlock.LeaseRevoked), store.turn("main/a") as turn:
+            turn.append(turnlock.user("1"))
+            monkeypatch.setattr(workers, "submit", refuse)
+            attendant._end("the event loop is blocked")
+            turn.check()
+        assert ended == [0]
+        assert kinds(store) == ["turn", "user:1", "cancelled"]
+    loop.close()

@@ -200,6 +200,25 @@ class TestEveryLoop:
         assert kinds(store) == ["turn", "hold-limit", "turn", "user:went on", "end"]
 
 
+def waiters_of_a_closed_loop(
+    store: Store, make_loop: MakeLoop, count: int
+) -> list[asyncio.Task[None]]:
+    """Tasks that wait for the session, and that nobody will ever run again."""
+
+    async def wait() -> None:
+        async with store.turn("main/a", wait=None):
+            raise AssertionError("nobody runs this")
+
+    loop = make_loop()
+    tasks = [loop.create_task(wait()) for _ in range(count)]
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    loop.close()
+    for task in tasks:
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+    return tasks
+
+
 class TestLoopsThatAreGone:
     def test_a_turn_that_is_open_when_its_loop_is_closed_is_ended(
         self, store: Store, make_loop: MakeLoop
@@ -269,20 +288,11 @@ class TestLoopsThatAreGone:
     def test_a_session_that_comes_when_the_loop_is_closed_goes_on_to_the_next(
         self, store: Store, make_loop: MakeLoop
     ) -> None:
-        async def wait() -> None:
-            async with store.turn("main/a", wait=None):
-                raise AssertionError("nobody runs this")
-
-        loop = make_loop()
         with store.turn("main/a"):
-            task = loop.create_task(wait())
-            loop.call_soon(loop.stop)
-            loop.run_forever()
-            loop.close()
+            tasks = waiters_of_a_closed_loop(store, make_loop, 1)
         with store.turn("main/a", wait=PATIENCE):
             pass
-        task._log_destroy_pending = False  # type: ignore[attr-defined]
-        del task
+        del tasks
         gc.collect()
         eventually(lambda: is_free(store))
         assert kinds(store) == []
@@ -290,36 +300,19 @@ class TestLoopsThatAreGone:
     def test_it_goes_past_more_of_them_than_the_stack_has_room_for(
         self, store: Store, make_loop: MakeLoop
     ) -> None:
-        async def wait() -> None:
-            async with store.turn("main/a", wait=None):
-                raise AssertionError("nobody runs this")
-
-        loop = make_loop()
         with store.turn("main/a"):
-            tasks = [loop.create_task(wait()) for _ in range(sys.getrecursionlimit())]
-            loop.call_soon(loop.stop)
-            loop.run_forever()
-            loop.close()
+            # Kept: one that is thrown away leaves the queue by itself.
+            tasks = waiters_of_a_closed_loop(store, make_loop, sys.getrecursionlimit())
         with store.turn("main/a", wait=0):
             pass
-        for task in tasks:
-            task._log_destroy_pending = False  # type: ignore[attr-defined]
+        del tasks
 
     def test_a_waiter_that_is_thrown_away_leaves_no_ghost(
         self, store: Store, make_loop: MakeLoop
     ) -> None:
-        async def wait() -> None:
-            async with store.turn("main/a", wait=None):
-                raise AssertionError("nobody runs this")
-
-        loop = make_loop()
         with store.turn("main/a"):
-            task = loop.create_task(wait())
-            loop.call_soon(loop.stop)
-            loop.run_forever()
-            loop.close()
-            task._log_destroy_pending = False  # type: ignore[attr-defined]
-            del task
+            tasks = waiters_of_a_closed_loop(store, make_loop, 1)
+            del tasks
             gc.collect()
         with store.turn("main/a", wait=0):
             pass

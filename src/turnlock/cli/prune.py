@@ -31,7 +31,7 @@ _MEANINGS = {
     Fate.BUSY: "left alone: somebody holds it",
     Fate.UNFINISHED: "left alone: its last turn has no terminal entry; turnlock doctor --fix",
     Fate.DIFFERS: "left alone: another session of that name is in the archive",
-    Fate.LEFT_OUT: "left alone: the archive cannot store all of its lines",
+    Fate.LEFT_OUT: "left alone: it has bytes that no archive would get; turnlock sessions heal",
 }
 
 

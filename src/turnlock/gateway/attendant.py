@@ -139,10 +139,12 @@ class Attendant:
         self._asked = None
 
     def _end(self, why: str) -> None:
-        # Every step has a bound: the log may be what blocks, and the disk may hang.
-        workers.submit(
-            lambda: logger.error("%s: what is left is revoked, and the process ends", why)
-        )
+        # Every step has a bound: the log may be what blocks, and the disk may hang. Nor may there
+        # be a thread for it; then it ends without a word.
+        with contextlib.suppress(RuntimeError):
+            workers.submit(
+                lambda: logger.error("%s: what is left is revoked, and the process ends", why)
+            )
         deadline = SystemClock.monotonic() + _MARKERS
         for runtime in Runtime.all():
             revoke_all(runtime, "cancelled", max(0.0, deadline - SystemClock.monotonic()))

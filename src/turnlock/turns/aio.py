@@ -267,7 +267,7 @@ class _Taking:
         deliver(self._future, None, problem)
 
     def _on_close(self) -> None:
-        problem = closed_error(self._want.session)
+        problem = closed_error(str(self._want.session))
         call_on_loop(self._loop, lambda: deliver(self._future, None, problem))
 
     def _may_begin(self) -> bool:

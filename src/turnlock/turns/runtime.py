@@ -123,7 +123,7 @@ class Runtime:
     def check_open(self, session: SessionKey) -> None:
         """Raises `StoreError` once the store is closed."""
         if self.is_closed:
-            raise closed_error(session)
+            raise closed_error(str(session))
 
     @contextmanager
     def waiting(self, session: SessionKey, tell: Callable[[], object]) -> Iterator[None]:
@@ -328,8 +328,9 @@ class Runtime:
             lease.backend.abandon(lease.held)
 
 
-def closed_error(session: SessionKey) -> StoreError:
-    return StoreError(str(session), "take", "the store was closed")
+def closed_error(what: str) -> StoreError:
+    """Of a session, or of all, by the store's location."""
+    return StoreError(what, "take", "the store was closed", "open another: turnlock.open_store()")
 
 
 def _say_unverified(leases: list[Lease], error: TurnlockError) -> None:

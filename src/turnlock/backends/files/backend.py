@@ -130,6 +130,7 @@ class FilesBackend(Listing):
         except OSError as error:
             raise storage_error("take", place.lock, error) from error
         except BaseException:
+            # A signal's handler may raise as well; nobody else knows of the claim yet.
             if lease is not None:
                 self.release(lease)
             raise
@@ -250,6 +251,7 @@ class FilesBackend(Listing):
         except Lost:
             raise
         except BaseException:
+            # As above: a claim that is put and not given back holds the session until its limit.
             give_back(self, lease)
             raise
         return lease

@@ -100,6 +100,7 @@ class Nursery:
             write_all(self._files, newborn.handle, content)
             self._give_to_owner(newborn.handle, directory)
         except BaseException:
+            # Also what a signal's handler raises: a named file would be left behind.
             newborn.discard()
             raise
 
@@ -113,6 +114,7 @@ class Nursery:
         try:
             self._files.flock(newborn.handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BaseException:
+            # As in `fill`.
             newborn.discard()
             raise
 

@@ -65,6 +65,7 @@ class Claims:
             if newborn.link(place.lock):
                 return self._lease(place, request, newborn, ())
         except BaseException:
+            # Also what a signal's handler raises: the claim may be linked, and would hold.
             newborn.discard()
             raise
         newborn.discard()
@@ -102,6 +103,7 @@ class Claims:
                 return None
             return self._lease(place, request, newborn, owed)
         except BaseException:
+            # As in `_put`.
             if newborn is not None:
                 newborn.discard()
             raise

@@ -106,6 +106,7 @@ class Inspector:
                     held = self._probe(handle, exclusive=False)
                 return self._judged(place, handle, status, raw, held, to_take, stale_after)
         except BaseException:
+            # Whatever it is, the flock of this probe must not outlast it.
             handle.close()
             raise
 

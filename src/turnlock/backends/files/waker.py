@@ -189,6 +189,7 @@ class _Inotify:
         try:
             self._interrupts = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         except BaseException:
+            # No Handle has it yet, so nobody would ever close it.
             os.close(self._fd)
             raise
         self._poll = select.poll()

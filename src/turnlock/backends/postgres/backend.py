@@ -166,6 +166,7 @@ class PostgresBackend(Looking):
             if row.size == 0 and request.header:
                 self.append(lease, [self._header()], Tail())
         except BaseException:
+            # Also what a signal's handler raises: the row would hold until the lease runs out.
             give_back(self, lease)
             raise
         return lease
