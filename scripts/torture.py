@@ -44,7 +44,10 @@ PARTS = {
     ),
     "chaos": Part("kills, stops and hangs at random", "python -m tests.sweeps --part chaos"),
     "simulation": Part(
-        "schedules of a simulated machine", "python -m tests.simulation --seeds 100000"
+        "schedules of a simulated machine", "python -m tests.simulation --seeds 50000"
+    ),
+    "simulation-more": Part(
+        "as many more of them", "python -m tests.simulation --seeds 50000 --start 50000"
     ),
     "races": Part("planted races, found by the simulation", "python -m tests.simulation --mutants"),
     "model": Part("every state of the protocol, and its mutants", "python scripts/model.py"),
@@ -95,7 +98,7 @@ def main() -> int:
         return 2
     if not wanted:
         for name, part in PARTS.items():
-            print(f"{name:<12}{part.what}")
+            print(f"{name:<16}{part.what}")
     failed = [name for name in wanted if not run(name)]
     return int(bool(failed))
 

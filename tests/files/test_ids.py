@@ -105,7 +105,7 @@ def test_what_another_program_wrote_meanwhile_is_found(backend: FilesBackend, st
 def test_an_id_is_found_where_two_blocks_meet(
     backend: FilesBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("turnlock.backends.files.ids._BLOCK_BYTES", 7)
+    monkeypatch.setattr("turnlock.transcript.ids._BLOCK_BYTES", 7)
     lease = taken(backend)
     append(backend, lease, *(line(f"{number}") for number in range(20)))
     wanted = {f"{number}" for number in range(40)}

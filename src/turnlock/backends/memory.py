@@ -18,6 +18,7 @@ from ..clock import Clock, SystemClock, iso
 from ..errors import TranscriptError
 from ..session import SessionKey
 from ..transcript.entries import header
+from ..transcript.ids import KnownIds
 from ..transcript.jsonl import Line, ReadAt, encode, find_entry, read_lines
 from ..transcript.tail import Tail, read_tail
 from . import (
@@ -49,6 +50,7 @@ class MemoryLease:
         self.taken = taken
         self.released = False
         self.tail = Tail()
+        self.ids = KnownIds()
 
     @property
     def opening(self) -> str | None:
@@ -182,12 +184,7 @@ class MemoryBackend:
             self._modified[lease.session] = self._clock.wall()
 
     def known_ids(self, lease: MemoryLease, ids: Collection[str]) -> set[str]:
-        entries = (line.entry for line in self.read(lease.session))
-        return {
-            entry["id"]
-            for entry in entries
-            if entry is not None and isinstance(entry.get("id"), str) and entry["id"] in ids
-        }
+        return lease.ids.among(_reader(self._content(lease.session)), ids)
 
     def header_id(self, lease: MemoryLease) -> str | None:
         first = next(self.read(lease.session), None)

@@ -339,7 +339,7 @@ ONLY_LAST_TURN = Mutant(
 ID_ANYWHERE = Mutant(
     "an id that only stands in a text counts as written",
     Edit(
-        "backends/files/ids.py",
+        "transcript/ids.py",
         "            self._entries |= _of_entries(read_at, start, possible)\n",
         "            self._entries |= possible\n",
     ),
@@ -348,7 +348,7 @@ ID_ANYWHERE = Mutant(
 IDS_UNKNOWN = Mutant(
     "no id is known before",
     Edit(
-        "backends/files/ids.py",
+        "transcript/ids.py",
         "        possible = {one for one in ids if one.encode() in self._named} - self._entries\n",
         "        possible: set[str] = set()\n",
     ),
@@ -488,11 +488,17 @@ TRIES_NO_MORE = Mutant(
 IDS_READ_ANEW = Mutant(
     "the whole transcript is read at each append with ids of its own",
     Edit(
-        "backends/files/ids.py",
+        "transcript/ids.py",
         "        start = max(0, self.read_to - _FIELD_BYTES_MAX)\n",
         "        start = 0\n",
     ),
     caught_by="tests/files/test_ids.py::test_an_append_with_ids_of_its_own_reads_what_was_written_since",
+)
+IDS_IN_MEMORY_READ_ANEW = Mutant(
+    "in memory the whole transcript is read at each append with ids of its own",
+    Edit("backends/memory.py", "return lease.ids.among(", "return KnownIds().among("),
+    caught_by="tests/transcript/test_ids.py::"
+    "test_in_memory_an_append_with_ids_of_its_own_reads_what_was_written_since",
 )
 IDS_OUTLIVE_THE_FILE = Mutant(
     "ids of a transcript that another program wrote anew are known still",

@@ -9,6 +9,7 @@ from collections.abc import Collection, Hashable, Sequence
 from ...clock import Clock, SystemClock
 from ...errors import LockPathError, StoreError, TranscriptError
 from ...session import SessionKey
+from ...transcript.ids import KnownIds
 from ...transcript.jsonl import ReadAt
 from ...transcript.tail import Tail
 from .. import (
@@ -30,7 +31,6 @@ from .claim import Scribe
 from .claims import Claims
 from .fileops import FileOps, Handle, write_all
 from .guard import GUARD_TIMEOUT
-from .ids import KnownIds
 from .inspect import Inspector, Judged, named_file
 from .judgement import State
 from .layout import Layout, Place

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import threading
 
+from ...transcript.ids import KnownIds
 from ...transcript.tail import Tail
 from .. import Superseded
 from .fileops import Handle
-from .ids import KnownIds
 from .inspect import FileId
 from .layout import Place
 

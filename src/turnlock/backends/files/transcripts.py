@@ -12,13 +12,13 @@ from typing import NamedTuple
 from ...clock import Clock
 from ...errors import TranscriptError
 from ...transcript.entries import header
+from ...transcript.ids import KnownIds
 from ...transcript.jsonl import ReadAt, decode, encode
 from ...transcript.tail import End, Tail, read_end, read_on
 from .birth import Nursery
 from .bounded import remember
 from .fileops import FileOps, Handle
 from .guard import Guard
-from .ids import KnownIds
 from .inspect import FileId, file_id, named_file
 from .layout import Place
 

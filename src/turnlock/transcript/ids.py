@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from ...transcript.jsonl import ReadAt, lines_with
+from .jsonl import ReadAt, lines_with
 
 _BLOCK_BYTES = 1024 * 1024
 # The ids that a writer takes, of which JSON escapes none. Within that many bytes, blanks and all.
