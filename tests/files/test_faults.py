@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import logging
 import os
 import threading
@@ -286,6 +287,37 @@ def test_a_lock_file_removed_in_the_moment_of_its_release_is_released(state: Pat
     for _ in range(2):
         with store.turn("main/a", wait=0) as turn:
             turn.append(turnlock.user("1"))
+    assert_turns_are_whole(store)
+
+
+class GuardStays(FileOps):
+    """A guard is not dropped at the first try once a lock file is removed."""
+
+    def __init__(self) -> None:
+        self.refused = 0
+        self._removed = False
+
+    def unlink(self, path: str) -> None:  # type: ignore[override]
+        super().unlink(path)
+        self._removed = path.endswith(".jsonl.lock")
+
+    def flock(self, handle: Handle, operation: int) -> None:
+        if operation == fcntl.LOCK_UN and self._removed:
+            self._removed = False
+            self.refused += 1
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+        super().flock(handle, operation)
+
+
+def test_a_turn_that_gave_its_session_back_ended_well_whatever_the_guard_does(state: Path) -> None:
+    """Nobody would ever mark it: its claim is gone."""
+    files = GuardStays()
+    store = a_store(state, files)
+    for number in range(3):
+        with store.turn("main/a", wait=0) as turn:
+            if number:
+                turn.append(turnlock.user("1"))
+        assert files.refused == number + 1
     assert_turns_are_whole(store)
 
 

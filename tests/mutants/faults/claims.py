@@ -408,14 +408,22 @@ FULL_DISK_FENCES_NOBODY = Mutant(
     ),
     caught_by="tests/files/test_faults.py::test_a_hung_turn_is_revoked_on_a_full_disk_too",
 )
+FREED_IS_AN_ERROR = Mutant(
+    "a turn whose claim is removed fails where its guard is not dropped at once",
+    Edit(
+        "backends/files/backend.py",
+        "            lease.released = removed\n",
+        "",
+    ),
+    caught_by="tests/files/test_faults.py::"
+    "test_a_turn_that_gave_its_session_back_ended_well_whatever_the_guard_does",
+)
 NOT_LET_GO = Mutant(
     "a release that fails leaves the flock on the claim",
     Edit(
         "backends/files/backend.py",
-        "                lease.released = True\n"
-        "                self._files.flock(lease.claim, fcntl.LOCK_UN)\n"
-        "                if lease.transcript",
-        "                lease.released = True\n                if lease.transcript",
+        "            self._files.flock(lease.claim, fcntl.LOCK_UN)\n            if lease.transcript",
+        "            if lease.transcript",
     ),
     caught_by="tests/files/test_handing_over.py::test_a_lock_that_cannot_be_removed_is_at_least_dead",
 )
@@ -423,8 +431,8 @@ OWING_CLAIM_LOCKED = Mutant(
     "a claim that is left for what it owes keeps its flock",
     Edit(
         "backends/files/backend.py",
-        "            lease.released = True\n            self._files.flock(lease.claim, fcntl.LOCK_UN)\n",
-        "            lease.released = True\n",
+        "            lease.released = True\n            self._files.flock(lease.claim, fcntl.LOCK_UN)\n\n",
+        "            lease.released = True\n\n",
     ),
     caught_by="tests/files/test_handing_over.py::test_a_claim_that_is_left_for_what_it_owes_is_dead_at_once",
 )

@@ -363,19 +363,24 @@ class FilesBackend(Listing):
 
     def release(self, lease: FileLease) -> bool:
         with lease.mutex:
-            if lease.released:
-                return True
-            try:
-                return self._unlink_claim(lease)
-            except BaseException as error:
-                # What cannot be removed is at least dead: the next taker reclaims it.
-                lease.released = True
-                self._files.flock(lease.claim, fcntl.LOCK_UN)
-                if lease.transcript is not None:
-                    self._files.flock(lease.transcript, fcntl.LOCK_UN)
-                if isinstance(error, OSError):
-                    raise storage_error("release", lease.place.lock, error) from error
+            return lease.released or self._free(lease)
+
+    def _free(self, lease: FileLease) -> bool:
+        try:
+            return self._unlink_claim(lease)
+        except BaseException as error:
+            is_free = lease.released
+            # What cannot be removed is at least dead: the next taker reclaims it.
+            lease.released = True
+            self._files.flock(lease.claim, fcntl.LOCK_UN)
+            if lease.transcript is not None:
+                self._files.flock(lease.transcript, fcntl.LOCK_UN)
+            if not isinstance(error, OSError):
                 raise
+            if is_free:
+                # Only the guard was not dropped at once.
+                return True
+            raise storage_error("release", lease.place.lock, error) from error
 
     def _unlink_claim(self, lease: FileLease) -> bool:
         """Free the lock path if it still names this lease's claim; whether it did.
@@ -391,6 +396,8 @@ class FilesBackend(Listing):
             fingerprint = self._transcripts.fingerprint(place.transcript)
             same = fingerprint is not None and file_of(fingerprint) == lease.transcript_id
             removed = same and self._claims.remove(lease)
+            # An error from here on changes nothing of that.
+            lease.released = removed
         if not same:
             removed = self._claims.remove_guarded(lease)
         elif removed and fingerprint is not None and size_of(fingerprint) == lease.tail.size:
