@@ -55,9 +55,10 @@ PARTS = {
         "one-line faults of locks and transcripts, and the test that sees each",
         "python -m tests.mutants claims cleaning lock storage transcript",
     ),
-    "mutants-turns": Part(
-        "one-line faults of turns",
-        "python -m tests.mutants calls tasks turns waiting watchdog writer",
+    "mutants-turns": Part("one-line faults of turns", "python -m tests.mutants calls tasks turns"),
+    "mutants-waiting": Part(
+        "one-line faults of waiters, the watchdog and the writer",
+        "python -m tests.mutants waiting watchdog writer",
     ),
     "mutants-gateway": Part(
         "one-line faults of the gateway and its models", "python -m tests.mutants gateway models"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from tests.files.test_protocol import KEY, a_backend, a_dead_lock
 from turnlock.backends import STALE_AFTER, Holder, TakeRequest
 from turnlock.backends.files import StateDirectory, native
 from turnlock.backends.files.fileops import FileOps, Handle
-from turnlock.backends.files.inspect import Inspector
+from turnlock.backends.files.inspect import Inspector, Judged
 from turnlock.clock import SystemClock
 
 
@@ -44,30 +45,37 @@ def test_two_who_look_at_once_do_not_take_each_other_for_the_holder(state: Path)
     assert (record.stale, seen) == (True, [True])
 
 
-def test_who_has_looked_keeps_nobody_from_taking_what_is_stale(state: Path) -> None:
-    a_dead_lock(state)
+@contextmanager
+def looking(state: Path, *, to_take: bool) -> Iterator[tuple[Inspector, Judged]]:
     inspector = Inspector(FileOps(), SystemClock(), native().processes)
     place = StateDirectory(str(state)).place(KEY)
-    judged = inspector.look(place, to_take=False, stale_after=STALE_AFTER)
+    judged = inspector.look(place, to_take=to_take, stale_after=STALE_AFTER)
     assert judged is not None
     try:
-        lease = a_backend(state).take(KEY, TakeRequest("next", 60.0))
-        assert not isinstance(lease, Holder)
+        yield inspector, judged
     finally:
         judged.close()
 
 
+def test_who_has_looked_keeps_nobody_from_taking_what_is_stale(state: Path) -> None:
+    a_dead_lock(state)
+    with looking(state, to_take=False):
+        lease = a_backend(state).take(KEY, TakeRequest("next", 60.0))
+        assert not isinstance(lease, Holder)
+
+
 def test_a_taker_that_may_not_take_keeps_nobody_else_from_it(state: Path) -> None:
     lock = a_dead_lock(state, {"pid": os.getpid(), "createdAt": "2026-01-01T00:00:00Z", "v": 9})
-    inspector = Inspector(FileOps(), SystemClock(), native().processes)
-    place = StateDirectory(str(state)).place(KEY)
-    first = inspector.look(place, to_take=True, stale_after=STALE_AFTER)
-    assert first is not None
-    try:
-        with lock.open() as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    finally:
-        first.close()
+    with looking(state, to_take=True), lock.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_waiter_that_finds_its_holder_dead_keeps_nobody_from_the_claim(state: Path) -> None:
+    lock = a_dead_lock(state)
+    with looking(state, to_take=False) as (inspector, judged), lock.open() as file:
+        assert inspector.is_free(judged.handle)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        assert not inspector.is_free(judged.handle)
 
 
 class Failing(FileOps):

@@ -6,6 +6,9 @@ and the first one that fails is printed. With ``--all`` a fault that they let pa
 fails anyhow. Exits with 1 when a fault survives, and with 2 when a test fails without one.
 
 With words only those faults, by part or name. A run over all writes ``docs/design/mutants.md``.
+
+With ``--drawn N`` chance picks N small changes of the code instead, of the modules with one of the
+words in their path, and whole folders of tests run: see ``drawing``.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from .catalogue import Planted, chosen
+from .drawing import DRAWN, drawn
 from .mutant import Mutant, MutantError
 from .page import PAGE, page
 from .running import Outcome, run_tests
@@ -41,7 +45,10 @@ class Result(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    faults = chosen(options.words)
+    if options.drawn:
+        faults = drawn(options.drawn, options.seed, options.words)
+    else:
+        faults = chosen(options.words)
     if not faults:
         print(f"no fault has one of these in its name: {' '.join(options.words)}")
         return 2
@@ -50,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = run_all(faults, jobs=options.jobs, everything=options.all)
     survived = [one for one in results if one.test is None]
     print(f"{len(results)} faults: {len(results) - len(survived)} caught, {len(survived)} survived")
-    if not survived and not options.words:
+    if not (survived or options.words or options.drawn):
         rows = [(one.planted, one.test or "") for one in results]
         PAGE.write_text(page(rows), encoding="utf-8")
     return int(bool(survived))
@@ -59,7 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def passes(tests: Iterable[str]) -> bool:
     """Whether these tests pass without any fault."""
     began = time.monotonic()
-    outcomes = run_tests(_NO_FAULT, list(dict.fromkeys(tests)), timeout=_TIMEOUT_ALL)
+    try:
+        outcomes = run_tests(_NO_FAULT, list(dict.fromkeys(tests)), timeout=_TIMEOUT_ALL)
+    except MutantError as error:
+        print(error)
+        return False
     red = [one for one in outcomes if one.result in ("failed", "error")]
     for one in red:
         print(f"FAILS    without any fault: {one.test}: {one.kind}: {one.text[:300]}")
@@ -74,7 +85,10 @@ def run_all(faults: Sequence[Planted], *, jobs: int, everything: bool) -> list[R
     """Run the faults, so many at a time; prints each when it is done."""
 
     def one(planted: Planted) -> Result:
-        result = plant(planted, planted.tests)
+        is_drawn = planted.part == DRAWN
+        result = plant(planted, planted.tests, timeout=_TIMEOUT_ALL if is_drawn else _TIMEOUT)
+        if is_drawn and result.test is not None:
+            result = _confirmed(result, result.test)
         if result.test is None and everything:
             result = plant(planted, ["tests"], timeout=_TIMEOUT_ALL)
             if result.test is not None and not passes([result.test]):
@@ -84,6 +98,13 @@ def run_all(faults: Sequence[Planted], *, jobs: int, everything: bool) -> list[R
 
     with ThreadPoolExecutor(jobs) as pool:
         return list(pool.map(one, faults))
+
+
+def _confirmed(result: Result, test: str) -> Result:
+    """Of many tests one may fail for another reason: it has to fail again."""
+    if plant(result.planted, [test]).test is not None:
+        return result
+    return result._replace(test=None, why=f"{test} failed, and passed when it ran again")
 
 
 def plant(planted: Planted, tests: Sequence[str], *, timeout: float = _TIMEOUT) -> Result:
@@ -122,6 +143,8 @@ def _parser() -> argparse.ArgumentParser:
     jobs = os.cpu_count() or 2
     parser.add_argument("--jobs", type=int, default=jobs, help="so many at a time")
     parser.add_argument("--all", action="store_true", help="run all tests before one survives")
+    parser.add_argument("--drawn", type=int, metavar="N", help="N faults that chance picks instead")
+    parser.add_argument("--seed", type=int, default=0, help="of those that are drawn (default 0)")
     parser.add_argument("--no-control", action="store_true", help="no run without a fault first")
     return parser
 

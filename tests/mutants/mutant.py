@@ -37,6 +37,19 @@ class Edit(NamedTuple):
         return text.replace(self.old, self.new)
 
 
+class Change(NamedTuple):
+    """The bytes from ``start`` to ``stop`` of a module become ``new``. ``path`` is as in `Edit`."""
+
+    path: str
+    start: int
+    stop: int
+    new: str
+
+    def apply(self, text: str) -> str:
+        raw = text.encode()
+        return (raw[: self.start] + self.new.encode() + raw[self.stop :]).decode()
+
+
 def appended(path: str, code: str) -> Edit:
     """Code at the end of a module: for a fault that takes another body, or a naive stand-in."""
     return Edit(path, "", textwrap.dedent(code).strip())
@@ -49,7 +62,9 @@ class Mutant:
     for a fault that a test of the failure suite names as what it bites.
     """
 
-    def __init__(self, name: str, *edits: Edit, caught_by: str | Sequence[str] = ()) -> None:
+    def __init__(
+        self, name: str, *edits: Edit | Change, caught_by: str | Sequence[str] = ()
+    ) -> None:
         self.name = name
         self.edits = edits
         self.caught_by = (caught_by,) if isinstance(caught_by, str) else tuple(caught_by)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tests.helpers import child
 from tests.mutants import Edit, Mutant, MutantError, mutated, run_tests
 
 from .catalogue import chosen, is_a_test, planted
+from .drawing import drawn
 from .mutant import PACKAGE
 from .page import PAGE, read_rows
 
@@ -53,6 +55,23 @@ def test_faults_are_chosen_by_part_and_by_name() -> None:
     assert {fault.part for fault in chosen(["lock"])} >= {"lock"}
     assert [fault.key for fault in chosen(["No_Fence"])] == ["NO_FENCE"]
     assert chosen([]) == FAULTS
+
+
+def test_what_is_drawn_is_one_change_of_the_code_each() -> None:
+    faults, again, others = (drawn(30, seed, ["transcript/"]) for seed in (5, 5, 6))
+    names, once_more, different = ([one.key for one in each] for each in (faults, again, others))
+    assert names == once_more != different
+    for fault in faults:
+        (change,) = fault.mutant.edits
+        text = (PACKAGE / change.path).read_text(encoding="utf-8")
+        was, is_now = ast.parse(text), ast.parse(change.apply(text))
+        assert ast.dump(was) != ast.dump(is_now), fault.key
+
+
+def test_words_say_from_where_is_drawn() -> None:
+    assert {fault.mutant.edits[0].path for fault in drawn(9, 0, ["turns/queue"])} == {
+        "turns/queue.py"
+    }
 
 
 def test_an_edit_that_does_not_fit_is_an_error() -> None:

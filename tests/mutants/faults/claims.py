@@ -172,7 +172,8 @@ WAITER_KEEPS_PROBE = Mutant(
         "        return True\n",
         "            return False\n        return True\n",
     ),
-    caught_by="tests/processes/test_holders.py::test_a_waiter_gets_what_a_killed_holder_had",
+    caught_by="tests/files/test_looks.py::"
+    "test_a_waiter_that_finds_its_holder_dead_keeps_nobody_from_the_claim",
 )
 KEEPS_WHAT_IT_LEAVES = Mutant(
     "a taker keeps the flock of a claim that it may not take",
@@ -462,7 +463,8 @@ NAME_TAKEN_IS_MINE = Mutant(
         "        except FileExistsError:\n            return False\n        self._drop",
         "        except FileExistsError:\n            return True\n        self._drop",
     ),
-    caught_by="tests/files/test_protocol.py::test_of_two_that_take_a_lock_without_transcript_one_loses",
+    caught_by="tests/files/test_claim_file.py::"
+    "test_a_claim_that_says_too_much_is_superseded_by_one_that_can_be_read",
 )
 NO_OWNER = Mutant(
     "what root makes is root's",

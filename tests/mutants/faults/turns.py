@@ -595,6 +595,7 @@ CLEANING_STOPS = Mutant(
         "        return Cleaned(record, why_of(error))\n",
         "        raise\n",
     ),
+    Edit("cleaning.py", "        return Cleaned(record, repr(error))\n", "        raise\n"),
     caught_by="tests/turns/test_small_promises.py::test_one_lock_that_cannot_be_removed_stops_no_clean_up_and_both_are_logged",
 )
 CLEANED_SILENTLY = Mutant(
