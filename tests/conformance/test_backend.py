@@ -68,9 +68,9 @@ def test_a_released_session_can_be_taken(backend: Backend[Any]) -> None:
 
 def test_release_twice_touches_nothing_of_the_successor(backend: Backend[Any]) -> None:
     first = taken(backend, "T1")
-    backend.release(first)
+    assert backend.release(first)
     second = taken(backend, "T2")
-    backend.release(first)
+    assert backend.release(first)
     assert backend.holds(second)
 
 
@@ -147,7 +147,7 @@ def test_superseding_a_free_session_does_nothing(backend: Backend[Any]) -> None:
 def test_the_release_of_a_superseded_lease_frees_nothing(backend: Backend[Any]) -> None:
     old = taken(backend, "T1")
     new = backend.supersede(KEY, request("T2"), lease=old, reason="hold-limit")
-    backend.release(old)
+    assert not backend.release(old)
     assert new is not None
     assert backend.holds(new)
 
