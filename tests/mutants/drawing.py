@@ -18,7 +18,7 @@ from .mutant import PACKAGE, Change, Mutant
 
 DRAWN = "drawn"
 # What decides who may write, what is written, and what is found again.
-_DRAWN_FROM = ("backends/files", "backends/memory.py", "cleaning.py", "transcript", "turns")
+_DRAWN_FROM = ("backends/files/", "backends/memory.py", "cleaning.py", "transcript/", "turns/")
 _NEAR = {
     "backends": ("tests/files", "tests/conformance", "tests/turns", "tests/traps"),
     "transcript": ("tests/transcript", "tests/files", "tests/conformance", "tests/doctor"),

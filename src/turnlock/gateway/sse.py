@@ -110,7 +110,7 @@ def headers_of(exchange: Exchange[Any]) -> dict[str, str]:
 @asynccontextmanager
 async def client_watched(receive: Receive, exchange: Exchange[Any]) -> AsyncIterator[None]:
     """Watch the client for as long as the block runs; an error of the block is a client lost."""
-    watch = asyncio.create_task(_until_gone(receive, exchange), name="client watch")
+    watch = asyncio.create_task(_tell_of_leaving(receive, exchange), name="client watch")
     try:
         yield
     except BaseException:
@@ -120,10 +120,15 @@ async def client_watched(receive: Receive, exchange: Exchange[Any]) -> AsyncIter
         watch.cancel()
 
 
-async def _until_gone(receive: Receive, exchange: Exchange[Any]) -> None:
+async def _tell_of_leaving(receive: Receive, exchange: Exchange[Any]) -> None:
+    await until_gone(receive)
+    exchange.client_left()
+
+
+async def until_gone(receive: Receive) -> None:
+    """Wait until the client leaves."""
     while (await receive())["type"] != "http.disconnect":
         pass
-    exchange.client_left()
 
 
 async def _body(send: Send, data: bytes, *, last: bool = False) -> None:

@@ -479,8 +479,8 @@ CLIENT_LEFT_UNSEEN = Mutant(
     "a turn that is streamed goes on when its client has left",
     Edit(
         "gateway/sse.py",
-        "        pass\n    exchange.client_left()\n",
-        "        pass\n",
+        "    await until_gone(receive)\n    exchange.client_left()\n",
+        "    await until_gone(receive)\n",
     ),
     caught_by="tests/gateway/test_gateway_leaving.py::test_a_turn_whose_client_leaves_is_cancelled",
 )

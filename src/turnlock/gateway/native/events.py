@@ -29,7 +29,7 @@ from ..connection import ABORT
 from ..errors import Refusal, bad_request, too_many
 from ..jsonout import to_json
 from ..pace import Pace
-from ..sse import STREAM
+from ..sse import STREAM, until_gone
 from .call import Call
 
 LISTENERS_MAX = 64
@@ -88,7 +88,7 @@ class Listening:
         self, receive: Receive, send: Send, abort: Callable[[], None]
     ) -> None:
         telling = asyncio.create_task(self._tell(send), name="telling events")
-        leaving = asyncio.create_task(_until_gone(receive), name="listener watch")
+        leaving = asyncio.create_task(until_gone(receive), name="listener watch")
         try:
             await asyncio.wait((telling, leaving), return_when=asyncio.FIRST_COMPLETED)
             if telling.done() and not telling.result():
@@ -160,8 +160,3 @@ class Listening:
 def _event(name: str, facts: dict[str, Any], identity: str | None = None) -> str:
     first = "" if identity is None else f"id: {identity}\n"
     return f"{first}event: {name}\ndata: {to_json(facts)}\n\n"
-
-
-async def _until_gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
