@@ -4,7 +4,7 @@
 * A run of messages of one side becomes one message, and the first is the user's: roles have to
   alternate with some providers. A history that begins with the assistant gets a user's message that
   says so.
-* Empty messages are left out; some providers refuse them.
+* Messages that are empty, or white space alone, are left out; some providers refuse them.
 * A tool call without its result gets one that says so, and a result without its call becomes text.
   The tools of the history are declared, since some providers ask for that, and the model may not
   call them. Calls get ids of nine letters and digits, and tools names without odd characters: what
@@ -73,6 +73,7 @@ class _Maker:
 
     def take(self, place: int, message: Message) -> None:
         role, text = message.get("role"), text_of(place, message)
+        text = text if text.strip() else ""
         if role in _INSTRUCTIONS:
             self._instructions += [text] if text else []
         elif role == "user":
