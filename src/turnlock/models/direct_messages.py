@@ -33,11 +33,11 @@ from pydantic_ai.messages import (
 from pydantic_ai.models import ModelRequestParameters
 from pydantic_ai.tools import ToolDefinition
 
+from .alternating import BEFORE
 from .messages import ToolCall, Unsendable, text_of, tool_calls
 from .protocol import Message
 
 _INSTRUCTIONS = frozenset({"system", "developer"})
-_BEFORE = "(The beginning of this conversation is not shown.)"
 _NO_RESULT = "(This call has no result.)"
 _ODD_IN_NAME = re.compile("[^A-Za-z0-9_-]")
 _NAME_MAX = 64
@@ -114,7 +114,7 @@ class _Maker:
         if not parts and not asked:
             return
         if not self._made:
-            self._ask([UserPromptPart(_BEFORE)])
+            self._ask([UserPromptPart(BEFORE)])
         last = self._made[-1]
         if isinstance(last, ModelResponse):
             self._made[-1] = ModelResponse([*last.parts, *parts, *asked.values()])
