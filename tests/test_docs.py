@@ -12,7 +12,8 @@ import turnlock
 from turnlock import events
 from turnlock.cli.commands import COMMANDS
 from turnlock.cli.exits import ExitCode
-from turnlock.config import AgentSettings, GatewaySettings, ModelSettings
+from turnlock.config import PROVIDERS, AgentSettings, GatewaySettings, ModelSettings
+from turnlock.doctor.condition import Condition
 from turnlock.doctor.findings import KINDS
 from turnlock.limits import LIMIT_NAMES
 from turnlock.practice import Mode
@@ -23,6 +24,11 @@ PYTHON = (ROOT / "docs/reference/python.md").read_text()
 CLI = (ROOT / "docs/reference/cli.md").read_text()
 GATEWAY = (ROOT / "docs/reference/gateway.md").read_text()
 PRACTICE = (ROOT / "docs/reference/practice-model.md").read_text()
+
+
+def rows(page: str) -> list[str]:
+    """The lines of the page's tables."""
+    return [line for line in page.splitlines() if line.startswith("| ")]
 
 
 @pytest.mark.parametrize("name", [name for name in turnlock.__all__ if name != "__version__"])
@@ -42,12 +48,14 @@ def test_every_reason_is_documented(reason: str) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_documented(command: str) -> None:
-    assert f"`{command}" in CLI
+    assert any(f"`{command} " in row or f"`{command}`" in row for row in rows(CLI))
 
 
-def test_every_exit_code_is_documented() -> None:
-    for code in ExitCode:
-        assert str(int(code)) in CLI, code
+@pytest.mark.parametrize("code", ExitCode)
+def test_every_exit_code_has_its_row(code: ExitCode) -> None:
+    by_signal = [row for row in rows(CLI) if row.startswith("| 128+n |")]
+    cells = [*by_signal, *(row.split("|")[1] for row in rows(CLI))]
+    assert any(re.search(rf"\b{int(code)}\b", cell) for cell in cells)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -67,6 +75,17 @@ def test_every_finding_is_documented_as_it_is(kind: str) -> None:
 )
 def test_every_setting_is_documented(setting: str) -> None:
     assert f"\n{setting} = " in GATEWAY
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_every_provider_has_its_row(provider: str) -> None:
+    assert any(f"`{provider}`" in row.split("|")[1] for row in rows(GATEWAY))
+
+
+@pytest.mark.parametrize("condition", [one for one in Condition if one is not Condition.SILENT])
+def test_every_condition_of_a_first_gateway_has_its_row(condition: Condition) -> None:
+    """It is silent only to a request, which a second one does not make."""
+    assert any(row.startswith(f"| `{condition.value}` |") for row in rows(GATEWAY))
 
 
 @pytest.mark.parametrize("mode", list(Mode))

@@ -16,9 +16,12 @@ async def answer(user: str, text: str) -> AsyncIterator[str]:
     async with store.turn(turnlock.session_key("main", user)) as turn:
         await turn.append(turnlock.user(text))
         asked = {"model": MODEL, "messages": await turn.messages(), "stream": True}
-        reply = ""
+        reply, reason = "", None
         async for chunk in await client.chat.completions.create(**asked):
-            piece = chunk.choices[0].delta.content or "" if chunk.choices else ""
-            reply += piece
-            yield piece
+            for choice in chunk.choices[:1]:
+                reason = choice.finish_reason or reason
+                reply += (piece := choice.delta.content or "")
+                yield piece
+        if reason is None:  # the client takes a stream that was cut for one that ended
+            raise ConnectionError("the model's stream was cut")
         await turn.append(turnlock.assistant(reply))

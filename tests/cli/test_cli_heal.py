@@ -33,6 +33,13 @@ def test_a_healed_transcript_is_told_of_and_kept(state: Path, run_here: RunHere)
     assert run_here("doctor", "--deep").code == 0
 
 
+def test_one_entry_that_was_glued_gets_a_line_of_its_own(state: Path, run_here: RunHere) -> None:
+    path = damaged(state)
+    *before, last, cut = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(before) + cut.rstrip() + last)
+    assert "  1 entry put on a line of its own\n" in run_here("sessions", "heal", "main/a").out
+
+
 def test_programs_get_one_object(state: Path, run_here: RunHere) -> None:
     path = damaged(state)
     found = run_here("sessions", "heal", "main/a", "--json").object

@@ -49,6 +49,7 @@ def test_python_in_the_documentation_runs(
     import openai
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
     code = compile(block.text, str(block), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     # What a page's reader has already, or is told of in the text around the block.
     names: dict[str, Any] = {

@@ -85,6 +85,19 @@ def test_a_message_that_is_sent_again_is_stored_once(client: TestClient, tmp_pat
         assert [one["id"] for one in store.read("main/alice") if one["type"] == "message"] == ["m1"]
 
 
+def test_half_a_reply_is_none(client: TestClient, tmp_path: Path) -> None:
+    assert ask(client, "/cut").status_code == 502
+    with store_of(tmp_path) as store:
+        kinds = [one["type"] for one in store.read("main/alice")]
+    assert kinds == ["custom", "message", "custom"]
+
+
+def test_who_asks_again_is_answered_whatever_was_said_since(client: TestClient) -> None:
+    assert ask(client, "/500").status_code == 502
+    assert ask(client, "hello", "m2").status_code == 200
+    assert ask(client, "/500").status_code == 502
+
+
 def test_a_busy_session_is_a_409_that_names_its_holder(
     client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

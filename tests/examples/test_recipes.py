@@ -82,11 +82,13 @@ def test_a_loop_in_a_task_streams(recipe: Any, state: Path) -> None:
         turnlock.guard(loop.client, idle=0.3)
         with pytest.raises(turnlock.LeaseRevoked):
             await ask("/stall")
+        with pytest.raises(ConnectionError):
+            await ask("/cut")
         await loop.client.close()
 
     loop = recipe("openai_task")
     asyncio.run(test())
-    assert said(state) == ["user", "assistant", "user", "model-limit"]
+    assert said(state) == ["user", "assistant", "user", "model-limit", "user", "error"]
 
 
 WORKER = """

@@ -28,6 +28,7 @@ from turnlock.doctor.healing import Healed, Healer
 from turnlock.errors import GuardTimeout, SessionBusy, TranscriptError, TurnlockError
 from turnlock.session import SessionKey
 from turnlock.transcript.entries import end, message_of
+from turnlock.transcript.history import active_branch
 from turnlock.transcript.jsonl import encode
 
 KEY = SessionKey("main", "a")
@@ -136,6 +137,18 @@ def test_a_result_is_put_behind_its_call_and_before_what_followed(state: Path) -
     assert [message_of(one).get("toolCallId") for one in found] == [None, "x", None, "y"]
     assert found[2]["parentId"] == found[1]["id"]
     assert found[1]["parentId"] == "0"
+
+
+def test_who_went_on_from_the_second_of_two_entries_with_one_id_still_does(state: Path) -> None:
+    """The result that the first one gets must not hide what was said between the two."""
+    said: list[Any] = [calls("x"), turnlock.user("between"), calls("x"), turnlock.user("last")]
+    chain = [("c", None), ("b", None), ("c", "b"), ("d", "c")]
+    named = [{"id": own, "parentId": parent} for own, parent in chain]
+    lines = [encode(names | entry) for names, entry in zip(named, said, strict=True)]
+    transcript_of(state, encode(HEADER) + b"".join(lines))
+    heal(state)
+    branch = [entry["id"] for entry in active_branch(entries(state))]
+    assert branch[-3:] == ["b", "c", "d"]
 
 
 def test_a_call_that_may_still_be_answered_gets_no_result(state: Path) -> None:

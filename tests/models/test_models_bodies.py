@@ -23,6 +23,17 @@ def test_json_says_the_same_however_it_was_cut(size: int) -> None:
     assert json.loads(passed) == {"text": TEXT}
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 1000])
+def test_comments_of_an_event_stream_are_left_out_however_it_was_cut(size: int) -> None:
+    """google-genai takes one for an answer that is no JSON."""
+    data = b': ping\n\ndata: {"a": ":b"}\r\n\r\n:\r\ndata: 1\n:end'
+    passing = Passing(httpx, {"content-type": "text/event-stream"})
+    chunks = [passing.take(data[at : at + size]) for at in range(0, len(data), size)]
+    passed = b"".join(chunks) + passing.rest()
+    assert passed.replace(b"\r", b"").split() == [b"data:", b'{"a":', b'":b"}', b"data:", b"1"]
+    assert Passing(httpx, LINES).take(b":x\n") == b":x\n"
+
+
 @pytest.mark.parametrize("end", [b"\xc2", b"\xe2", b"\xe2\x80"])
 def test_what_is_cut_at_the_end_is_passed_on(end: bytes) -> None:
     passing = Passing(httpx, LINES)

@@ -433,6 +433,7 @@ HISTORY: list[dict[str, Any]] = [
     {"role": "user", "content": "one"},
     {"role": "user", "content": [{"type": "text", "text": "two"}]},
     {"role": "assistant", "content": ""},
+    {"role": "user", "content": "\n "},
     {
         "role": "assistant",
         "content": None,
@@ -465,6 +466,8 @@ def test_history_for_anthropic_alternates_and_begins_with_the_user() -> None:
         assert body["tool_choice"] == {"type": "none"}
         assert [tool["name"] for tool in body["tools"]] == ["look"]
         assert body["messages"][-1]["content"][0]["text"] == "cut \ufffd in half"
+        texts = [part.get("text") for one in body["messages"] for part in one["content"]]
+        assert all(text is None or text.strip() for text in texts)
 
     run(test())
 

@@ -53,7 +53,7 @@ def judge(history: Sequence[dict[str, Any]]) -> None:
 def _judge_text(place: int, text: object, *, may_be_none: bool) -> None:
     if text is None and may_be_none:
         return
-    if not isinstance(text, str) or not text or "\0" in text:
+    if not isinstance(text, str) or not text.strip() or "\0" in text:
         raise Refused(place, "no text, or a NUL in it", text)
 
 

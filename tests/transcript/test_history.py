@@ -141,6 +141,14 @@ def test_nothing_empty_is_sent() -> None:
     assert [one["content"] for one in found] == ["(a message without text)", None, "(no output)"]
 
 
+def test_white_space_alone_is_nothing() -> None:
+    """Anthropic refuses a history with such a text in it, and with it every later turn."""
+    called = [assistant(" ", "a"), result("a", "\t")]
+    summary: Entry = {"type": "branch_summary", "summary": " \n"}
+    found = judged(turnlock.user("\n "), assistant(" "), summary, *called)
+    assert [one["content"] for one in found] == ["(a message without text)", None, "(no output)"]
+
+
 def test_text_holds_neither_nul_nor_half_of_a_character() -> None:
     found = judged(turnlock.user("a\0b\ud83dc😀"), assistant("\udc00", "a"), result("a", "\ud800"))
     assert [one["content"] for one in found] == ["a\ufffdb\ufffdc😀", "\ufffd", "\ufffd"]

@@ -44,7 +44,8 @@ def _changes(changes: Changes) -> list[str]:
     if changes.damaged:
         told.append(f"{counted(changes.damaged, 'piece')} of damaged lines left out")
     if changes.separated:
-        told.append(f"{_entries(changes.separated)} put on a line of their own")
+        lines = "a line of its own" if changes.separated == 1 else "lines of their own"
+        told.append(f"{_entries(changes.separated)} put on {lines}")
     if changes.headers != "kept":
         told.append(f"the header was {changes.headers}")
     if changes.relinked:

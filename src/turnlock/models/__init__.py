@@ -3,7 +3,17 @@
 Importing this package loads no model library.
 """
 
+from .alternating import alternating
 from .limits import ModelLimits
 from .protocol import Delta, Finished, Message, Model, Thinking, complete
 
-__all__ = ["Delta", "Finished", "Message", "Model", "ModelLimits", "Thinking", "complete"]
+__all__ = [
+    "Delta",
+    "Finished",
+    "Message",
+    "Model",
+    "ModelLimits",
+    "Thinking",
+    "alternating",
+    "complete",
+]

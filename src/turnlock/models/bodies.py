@@ -3,6 +3,9 @@
 Some SDKs split text at whatever Unicode takes for the end of a line, of which JSON may have three
 inside of its strings as they are. Here these are escaped, which in JSON is the same text.
 
+One takes the comments of an event stream, which a proxy sends to keep it open, for a broken answer.
+They say nothing, and are left out.
+
 SDKs keep a line until it ends. One of more than 16 MiB is no reply, and fails the call.
 """
 
@@ -17,7 +20,8 @@ _ESCAPES = {b"\xc2\x85": rb"\u0085", b"\xe2\x80\xa8": rb"\u2028", b"\xe2\x80\xa9
 _LINE_ENDS = re.compile(rb"\xc2\x85|\xe2\x80[\xa8\xa9]")
 # Where a chunk ends in the middle of one.
 _CUT = re.compile(rb"(?:\xc2|\xe2\x80?)\Z")
-_LINES_OF_JSON = ("text/event-stream", "application/x-ndjson")
+_EVENTS = "text/event-stream"
+_LINES_OF_JSON = (_EVENTS, "application/x-ndjson")
 _OTHER_CHARSET = re.compile(r"charset=(?!\"?utf-?8)", re.IGNORECASE)
 
 
@@ -27,6 +31,9 @@ class Passing:
     def __init__(self, http: Any, headers: Mapping[str, str]) -> None:
         self._http = http
         self._escapes = _is_readable(headers)
+        self._has_comments = self._escapes and _kind(headers) == _EVENTS
+        self._is_comment = False
+        self._line_begins = True
         self._cut = b""
         self._line = 0
 
@@ -36,12 +43,23 @@ class Passing:
         self._line = len(chunk) - end if end else self._line + len(chunk)
         if self._line > LINE_MAX:
             raise self._http.DecodingError(f"a line of more than {LINE_MAX} bytes")
-        return self._escaped(chunk) if self._escapes else chunk
+        passed = self._without_comments(chunk) if self._has_comments else chunk
+        return self._escaped(passed) if self._escapes else passed
 
     def rest(self) -> bytes:
         """What is left at the body's end."""
         rest, self._cut = self._cut, b""
         return rest
+
+    def _without_comments(self, chunk: bytes) -> bytes:
+        kept = []
+        for part in chunk.splitlines(keepends=True):
+            if self._line_begins:
+                self._is_comment = part.startswith(b":")
+            if not self._is_comment:
+                kept.append(part)
+            self._line_begins = part.endswith((b"\n", b"\r"))
+        return b"".join(kept)
 
     def _escaped(self, chunk: bytes) -> bytes:
         data = self._cut + chunk
@@ -54,11 +72,14 @@ def _escape(found: re.Match[bytes]) -> bytes:
     return _ESCAPES[found.group()]
 
 
+def _kind(headers: Mapping[str, str]) -> str:
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 def _is_readable(headers: Mapping[str, str]) -> bool:
     """Whether it is JSON in lines, in UTF-8, and not compressed."""
-    kind = headers.get("content-type", "")
     return (
-        kind.partition(";")[0].strip().lower() in _LINES_OF_JSON
-        and not _OTHER_CHARSET.search(kind)
+        _kind(headers) in _LINES_OF_JSON
+        and not _OTHER_CHARSET.search(headers.get("content-type", ""))
         and headers.get("content-encoding", "identity").strip().lower() in ("", "identity")
     )

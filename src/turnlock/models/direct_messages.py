@@ -4,7 +4,7 @@
 * A run of messages of one side becomes one message, and the first is the user's: roles have to
   alternate with some providers. A history that begins with the assistant gets a user's message that
   says so.
-* Empty messages are left out; some providers refuse them.
+* Messages that are empty, or white space alone, are left out; some providers refuse them.
 * A tool call without its result gets one that says so, and a result without its call becomes text.
   The tools of the history are declared, since some providers ask for that, and the model may not
   call them. Calls get ids of nine letters and digits, and tools names without odd characters: what
@@ -33,11 +33,11 @@ from pydantic_ai.messages import (
 from pydantic_ai.models import ModelRequestParameters
 from pydantic_ai.tools import ToolDefinition
 
+from .alternating import BEFORE
 from .messages import ToolCall, Unsendable, text_of, tool_calls
 from .protocol import Message
 
 _INSTRUCTIONS = frozenset({"system", "developer"})
-_BEFORE = "(The beginning of this conversation is not shown.)"
 _NO_RESULT = "(This call has no result.)"
 _ODD_IN_NAME = re.compile("[^A-Za-z0-9_-]")
 _NAME_MAX = 64
@@ -73,6 +73,7 @@ class _Maker:
 
     def take(self, place: int, message: Message) -> None:
         role, text = message.get("role"), text_of(place, message)
+        text = text if text.strip() else ""
         if role in _INSTRUCTIONS:
             self._instructions += [text] if text else []
         elif role == "user":
@@ -113,7 +114,7 @@ class _Maker:
         if not parts and not asked:
             return
         if not self._made:
-            self._ask([UserPromptPart(_BEFORE)])
+            self._ask([UserPromptPart(BEFORE)])
         last = self._made[-1]
         if isinstance(last, ModelResponse):
             self._made[-1] = ModelResponse([*last.parts, *parts, *asked.values()])

@@ -19,6 +19,7 @@ except ModuleNotFoundError as missing:
     ) from missing
 
 from ..errors import ModelError
+from .alternating import alternating, wants_alternation
 from .failures import plain
 from .limits import check_seconds
 from .openai_errors import SDK_FAILURES, UNREADABLE, http, model_error
@@ -42,6 +43,9 @@ class OpenAIModel:
     never for a loopback address. Reasoning that the endpoint shows (``reasoning_content``, or
     ``reasoning``) becomes `Thinking`.
 
+    An endpoint that refuses two messages of one side in a row is asked once more without, and from
+    then on without at once: see `turnlock.models.alternating`.
+
     Every call has a connection of its own: a pooled one that died unnoticed would make the next
     call hang. Raises `ValueError` for a ``base_url`` or ``api_key`` that cannot be used and
     `LimitsError` for ``connect``. An object belongs to one event loop.
@@ -62,6 +66,7 @@ class OpenAIModel:
         client = http_client(http, base_url, connect, redirects=True)
         self.provider = provider
         self.model = model
+        self._alternates = False
         self._client = openai.AsyncOpenAI(
             base_url=base_url,
             api_key=checked_key(api_key) or _PLACEHOLDER_KEY,
@@ -74,7 +79,7 @@ class OpenAIModel:
         self, messages: Sequence[Message]
     ) -> AsyncGenerator[Delta | Thinking | Finished, None]:
         """See `turnlock.models.Model.stream`."""
-        chunks = await self._open(messages)
+        chunks = await self._answer(sendable(messages))
         reply = _Reply(self.model)
         try:
             while (chunk := await self._next(chunks, reply)) is not _END:
@@ -88,10 +93,20 @@ class OpenAIModel:
         """See `turnlock.models.Model.aclose`."""
         await self._client.close()
 
-    async def _open(self, messages: Sequence[Message]) -> openai.AsyncStream[object]:
+    async def _answer(self, messages: list[Message]) -> openai.AsyncStream[object]:
+        if not self._alternates:
+            try:
+                return await self._open(messages)
+            except ModelError as error:
+                if not wants_alternation(error):
+                    raise
+            self._alternates = True
+        return await self._open(alternating(messages))
+
+    async def _open(self, messages: list[Message]) -> openai.AsyncStream[object]:
         body = {
             "model": self.model,
-            "messages": sendable(messages),
+            "messages": messages,
             "stream": True,
             "stream_options": {"include_usage": True},
         }

@@ -86,6 +86,8 @@ class Copy:
         yield self._linked(entry, _bare(raw))
         if named is not None:
             self._known.add(named)
+            # Of two entries with one id the later is the parent of what comes behind both.
+            self._links.pop(named, None)
         self._last_id = named or self._last_id
         for call in calls:
             yield self._result(call, entry)

@@ -13,7 +13,7 @@ transcript has:
   which may hold half a call;
 * ids of calls are unique, not empty, and of a length and form that endpoints take; names of tools
   too; arguments are a JSON object;
-* no message is empty but for a reply with calls;
+* no message is empty but for a reply with calls; white space alone is empty to Anthropic;
 * text holds neither NUL nor half of a character.
 """
 
@@ -67,7 +67,7 @@ def told(entry: Entry) -> str:
 
 def _after(words: str, summary: object) -> str:
     text = clean(text_of(summary))
-    return words + text if text else ""
+    return words + text if text.strip() else ""
 
 
 def active_branch(entries: Sequence[Entry]) -> list[Entry]:
@@ -188,19 +188,20 @@ class _History:
         match message.get("role"):
             case "user" | "system" as role:
                 others = any(part.get("type") != "text" for part in _parts(content))
-                self._say(role, text_of(content) or (_NO_TEXT if others else ""))
+                text = text_of(content)
+                self._say(role, text if text.strip() else _NO_TEXT if text or others else "")
             case "assistant":
                 cut_short = message.get("stopReason") in CUT_SHORT
                 calls = [call for part in _parts(content) if (call := self._call(part))]
-                made: Message = {"role": "assistant", "content": clean(text_of(content)) or None}
+                made: Message = {"role": "assistant", "content": _spoken(content) or None}
                 self._said.append(_Said(made, calls, cut_short))
             case "toolResult":
                 call = self._unanswered.pop(_key(message.get("toolCallId")), None)
                 if call is not None:
-                    call.result = clean(text_of(content)) or _NO_OUTPUT
+                    call.result = _spoken(content) or _NO_OUTPUT
 
     def _say(self, role: str, text: str) -> None:
-        if text:
+        if text.strip():
             self._said.append(_Said({"role": role, "content": clean(text)}, []))
 
     def _call(self, part: Entry) -> _Call | None:
@@ -222,6 +223,11 @@ class _History:
             identity = f"call-{number}"
         self._ids.add(identity)
         return identity
+
+
+def _spoken(content: object) -> str:
+    text = text_of(content)
+    return clean(text) if text.strip() else ""
 
 
 def _finished(said: _Said) -> list[Message]:

@@ -153,10 +153,26 @@ LINE_ENDS_OF_UNICODE = Mutant(
     "a text goes to an SDK with what only Unicode takes for the end of a line",
     Edit(
         "models/bodies.py",
-        "return self._escaped(chunk) if self._escapes else chunk",
-        "return chunk",
+        "return self._escaped(passed) if self._escapes else passed",
+        "return passed",
     ),
     caught_by="tests/models/test_models_bodies.py::test_json_says_the_same_however_it_was_cut",
+)
+COMMENTS_PASSED_ON = Mutant(
+    "the comments of an event stream go to an SDK that takes them for a broken answer",
+    Edit("models/bodies.py", "            if not self._is_comment:\n", "            if True:\n"),
+    caught_by="tests/models/test_models_bodies.py"
+    "::test_comments_of_an_event_stream_are_left_out_however_it_was_cut",
+)
+TWO_IN_A_ROW = Mutant(
+    "an endpoint that refuses two messages of one side in a row refuses every later turn",
+    Edit(
+        "models/openai.py",
+        "                if not wants_alternation(error):\n",
+        "                if True:\n",
+    ),
+    caught_by="tests/models/test_models_alternating.py"
+    "::test_who_refuses_two_in_a_row_is_asked_without_and_from_then_on_at_once",
 )
 ENDLESS_LINE = Mutant(
     "a line of a model's answer is kept however long it gets",

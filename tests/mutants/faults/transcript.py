@@ -401,6 +401,26 @@ MARKERS_FOR_MODELS = Mutant(
     ),
     caught_by="tests/conformance/test_turns.py::TestInAThread::test_markers_never_reach_a_model",
 )
+WHITE_SPACE_SENT = Mutant(
+    "white space alone goes to the model as a text",
+    Edit(
+        "transcript/history.py",
+        "self._say(role, text if text.strip() else",
+        "self._say(role, text if text else",
+    ),
+    Edit("transcript/history.py", "        if text.strip():\n", "        if text:\n"),
+    caught_by="tests/transcript/test_history.py::test_white_space_alone_is_nothing",
+)
+HEALED_BEHIND_THE_FIRST = Mutant(
+    "in a healed copy what went on from the second of two entries with one id goes on from the first",
+    Edit(
+        "transcript/healing.py",
+        "            self._links.pop(named, None)\n",
+        "            pass\n",
+    ),
+    caught_by="tests/files/test_healing.py"
+    "::test_who_went_on_from_the_second_of_two_entries_with_one_id_still_does",
+)
 RESULTLESS_CALLS = Mutant(
     "a call without result has none in the history",
     Edit(
