@@ -23,6 +23,9 @@ What is compared was measured in the same run, in turns: a round of each, there 
 lock is taken and released by processes of their own, which note the times themselves. A figure is
 *the median (quartiles), p99* of all rounds. Every figure is of one machine: compare within a table,
 not with the tables of another machine.
+
+Of filelock's kinds all that are exclusive are here. Its asynchronous ones are the same locks, called
+in threads of an executor: one of them stands for these. Its read-write locks let several in at once.
 """
 
 
