@@ -24,8 +24,8 @@ lock is taken and released by processes of their own, which note the times thems
 *the median (quartiles), p99* of all rounds. Every figure is of one machine: compare within a table,
 not with the tables of another machine.
 
-Of filelock's kinds all that are exclusive are here. Its asynchronous ones are the same locks, called
-in threads of an executor: one of them stands for these. Its read-write locks let several in at once.
+Of filelock's kinds all that are exclusive are here. Its asynchronous ones are the same locks in
+threads of an executor, and one stands for them. Its read-write locks let several in at once.
 """
 
 
