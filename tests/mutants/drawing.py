@@ -24,7 +24,13 @@ _NEAR = {
     "transcript": ("tests/transcript", "tests/files", "tests/conformance", "tests/doctor"),
     "turns": ("tests/turns", "tests/conformance", "tests/traps", "tests/files"),
 }
-_FAR = ("tests/processes", "tests/simulation", "tests/doctor", "tests/cli", "tests/integrations")
+_FAR = (
+    "tests/processes",
+    "tests/simulation/test_simulation.py",
+    "tests/doctor",
+    "tests/cli",
+    "tests/integrations",
+)
 _TEXTS = ("__repr__", "__str__")
 _PLAIN = (ast.Name, ast.Attribute, ast.Call)
 _Place = tuple[int, int]

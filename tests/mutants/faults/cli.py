@@ -24,7 +24,7 @@ OUTPUT_CUT = Mutant(
 SIGNALS_STAY_BLOCKED = Mutant(
     "signals that a parent blocked stay blocked",
     Edit("unblocked.py", "signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)", "pass"),
-    caught_by="tests/cli/test_cli_exec.py::test_the_end_of_a_command_is_seen_where_its_signal_was_blocked",
+    caught_by="tests/cli/test_cli_exec.py::test_signals_that_were_blocked_for_it_arrive",
 )
 ONE_STOPS_ALL = Mutant(
     "a session that cannot be pruned stops all that come after it",
