@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import turnlock
 from tests.files.test_faults import a_store
 from tests.files.test_protocol import a_dead_lock
 from turnlock.backends.files.fileops import FileOps, Handle
+from turnlock.backends.memory import MemoryBackend
+from turnlock.store import Store
+from turnlock.testing import ManualClock
 
 
 class AsSeen(FileOps):
@@ -54,3 +58,16 @@ def test_nobody_knows_how_long_a_dead_turn_had_held(state: Path) -> None:
         pass
     (marker,) = [entry["data"] for entry in store.read("main/a") if "reason" in entry["data"]]
     assert (marker["turnId"], marker["heldMs"]) == ("dead", None)
+
+
+def test_the_last_entry_says_for_how_long_a_turn_held() -> None:
+    clock = ManualClock()
+    with Store(MemoryBackend(clock=clock, pid=1), location="test", clock=clock) as store:
+        with store.turn("main/a") as turn:
+            turn.append(turnlock.user("1"))
+            clock.advance(2.5)
+        with suppress(ValueError), store.turn("main/a"):
+            clock.advance(1.25)
+            raise ValueError
+        last = [one for one in store.read("main/a") if "heldMs" in one.get("data", {})]
+    assert [entry["data"]["heldMs"] for entry in last] == [2500, 1250]
