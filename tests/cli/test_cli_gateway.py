@@ -432,41 +432,39 @@ def test_what_is_refused_at_once_is_refused_by_the_lock_as_well(
 
 
 @pytest.mark.parametrize("dies", [False, True])
-def test_a_blocked_gateway_refuses_at_once_unless_it_dies_while_it_is_asked(
-    state: Path, monkeypatch: pytest.MonkeyPatch, dies: bool
+@pytest.mark.parametrize("condition", [Condition.BLOCKED, Condition.CLOSED])
+def test_a_wedged_gateway_refuses_at_once_unless_it_dies_while_it_is_asked(
+    state: Path, monkeypatch: pytest.MonkeyPatch, condition: Condition, dies: bool
 ) -> None:
-    """The kernel takes the connection, and nobody answers it."""
+    """The kernel takes the connection, and nobody answers it; or it refuses."""
     state.mkdir()
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        if condition is Condition.CLOSED:
+            listener.shutdown(socket.SHUT_RDWR)
         owned = own(str(state))
         owned.say(Stage.SERVING, f"http://127.0.0.1:{listener.getsockname()[1]}")
         if dies:
-            monkeypatch.setattr("turnlock.doctor.live._asked", lambda *_: _gone(owned))
+            monkeypatch.setattr("turnlock.doctor.live._asked", lambda *_: _gone(owned, condition))
             refuse_second(str(state), 0.1)
         else:
             with pytest.raises(AlreadyServed) as raised:
                 refuse_second(str(state), 0.1)
-            assert raised.value.condition == "blocked"
+            assert raised.value.condition == condition.value
         owned.close()
 
 
-def _gone(owned: Ownership) -> Condition:
+def _gone(owned: Ownership, condition: Condition) -> Condition:
     owned.close()
-    return Condition.BLOCKED
+    return condition
 
 
-@pytest.mark.parametrize("condition", ["closed", "free"])
-def test_in_doubt_the_early_look_says_nothing(state: Path, condition: str) -> None:
+def test_in_doubt_the_early_look_says_nothing(state: Path) -> None:
+    """The files are those of a program that takes no lock, and nobody answers."""
     state.mkdir()
     with listening() as url:
         pass
-    owned = own(str(state))
-    owned.say(Stage.SERVING, url)
-    if condition == "free":
-        owned.close()
-        (state / "gateway.json").write_text(json.dumps({"pid": os.getpid(), "url": url}))
+    (state / "gateway.json").write_text(json.dumps({"pid": os.getpid(), "url": url}))
     refuse_second(str(state), 0.3)
-    owned.close()
 
 
 def test_the_next_gateway_follows_a_wedged_one_at_once_when_that_is_killed(hung: Hung) -> None:
