@@ -22,6 +22,7 @@ from tests.cli.running import Done, line_of, marker, run, running
 from tests.doctor.planting import bytes_of, claim_of, everything, facts, gone_pid, lock, make_unread
 from tests.gateway.serving import Served, ask, config_file, failure, process
 from tests.helpers import Child, child, eventually, holder
+from turnlock.cli.knowledge import knowledge_of
 from turnlock.doctor.condition import Condition, Stage
 from turnlock.doctor.live import (
     AlreadyServed,
@@ -172,6 +173,18 @@ def test_phase_progress_and_waiters_are_shown_as_the_gateway_tells_them(
         ["progress", "42 s ago (stall limit 60 s)"],
     ]
     assert "  waiting  3" in shown
+
+
+@pytest.mark.parametrize(("progress", "shown"), [(30.0, 20.0), (4.0, 0.0)])
+def test_ages_beside_each_other_are_of_one_moment(
+    answers: Answers, progress: float, shown: float
+) -> None:
+    """The gateway is asked after the look at the locks: here as if ten seconds later."""
+    answers.knows(age_seconds=30.0, progress_age_seconds=progress)
+    root = str(answers.state)
+    (held,) = turnlock.open_store(root).locks()
+    known = knowledge_of(root, [held._replace(age_seconds=20.0)], gateway_of(root))
+    assert known[held.path]["progress_age_seconds"] == shown
 
 
 def test_what_it_says_of_another_turn_is_not_shown(answers: Answers, run_here: RunHere) -> None:
