@@ -108,11 +108,13 @@ def _make_empty(named: str) -> None:
     """Before a process of the play tries, whose mistakes nobody would understand."""
     try:
         os.makedirs(named, mode=0o700, exist_ok=True)
-        why = "is not empty" if os.listdir(named) else ""
+        if not os.listdir(named):
+            os.rmdir(tempfile.mkdtemp(dir=named))
+            return
+        why = "is not empty"
     except OSError as error:
         why = f"cannot be played in: {error.strerror or error}"
-    if why:
-        raise WrongInput(f"{printable(named)} {why}", hint="name a new directory for the demo")
+    raise WrongInput(f"{printable(named)} {why}", hint="name a new directory for the demo")
 
 
 def _say_kept(kept: Path, state: Path) -> None:
