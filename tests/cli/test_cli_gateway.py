@@ -22,6 +22,7 @@ from tests.cli.running import Done, line_of, marker, run, running
 from tests.doctor.planting import bytes_of, claim_of, everything, facts, gone_pid, lock, make_unread
 from tests.gateway.serving import Served, ask, config_file, failure, process
 from tests.helpers import Child, child, eventually, holder
+from turnlock.cli.knowledge import knowledge_of
 from turnlock.doctor.condition import Condition, Stage
 from turnlock.doctor.live import (
     AlreadyServed,
@@ -172,6 +173,18 @@ def test_phase_progress_and_waiters_are_shown_as_the_gateway_tells_them(
         ["progress", "42 s ago (stall limit 60 s)"],
     ]
     assert "  waiting  3" in shown
+
+
+@pytest.mark.parametrize(("progress", "shown"), [(30.0, 20.0), (4.0, 0.0)])
+def test_ages_beside_each_other_are_of_one_moment(
+    answers: Answers, progress: float, shown: float
+) -> None:
+    """The gateway is asked after the look at the locks: here as if ten seconds later."""
+    answers.knows(age_seconds=30.0, progress_age_seconds=progress)
+    root = str(answers.state)
+    (held,) = turnlock.open_store(root).locks()
+    known = knowledge_of(root, [held._replace(age_seconds=20.0)], gateway_of(root))
+    assert known[held.path]["progress_age_seconds"] == shown
 
 
 def test_what_it_says_of_another_turn_is_not_shown(answers: Answers, run_here: RunHere) -> None:
@@ -432,41 +445,39 @@ def test_what_is_refused_at_once_is_refused_by_the_lock_as_well(
 
 
 @pytest.mark.parametrize("dies", [False, True])
-def test_a_blocked_gateway_refuses_at_once_unless_it_dies_while_it_is_asked(
-    state: Path, monkeypatch: pytest.MonkeyPatch, dies: bool
+@pytest.mark.parametrize("condition", [Condition.BLOCKED, Condition.CLOSED])
+def test_a_wedged_gateway_refuses_at_once_unless_it_dies_while_it_is_asked(
+    state: Path, monkeypatch: pytest.MonkeyPatch, condition: Condition, dies: bool
 ) -> None:
-    """The kernel takes the connection, and nobody answers it."""
+    """The kernel takes the connection, and nobody answers it; or it refuses."""
     state.mkdir()
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        if condition is Condition.CLOSED:
+            listener.shutdown(socket.SHUT_RDWR)
         owned = own(str(state))
         owned.say(Stage.SERVING, f"http://127.0.0.1:{listener.getsockname()[1]}")
         if dies:
-            monkeypatch.setattr("turnlock.doctor.live._asked", lambda *_: _gone(owned))
+            monkeypatch.setattr("turnlock.doctor.live._asked", lambda *_: _gone(owned, condition))
             refuse_second(str(state), 0.1)
         else:
             with pytest.raises(AlreadyServed) as raised:
                 refuse_second(str(state), 0.1)
-            assert raised.value.condition == "blocked"
+            assert raised.value.condition == condition.value
         owned.close()
 
 
-def _gone(owned: Ownership) -> Condition:
+def _gone(owned: Ownership, condition: Condition) -> Condition:
     owned.close()
-    return Condition.BLOCKED
+    return condition
 
 
-@pytest.mark.parametrize("condition", ["closed", "free"])
-def test_in_doubt_the_early_look_says_nothing(state: Path, condition: str) -> None:
+def test_in_doubt_the_early_look_says_nothing(state: Path) -> None:
+    """The files are those of a program that takes no lock, and nobody answers."""
     state.mkdir()
     with listening() as url:
         pass
-    owned = own(str(state))
-    owned.say(Stage.SERVING, url)
-    if condition == "free":
-        owned.close()
-        (state / "gateway.json").write_text(json.dumps({"pid": os.getpid(), "url": url}))
+    (state / "gateway.json").write_text(json.dumps({"pid": os.getpid(), "url": url}))
     refuse_second(str(state), 0.3)
-    owned.close()
 
 
 def test_the_next_gateway_follows_a_wedged_one_at_once_when_that_is_killed(hung: Hung) -> None:

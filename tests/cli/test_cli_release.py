@@ -197,6 +197,19 @@ def test_what_is_no_lock_is_not_released(state: Path, run_here: RunHere) -> None
     assert done.object["error"]["type"] == "LockPathError"
 
 
+def test_a_lock_that_may_be_half_written_is_one_to_ask_for_again(
+    state: Path, run_here: RunHere
+) -> None:
+    a_turn(state)
+    lock = Path(f"{transcript(state)}.lock")
+    lock.write_text('{"pid": ')
+    done = run_here("release", "main/a", "--yes")
+    assert (done.code, lock.exists()) == (1, True)
+    assert "its maker may still be writing it; ask again when it is 30 s old" in done.err
+    os.utime(lock, (0, 0))
+    assert run_here("release", "main/a", "--yes").code == 0
+
+
 @contextmanager
 def asked(state: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """The command on a terminal, once it has asked; what is written to the second is typed."""

@@ -287,6 +287,28 @@ def test_a_directory_with_something_in_it_is_not_played_in(tmp_path: Path, place
     assert "is not empty" in done.err
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_directory_that_cannot_be_written_is_said_before_anything_is_played(
+    tmp_path: Path, place: Place
+) -> None:
+    (tmp_path / "new").mkdir(mode=0o500)
+    done = run(tmp_path, "demo", "--state-dir", str(tmp_path / "new"))
+    assert (done.code, done.out) == (2, "")
+    assert "cannot be played in: Permission denied" in done.err
+
+
+@pytest.mark.parametrize("what", ["file", "below a file"])
+def test_a_directory_that_cannot_be_is_said_before_anything_is_played(
+    tmp_path: Path, place: Place, what: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    named = tmp_path / "file" if what == "file" else tmp_path / "file" / "new"
+    done = run(tmp_path, "demo", "--state-dir", str(named))
+    assert (done.code, done.out) == (2, "")
+    assert "cannot be played in" in done.err
+    assert "name a new directory" in done.err
+
+
 def without(package: str) -> list[str]:
     """The command line where a package is not installed."""
     program = f"import sys; sys.modules[{package!r}] = None; import turnlock.cli"

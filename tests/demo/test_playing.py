@@ -13,7 +13,7 @@ import pytest
 
 import turnlock
 from turnlock.clock import SystemClock
-from turnlock.demo import FAST, Cast, DemoFailed, PlainStage, Setting, Texts
+from turnlock.demo import FAST, FULL, Cast, DemoFailed, PlainStage, Setting, Texts
 from turnlock.demo.cast import ENDED
 from turnlock.demo.naive import check, naive_waiter, take
 from turnlock.demo.playing import Playing
@@ -77,6 +77,38 @@ def test_what_follows_from_the_fence_is_told_after_it_and_in_its_order(tmp_path:
     play.tell_first(revoked._replace(at=1.0))
     words = [line.split("  ", 2)[-1].strip() for line in told[-3:]]
     assert [word.split()[0] for word in words] == ["hold-limit", "wrote", "has"]
+
+
+class Later(SystemClock):
+    """A clock that goes on when a test says so."""
+
+    at = 0.0
+
+    def monotonic(self) -> float:
+        return self.at
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "pauses"),
+    [(0.0, [2.0, 1.0]), (HANG.read_by - 1.5, [1.5, 1.0]), (60.0, [-49.0] * 2)],
+)
+def test_a_scene_that_is_late_leaves_less_time_to_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, elapsed: float, pauses: list[float]
+) -> None:
+    """The whole is to end within 40 seconds where processes start slowly, too."""
+    clock = Later()
+    setting = Setting(tmp_path, tmp_path / "state", FULL, Texts(str, lambda store, key: []), clock)
+    stage, store = PlainStage(lambda line: None), turnlock.open_store("memory:")
+    play = Playing(setting, cast("Cast", ScriptedCast()), stage, store)
+    play.begin(HANG, "", {})
+    clock.at = elapsed
+    paused: list[float] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(play, "pause", paused.append)
+        play.read()
+        play.read(1 / 2)
+    assert paused == pauses
+    play.pause(-1.0)
 
 
 @pytest.fixture

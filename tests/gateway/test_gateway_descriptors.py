@@ -37,6 +37,22 @@ EATS = """
         print("free", flush=True)
     threading.Thread(target=eat, daemon=True).start()
 """
+# On a line of its stdin it shuts its listeners down.
+SHUTS = """
+    import os, socket, threading
+    def shut():
+        sys.stdin.readline()
+        for number in os.listdir("/proc/self/fd"):
+            try:
+                one = socket.socket(fileno=os.dup(int(number)))
+            except OSError:
+                continue
+            with one:
+                if one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                    one.shutdown(socket.SHUT_RDWR)
+        print("shut", flush=True)
+    threading.Thread(target=shut, daemon=True).start()
+"""
 
 
 @contextmanager
@@ -107,6 +123,18 @@ def test_where_no_descriptor_is_left_the_log_says_so_seldom(tmp_path: Path) -> N
     with limited(tmp_path, soft=256, hard=256, more=EATS) as (gateway, started):
         run(test(gateway, started))
         assert len(log_of(started).splitlines()) <= 5
+
+
+def test_of_a_listener_that_was_shut_down_the_log_says_so_seldom(tmp_path: Path) -> None:
+    """Its port is closed, and its loop is told of a connection that is none again and again."""
+    with limited(tmp_path, soft=256, hard=256, more=SHUTS) as (_, started):
+        started.tell()
+        started.expect("shut")
+        assert started.process.stderr is not None
+        said = [started.process.stderr.readline() for _ in range(2)]
+        assert b"clean-up" in said[0]
+        assert b"no connection can be accepted: [Errno 22]" in said[1]
+        assert len(log_of(started).splitlines()) <= 3
 
 
 def test_the_soft_limit_is_raised_as_far_as_it_goes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import stat
+import threading
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,7 @@ from turnlock.models import Delta, Finished, Message
 from turnlock.turns.queue import queues
 from turnlock.turns.workers import workers
 
-from ..helpers import Child, child, kinds
+from ..helpers import PATIENCE, Child, child, kinds
 from .raw import Answer, chat, get, line, post, request
 from .serving import (
     BOUND,
@@ -438,6 +439,20 @@ def test_a_wish_before_the_start_is_heard(tmp_path: Path) -> None:
         assert announced == []
 
     run(test())
+
+
+def test_the_end_waits_for_nobody_who_was_forked() -> None:
+    """A child has the pipe of the signals as well, so that its end never comes."""
+    loop = asyncio.new_event_loop()
+    attendant = Attendant(loop, stop=list, reload=list, drain=lambda: 0.0)
+    with attendant:
+        forked = os.dup(attendant._writer)
+        leaving = threading.Timer(PATIENCE, os.close, (forked,))
+        leaving.start()
+    assert leaving.is_alive()
+    leaving.cancel()
+    os.close(forked)
+    loop.close()
 
 
 def test_the_last_end_needs_no_thread(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:

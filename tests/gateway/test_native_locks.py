@@ -96,6 +96,8 @@ def test_the_session_goes_to_who_waits_and_the_answer_says_to_whom(tmp_path: Pat
             again = await release(gateway, lock["turn_id"])
             assert (again.status, again.error()["code"]) == (409, "turn_changed")
             assert again.error()["turn"] not in (None, lock["turn_id"])
+            unnamed = await release(gateway, None)
+            assert "and not by a holder that names no turn any more" in unnamed.error()["message"]
             gate.opened.set()
             assert await second == "re: hold"
             free = json.loads((await release(gateway, lock["turn_id"])).body)

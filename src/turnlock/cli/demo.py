@@ -88,10 +88,8 @@ def _place(named: str | None, *, keep: bool) -> Iterator[tuple[Path, Path, ExitS
 
     The last that is done is to let signals through again, whoever blocked them.
     """
-    if named is not None and os.path.exists(named) and os.listdir(named):
-        raise WrongInput(
-            f"{printable(named)} is not empty", hint="name a new directory for the demo"
-        )
+    if named is not None:
+        _make_empty(named)
     with ExitStack() as ends:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         ends.callback(signal.pthread_sigmask, signal.SIG_SETMASK, before)
@@ -104,6 +102,19 @@ def _place(named: str | None, *, keep: bool) -> Iterator[tuple[Path, Path, ExitS
             if named is not None:
                 ends.callback(_say_kept, state, state)
         yield root, state, ends
+
+
+def _make_empty(named: str) -> None:
+    """Before a process of the play tries, whose mistakes nobody would understand."""
+    try:
+        os.makedirs(named, mode=0o700, exist_ok=True)
+        if not os.listdir(named):
+            os.rmdir(tempfile.mkdtemp(dir=named))
+            return
+        why = "is not empty"
+    except OSError as error:
+        why = f"cannot be played in: {error.strerror or error}"
+    raise WrongInput(f"{printable(named)} {why}", hint="name a new directory for the demo")
 
 
 def _say_kept(kept: Path, state: Path) -> None:

@@ -24,12 +24,15 @@ from ..backends.files import FilesBackend, native
 from ..backends.files.aside import Ruling, limit_of, rule
 from ..backends.files.fileops import FileOps
 from ..backends.files.inspect import Inspector, Judged, record_of
-from ..backends.files.judgement import State
+from ..backends.files.judgement import UNREADABLE_GRACE, State
 from ..backends.files.line import count_in_line
 from ..clock import SystemClock
 from ..doctor.openclaw import is_openclaw
 from ..errors import LockPathError, TurnlockError, seconds
 from .naming import Target
+
+_YOUNG = "it cannot be read, but is so young that its maker may still be writing it"
+_WHEN_OLDER = f"ask again when it is {seconds(UNREADABLE_GRACE)} old: then it is whole, or stale"
 
 
 class Way(Enum):
@@ -90,7 +93,9 @@ class Held:
         """By the table above. Raises `HolderWithinLimit`, `LockPathError`."""
         if self.judged.is_unseen:
             return Way.SUPERSEDE
-        if self.judged.verdict.state in (State.UNKNOWN, State.YOUNG):
+        if self.judged.verdict.state is State.YOUNG:
+            raise LockPathError(self.record.path, _YOUNG, _WHEN_OLDER)
+        if self.judged.verdict.state is State.UNKNOWN:
             raise LockPathError(self.record.path, self._why_unknown())
         if self.is_ours:
             return Way.SUPERSEDE
@@ -118,8 +123,6 @@ class Held:
         return self.target.root is None or is_openclaw(self.target.root)
 
     def _why_unknown(self) -> str:
-        if self.judged.verdict.state is State.YOUNG:
-            return "it cannot be read, but is so young that its maker may still be writing it"
         reasons = ", ".join(self.record.reasons)
         return f"nobody here can tell whether its holder lives ({reasons})"
 

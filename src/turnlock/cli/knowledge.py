@@ -32,7 +32,8 @@ def knowledge_of(root: str, locks: Iterable[LockRecord], gateway: Gateway | None
         return {}
     known: dict[str, dict[str, Any]] = {}
     for path, live in _live(by_path, gateway).items():
-        known[path] = {name: live[name] for name in _LIVE_FIELDS if name in live}
+        told = _at_the_look(live, by_path[path])
+        known[path] = {name: told[name] for name in _LIVE_FIELDS if name in told}
     for one in named_sessions(FileOps(), root):
         path = f"{one.transcript}.lock"
         if path in by_path:
@@ -52,6 +53,15 @@ def _live(
         for path, live in gateway.locks().items()
         if path in held and live.get("turn_id") == held[path].turn_id
     }
+
+
+def _at_the_look(live: Mapping[str, Any], lock: LockRecord) -> Mapping[str, Any]:
+    """What the gateway was asked a moment later; two ages beside each other are of one moment."""
+    age, progress = _number(live.get("age_seconds")), _number(live.get("progress_age_seconds"))
+    if age is None or progress is None or lock.age_seconds is None:
+        return live
+    later = max(0.0, age - lock.age_seconds)
+    return {**live, "progress_age_seconds": max(0.0, progress - later)}
 
 
 def locks_as_json(locks: Iterable[LockRecord], known: Knowledge) -> list[dict[str, Any]]:

@@ -47,7 +47,7 @@ def play_contrast(play: Playing) -> Wedged:
     play.stage.caption(story.WEDGED)
     play.stands("waiter", f"gave up after {seconds(gave_up['waited'])}", Tone.BAD)
     _tell_wedged(play, lock, transcript, holder, began)
-    play.pause(play.pace.read)
+    play.read()
     return Wedged(gave_up["waited"], gave_up["tries"], gave_up["healthy"])
 
 

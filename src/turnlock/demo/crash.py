@@ -45,13 +45,13 @@ def play_crash(play: Playing) -> Repaired:
     found = _ask_doctor(play)
     fixed = _ask_doctor(play, "--fix")
     markers += sum(one["check"] == "stale-lock" and one["fixed"] for one in fixed["findings"])
-    play.pause(play.pace.read)
+    play.read()
     return Repaired(1 + found["summary"]["stale"], 1 + fixed["summary"]["removed"], markers)
 
 
 def _kill(play: Playing, members: dict[str, Member], name: str) -> None:
     member, (actor, session) = members[name], _HOLDERS[name]
-    play.pause(play.pace.read / 2)
+    play.read(1 / 2)
     member.kill()
     play.line(actor, f"process {member.pid} is killed while it holds {session}", Tone.BAD)
     record = play.lock_of(session, member.pid)
@@ -64,7 +64,7 @@ def _kill(play: Playing, members: dict[str, Member], name: str) -> None:
 def _clean_up(play: Playing) -> int:
     """What a service does at its start; the number of markers written."""
     events: list[Event] = []
-    play.pause(play.pace.read / 2)
+    play.read(1 / 2)
     with open_store(play.setting.state) as starting:
         starting.subscribe(events.append)
         began = play.now()
@@ -93,7 +93,7 @@ def _ask_doctor(play: Playing, *fix: str) -> dict[str, Any]:
     """Run ``turnlock doctor``, and see that it says of the killed process's lock what it should."""
     command = " ".join(("turnlock doctor", *fix))
     play.stands("doctor", f"$ {command}")
-    play.pause(play.pace.read / 4)
+    play.read(1 / 4)
     done = subprocess.run(
         python_command("doctor", *fix, "--state-dir", str(play.setting.state), "--json"),
         capture_output=True,

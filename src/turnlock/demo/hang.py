@@ -74,7 +74,7 @@ def _wake(play: Playing, model: Member) -> int:
     if transcript.stat().st_size != size:
         raise DemoFailed(f"{transcript} changed after its holder was fenced")
     play.line("holder", f"the transcript is as it was: {size} bytes")
-    play.pause(play.pace.read)
+    play.read()
     return size
 
 

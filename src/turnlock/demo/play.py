@@ -67,4 +67,4 @@ def _read_transcripts(play: Playing) -> None:
     play.begin(story.READING, story.READ, {})
     for session in (ALICE, BOB, CAROL):
         play.stage.block(play.setting.texts.transcript(play.store, session))
-    play.pause(play.pace.read * 1.5)
+    play.read(1.5)

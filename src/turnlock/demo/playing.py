@@ -59,6 +59,7 @@ class Playing:
         self.heard: dict[tuple[str, str], Report] = {}
         self._began = self.now()
         self._actors: dict[str, str] = {}
+        self._read_by = 0.0
         self._look: Callable[[], None] = lambda: None
         self._told_after: str | None = None
         self._held_back: list[Report] = []
@@ -69,6 +70,7 @@ class Playing:
     def begin(self, scene: Scene, caption: str, actors: dict[str, str]) -> None:
         """``actors``: the row of each process; what others report is not told."""
         self._actors = actors
+        self._read_by = self._began + scene.read_by
         self.stage.scene(scene)
         self.stage.caption(caption)
 
@@ -102,6 +104,10 @@ class Playing:
         until = self.now() + duration
         while (left := until - self.now()) > 0:
             self._listen(min(left, _TICK))
+
+    def read(self, share: float = 1.0) -> None:
+        """A pause for the audience, of so much of the pace's; shorter in a scene that is late."""
+        self.pause(min(self.pace.read * share, self._read_by - self.now()))
 
     @contextmanager
     def looking(self, look: Callable[[], None]) -> Iterator[None]:

@@ -18,12 +18,16 @@ class Tone(enum.Enum):
 
 
 class Scene(NamedTuple):
-    """``actors`` each have a row that says how they stand."""
+    """``actors`` each have a row that says how they stand.
+
+    ``read_by``: seconds since the demo began after which the scene leaves no more time to read.
+    """
 
     number: str
     title: str
     subtitle: str
     actors: tuple[str, ...]
+    read_by: float
 
 
 class Gauge(NamedTuple):

@@ -244,11 +244,12 @@ def refuse_second(root: str, patience: float) -> None:
     decides: in doubt this says nothing.
     """
     gateway = gateway_of(root, patience)
-    plain = (*SOUND, Condition.STOPPED, Condition.BLOCKED)
+    silent = (Condition.BLOCKED, Condition.CLOSED)
+    plain = (*SOUND, Condition.STOPPED, *silent)
     if gateway is None or not gateway.has_lock or gateway.condition not in plain:
         return
     # One that is killed while it is asked gives no answer either.
-    if gateway.condition is not Condition.BLOCKED or _still_has_lock(gateway):
+    if gateway.condition not in silent or _still_has_lock(gateway):
         raise AlreadyServed(root, gateway)
 
 

@@ -40,6 +40,8 @@ logger = logging.getLogger("turnlock")
 
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 _ALL = (*_ENDING, signal.SIGHUP)
+# No signal has this number.
+_LAST = b"\0"
 # After the time to drain: between two looks, and without a sign of life.
 _LOOK = 0.25
 _DEAF = 2.0
@@ -89,7 +91,10 @@ class Attendant:
 
     def __exit__(self, *exc: object) -> None:
         self._restore.close()
-        # The thread reads to the end of the pipe, and ends there itself.
+        # The thread reads so far, and ends there itself. The pipe's end alone would not tell it: a
+        # process that was forked from this one has it open as well.
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._writer, _LAST)
         os.close(self._writer)
         self._thread.join()
         os.close(self._reader)
@@ -106,10 +111,10 @@ class Attendant:
                 self._look(clock.monotonic())
                 continue
             arrived = os.read(self._reader, 64)
-            if not arrived:
-                return
-            for number in arrived:
+            for number in arrived.rstrip(_LAST):
                 self._hear(number, clock.monotonic())
+            if not arrived or arrived.endswith(_LAST):
+                return
 
     def _hear(self, number: int, now: float) -> None:
         hung_up = number == signal.SIGHUP and self._has_terminal and not _is_there("/dev/tty")

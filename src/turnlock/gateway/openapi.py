@@ -16,6 +16,14 @@ _PATH: Mapping[str, dict[str, Any]] = {
     "name": {"type": "string", "pattern": f"^{PART}$"},
     "model": {"type": "string", "minLength": 1},
 }
+_STRING = {"type": "string"}
+# Before OpenAPI 3.2 the schema of a stream is taken for that of each of its events.
+_EVENT: Mapping[str, Any] = {
+    "description": "One event of the stream; JSON in `data`, but for OpenAI's `[DONE]`.",
+    "type": "object",
+    "required": ["data"],
+    "properties": {"id": _STRING, "event": _STRING, "data": _STRING},
+}
 
 
 @cache
@@ -60,7 +68,7 @@ def _answer(operation: Operation) -> dict[str, Any]:
     if operation.answer != EVENTS:
         content["application/json"] = {"schema": _reference(operation.answer)}
     if operation.streams:
-        content[EVENTS] = {"schema": {"type": "string"}}
+        content[EVENTS] = {"schema": dict(_EVENT)}
     return {"description": operation.summary, "content": content}
 
 

@@ -28,8 +28,9 @@ _LOOKUPS = 1000
 # Tasks that ignore their cancellation are given this long before the process leaves without them.
 _LAST_TASKS = 0.5
 _LAST_THREADS = 0.5
-# What asyncio complains of when no descriptor is left for a connection.
-_NO_ACCEPT = "socket.accept() out of system resource"
+# What asyncio complains of when no descriptor is left for a connection, and when the listener takes
+# none any more: whoever shut it down, it tells its loop that there is something to accept.
+_NO_ACCEPT = ("socket.accept() out of system resource", "._accept_connection(")
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 logger = logging.getLogger("turnlock")
@@ -130,7 +131,8 @@ class _Complaints:
         self._seldom = Seldom()
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        if context.get("message") != _NO_ACCEPT:
+        message = str(context.get("message"))
+        if not any(text in message for text in _NO_ACCEPT):
             loop.default_exception_handler(context)
         elif self._seldom.is_time(loop.time()):
             logger.error("no connection can be accepted: %s", context.get("exception"))

@@ -140,9 +140,13 @@ def _not_held(session: str, wish: Wish, now: SessionStatus) -> Fate:
     """Raises `Refusal` unless the session is free."""
     if now.lock is None:
         return Fate(session, False, None, None, None, None, None, None, now.waiters)
-    holder = f"turn {now.lock.turn_id!r}" if now.lock.turn_id else "a holder that names no turn"
-    text = f"session {session!r} is held by {holder} and not by turn {wish.turn_id!r} any more"
+    holder, wished = _holder(now.lock.turn_id), _holder(wish.turn_id)
+    text = f"session {session!r} is held by {holder} and not by {wished} any more"
     raise Refusal("turn_changed", text, facts=_facts(session, now))
+
+
+def _holder(turn_id: str | None) -> str:
+    return f"turn {turn_id!r}" if turn_id else "a holder that names no turn"
 
 
 def _facts(session: str, now: SessionStatus) -> dict[str, Any]:
