@@ -203,8 +203,30 @@ def test_no_process_is_signalled_whatever_a_lock_says(tmp_path: Path) -> None:
     run(test())
 
 
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"reason": "operator"}'])
+def test_a_release_that_names_no_turn_is_of_the_one_that_holds(tmp_path: Path, body: bytes) -> None:
+    """Who is woken at night has a key, and no patience to look for more."""
+
+    async def test() -> None:
+        gate = Gate()
+        async with (
+            served(tmp_path, gate.model, limits=PATIENT) as gateway,
+            gateway.client() as client,
+        ):
+            free = await post_to(gateway, RELEASE, body)
+            assert (free.status, json.loads(free.body)["released"]) == (200, False)
+            first = asyncio.create_task(failure(client, "hold"))
+            await eventually(lambda: gate.model.calls)
+            (lock,) = (await locks(gateway))["locks"]
+            fate = json.loads((await post_to(gateway, RELEASE, body)).body)
+            assert (fate["released"], fate["fenced"], fate["marker"]) == (True, True, "written")
+            assert fate["holder"]["turn_id"] == lock["turn_id"]
+            assert (await first).code == "operator"
+
+    run(test())
+
+
 BAD = [
-    {},
     {"turn_id": 7},
     {"turn_id": ""},
     {"turn_id": "x" * 201},

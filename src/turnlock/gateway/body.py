@@ -12,6 +12,11 @@ from starlette.requests import ClientDisconnect, Request
 from .errors import ClientLeft, Refusal, bad_request
 
 
+def has_body(request: Request) -> bool:
+    headers = request.headers
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+
+
 async def read_object(request: Request, *, limit: int, patience: float) -> dict[str, Any]:
     """The request's JSON object, of at most ``limit`` bytes, complete in ``patience`` seconds.
 

@@ -59,7 +59,10 @@ def _described(operation: Operation) -> dict[str, Any]:
         made["security"] = []
     if operation.body is not None:
         content = {"application/json": {"schema": _reference(operation.body)}}
-        made["requestBody"] = {"required": True, "content": content}
+        made["requestBody"] = {
+            "required": not operation.body_may_be_missing,
+            "content": content,
+        }
     return made
 
 

@@ -82,6 +82,7 @@ class Operation(NamedTuple):
     query: tuple[Parameter, ...] = ()
     headers: tuple[Parameter, ...] = ()
     body: str | None = None
+    body_may_be_missing: bool = False
     codes: tuple[str, ...] = ()
 
     @property
@@ -240,6 +241,7 @@ OPERATIONS = (
         "Take a session from one turn, and from no other; says what became of it",
         "Release",
         body="ReleaseRequest",
+        body_may_be_missing=True,
         codes=(
             "invalid_session_key",
             *_BODY,

@@ -220,7 +220,6 @@ SCHEMAS: Mapping[str, Schema] = {
     ),
     "ReleaseRequest": {
         "type": "object",
-        "required": ["turn_id"],
         "properties": {
             "turn_id": _or_null({"type": "string", "minLength": 1, "maxLength": TURN_ID_MAX}),
             "reason": {"enum": list(REASONS)},

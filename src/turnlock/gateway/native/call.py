@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from ...errors import InvalidSessionKey
 from ...session import SessionKey, is_part, parse_key
-from ..body import read_object
+from ..body import has_body, read_object
 from ..errors import Refusal, bad_request
 from ..jsonout import to_json
 from ..service import Gateway
@@ -55,8 +55,10 @@ class Call(NamedTuple):
         except UnicodeDecodeError:
             raise bad_request(f"the header {name} is not UTF-8", param=name) from None
 
-    async def body(self, *known: str) -> dict[str, Any]:
+    async def body(self, *known: str, may_be_missing: bool = False) -> dict[str, Any]:
         """The request's JSON object, with no other members than those. Raises `Refusal`."""
+        if may_be_missing and not has_body(self.request):
+            return {}
         found = await read_object(
             self.request,
             limit=self.gateway.config.gateway.max_body_bytes,

@@ -1,9 +1,10 @@
 """``POST …/release``: a session is taken from one turn and no other, and what became of it.
 
 The turn is named by who asks, from what they were shown: if another holds the session by now, it
-is left alone. Nobody is signalled: the holder is fenced, and its task cancelled if it is a turn of
-this gateway. The answer comes when the marker is written and the session free, and waits a moment
-longer for the turn's code to end, so that it can say whether it did.
+is left alone. Where none is named it is the one that holds it as the request comes. Nobody is
+signalled: the holder is fenced, and its task cancelled if it is a turn of this gateway. The answer
+comes when the marker is written and the session free, and waits a moment longer for the turn's code
+to end, so that it can say whether it did.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 from starlette.responses import Response
 
-from ...backends import LockRecord
+from ...backends import LockRecord, Whose
 from ...errors import LockPathError
 from ...events import Event, ZombieEnded
 from ...store import SessionStatus, Store
@@ -64,10 +65,12 @@ class Fate(NamedTuple):
 
 async def release(call: Call) -> Response:
     session = str(call.session())
-    wish = _wish(await call.body("turn_id", "reason"))
+    body = await call.body("turn_id", "reason", may_be_missing=True)
+    reason, named = _reason(body), _named(body)
     store, reading = call.gateway.store, call.gateway.reading
+    before = await reading.run(lambda: store.status(session, turns=1))
+    wish = Wish(_shown_turn(before) if named is Whose.ANYONES else named, reason)
     with _Ending(store, wish.turn_id) as ending:
-        before = await reading.run(lambda: store.status(session, turns=1))
         released = await reading.run(lambda: _revoke(store, session, wish))
         zombie = released and await ending.is_zombie(call.gateway.pace.ending)
         after = await reading.run(lambda: store.status(session, turns=_TURNS_SEARCHED))
@@ -79,18 +82,24 @@ async def release(call: Call) -> Response:
     return answer(_shown(_fate(session, wish, before, after, zombie)))
 
 
-def _wish(body: Mapping[str, Any]) -> Wish:
-    if "turn_id" not in body:
-        text = "'turn_id' is missing: name the turn that is to lose the session, see GET /locks"
-        raise bad_request(text, param="turn_id")
-    turn_id, reason = body["turn_id"], body.get("reason", REASONS[0])
+def _named(body: Mapping[str, Any]) -> str | Whose | None:
+    turn_id = body.get("turn_id", Whose.ANYONES)
     is_text = isinstance(turn_id, str) and 0 < len(turn_id) <= TURN_ID_MAX
-    if turn_id is not None and not is_text:
-        text = f"'turn_id' has to be text of 1 to {TURN_ID_MAX} characters, or null"
-        raise bad_request(text, param="turn_id")
-    if reason not in REASONS:
-        raise bad_request(f"'reason' has to be {REASONS[0]!r}", param="reason")
-    return Wish(turn_id, reason)
+    if is_text or turn_id in (None, Whose.ANYONES):
+        return turn_id
+    text = f"'turn_id' has to be text of 1 to {TURN_ID_MAX} characters, or null"
+    raise bad_request(text, param="turn_id")
+
+
+def _reason(body: Mapping[str, Any]) -> str:
+    reason = body.get("reason", REASONS[0])
+    if reason in REASONS:
+        return str(reason)
+    raise bad_request(f"'reason' has to be {REASONS[0]!r}", param="reason")
+
+
+def _shown_turn(now: SessionStatus) -> str | None:
+    return None if now.lock is None else now.lock.turn_id
 
 
 def _revoke(store: Store, session: str, wish: Wish) -> bool:
