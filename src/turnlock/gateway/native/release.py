@@ -83,7 +83,7 @@ async def release(call: Call) -> Response:
 
 
 def _named(body: Mapping[str, Any]) -> str | Whose | None:
-    turn_id = body.get("turn_id", Whose.ANYONES)
+    turn_id: str | Whose | None = body.get("turn_id", Whose.ANYONES)
     is_text = isinstance(turn_id, str) and 0 < len(turn_id) <= TURN_ID_MAX
     if is_text or turn_id in (None, Whose.ANYONES):
         return turn_id
