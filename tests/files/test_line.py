@@ -152,6 +152,27 @@ def test_who_released_takes_again_when_nobody_waits(process: Make, clock: Manual
     assert take(backend) is not None
 
 
+def test_who_gives_way_on_one_session_takes_another(process: Make, clock: ManualClock) -> None:
+    backend, patient = process(), process()
+    lease = take(backend)
+    (standing,) = in_line(clock, patient)
+    backend.release(lease)
+    assert not isinstance(backend.take(SessionKey("main", "b"), request()), Holder)
+    assert take(backend) is None
+    standing.close()
+
+
+def test_who_released_gives_way_for_a_moment_only(process: Make, clock: ManualClock) -> None:
+    """The waiter may be stopped."""
+    backend, stopped = process(), process()
+    lease = take(backend)
+    (standing,) = in_line(clock, stopped)
+    backend.release(lease)
+    clock.advance(1.01 * PATIENCE)
+    assert take(backend) is not None
+    standing.close()
+
+
 def test_a_waiter_that_does_not_take_is_passed(process: Make, clock: ManualClock) -> None:
     holder, stopped, awake = process(), process(), process()
     lease = take(holder)

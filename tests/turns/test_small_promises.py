@@ -110,7 +110,9 @@ class TestTheQueue:
 
         async def main() -> None:
             task = asyncio.create_task(wait())
-            await asyncio.to_thread(eventually, lambda: waiters() == 1)
+            # In the line, and not in this process's queue alone: now something has to wake it.
+            await asyncio.to_thread(eventually, lambda: other.in_line([KEY])[KEY] == 1)
+            assert waiters() == 1
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task

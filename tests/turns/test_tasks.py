@@ -205,8 +205,10 @@ async def _awaits(turn: AsyncTurn) -> None:
 
 
 async def _awaits_what_fails(turn: AsyncTurn) -> None:
+    watched = turn.watch(_fails(), first=60)
     with pytest.raises(ConnectionError):
-        await turn.watch(_fails(), first=60)
+        await watched
+    assert turn._core.lease.calls == {}, "it is over while somebody has it, too"
 
 
 async def _reads_what_fails(turn: AsyncTurn) -> None:
