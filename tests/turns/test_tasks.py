@@ -50,6 +50,30 @@ def test_a_turn_that_is_revoked_before_its_task_runs_again_is_told(store: Store)
     asyncio.run(main())
 
 
+def test_a_task_that_was_cancelled_before_its_turn_was_revoked_stays_cancelled(
+    store: Store,
+) -> None:
+    """Its own cancellation was on its way already, and nobody may take that for ours."""
+
+    async def main() -> None:
+        inside = asyncio.Event()
+
+        async def work() -> None:
+            async with store.turn("main/a"):
+                inside.set()
+                await asyncio.Event().wait()
+
+        task = asyncio.create_task(work())
+        await inside.wait()
+        task.cancel()
+        # On the loop: before the task runs again, and before ours is told.
+        assert store.revoke("main/a")
+        with pytest.raises(asyncio.CancelledError):
+            await in_time(asyncio.wait_for(task, None))
+
+    asyncio.run(main())
+
+
 def test_a_session_that_comes_to_a_task_that_was_just_cancelled_goes_on(store: Store) -> None:
     async def main() -> None:
         task = await taken_behind_its_back(store)

@@ -191,6 +191,12 @@ HEADERS_WITHOUT_LIMIT = Mutant(
     ),
     caught_by="tests/turns/test_tasks.py::test_a_call_that_has_ended_however_has_no_limit_any_more",
 )
+CANCELLED_IS_REVOKED = Mutant(
+    "a task that somebody else cancelled is told that its turn was revoked",
+    Edit("turns/aio.py", "        elif by_us:\n            by_us = False\n", ""),
+    caught_by="tests/turns/test_tasks.py::"
+    "test_a_task_that_was_cancelled_before_its_turn_was_revoked_stays_cancelled",
+)
 EPOCH_IN_ADVANCE = Mutant(
     "an awaited epoch is not durable",
     Edit(

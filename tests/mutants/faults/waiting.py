@@ -33,6 +33,15 @@ NEVER_GIVES_WAY = Mutant(
     ),
     caught_by="tests/files/test_line.py::test_who_released_lets_a_waiter_go_first",
 )
+GIVES_WAY_EVERYWHERE = Mutant(
+    "who gives way on one session finds every other one busy",
+    Edit(
+        "backends/files/line.py",
+        "        if until < self._clock.monotonic():\n            return False\n",
+        "        if until < self._clock.monotonic():\n            return True\n",
+    ),
+    caught_by="tests/files/test_line.py::test_who_gives_way_on_one_session_takes_another",
+)
 GHOST_IN_LINE = Mutant(
     "a waiter that gave up stays in the line",
     Edit(
