@@ -13,6 +13,7 @@ import turnlock
 from tests.doctor.planting import gone_pid, lock
 from turnlock.backends.files import FilesBackend, StateDirectory, portable
 from turnlock.backends.files.claim import CLAIM_BYTES_MAX
+from turnlock.backends.files.fileops import FileOps
 from turnlock.store import Store
 
 
@@ -47,6 +48,23 @@ def test_a_hostile_turn_id_stays_text(store: Store, state: Path) -> None:
 
 
 def test_release_leaves_nothing_but_the_transcript(store: Store, state: Path) -> None:
+    with store.turn("main/a") as turn:
+        turn.append(turnlock.user("1"))
+    assert os.listdir(state / "agents/main/sessions") == ["a.jsonl"]
+
+
+class MadeMeanwhile(FileOps):
+    """Another program makes the transcript in the moment before we give ours its name."""
+
+    def link(self, source: str, target: str) -> None:
+        if target.endswith(".jsonl"):
+            Path(target).touch()
+        super().link(source, target)
+
+
+def test_a_transcript_that_another_program_makes_first_leaves_none_of_ours(state: Path) -> None:
+    layout = StateDirectory(str(state))
+    store = Store(FilesBackend(layout, files=MadeMeanwhile(), platform=portable()), location="test")
     with store.turn("main/a") as turn:
         turn.append(turnlock.user("1"))
     assert os.listdir(state / "agents/main/sessions") == ["a.jsonl"]

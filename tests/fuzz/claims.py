@@ -236,6 +236,8 @@ def writer_seeds() -> list[bytes]:
     return [
         (most * 40).encode(),
         b"T1\0main/a\0T0",
+        # What names nobody must not crowd it out.
+        b"T1\0main/a\0T0" + b"\0" * 37,
         b"",
         b'"\\\n\0\x1b[0m\0\xff\xfe',
         "é\u2028\U0001f600".encode(),

@@ -157,7 +157,8 @@ def _encode_owed(owed: Sequence[Superseded]) -> str:
     """
     kept: list[str] = []
     room = _OWED_BYTES_MAX
-    for turn in reversed([turn for turn in owed if turn.turn_id is not None][-_OWED_MAX:]):
+    named = [turn for turn in owed if _text(turn.turn_id) is not None]
+    for turn in reversed(named[-_OWED_MAX:]):
         text = json.dumps(_owed_object(turn))
         room -= len(text) + len(", ")
         if room < 0:
