@@ -17,6 +17,7 @@ from tests.files.test_faults import a_store, assert_turns_are_whole
 from tests.files.test_handing_over import refused, superseded, taken
 from tests.files.test_protocol import FOREIGN, KEY, a_backend, a_dead_lock
 from turnlock.backends import Lost, TakeRequest
+from turnlock.backends.files import FilesBackend, StateDirectory
 from turnlock.backends.files.fileops import FileOps, Handle
 from turnlock.transcript.jsonl import encode
 from turnlock.transcript.tail import Tail
@@ -39,6 +40,30 @@ class BeforeTheGuard(FileOps):
             if act is not None:
                 act()
         super().flock(handle, operation)
+
+
+class HeldAtFirst(FileOps):
+    """The guard of a transcript is somebody else's for the first tries of each who wants it."""
+
+    def __init__(self, tries: int) -> None:
+        self._tries = self._left = tries
+
+    def flock(self, handle: Handle, operation: int) -> None:
+        if operation & fcntl.LOCK_EX and path_of(handle).endswith("a.jsonl"):
+            self._left -= 1
+            if self._left >= 0:
+                raise BlockingIOError
+            self._left = self._tries
+        super().flock(handle, operation)
+
+
+@pytest.mark.parametrize("tries", [1, 31, 32, 33, 40])
+def test_a_guard_that_comes_free_in_time_is_had(state: Path, tries: int) -> None:
+    backend = FilesBackend(StateDirectory(str(state)), files=HeldAtFirst(tries), guard_timeout=10.0)
+    lease = taken(backend)
+    backend.append(lease, [b"{}\n"], lease.tail)
+    assert backend.release(lease)
+    assert (state / "agents/main/sessions/a.jsonl").read_bytes().endswith(b"{}\n")
 
 
 def test_who_is_superseded_before_it_has_the_guard_writes_nothing(state: Path) -> None:
