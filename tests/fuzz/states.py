@@ -100,7 +100,7 @@ def place() -> Place:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
+    if not path.is_symlink() and path.is_dir():
         shutil.rmtree(path)
     else:
         path.unlink()
