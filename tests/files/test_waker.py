@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.doctor.planting import claim_of, lock
 from tests.helpers import PATIENCE, eventually, holder
 from turnlock.backends import Holder, TakeRequest, Wake
 from turnlock.backends.files import FilesBackend, StateDirectory, native
@@ -162,6 +163,16 @@ def test_a_waiter_wakes_by_itself_when_its_holder_is_over_its_limit(
     waiter = Waiting(backend, waker, A)
     assert waiter.returned()
     assert backend.holds(lease)
+
+
+def test_who_waits_behind_a_live_lock_of_another_program_sleeps(
+    backend: FilesBackend, waker: InotifyWaker, state: Path
+) -> None:
+    """It has no flock, which of ours would say that its holder has died."""
+    path = lock(state, claim_of(os.getpid()))
+    waiter = Waiting(backend, waker, A)
+    path.unlink()
+    assert waiter.returned()
 
 
 def test_who_only_looks_wakes_nobody(backend: FilesBackend, waker: InotifyWaker) -> None:
