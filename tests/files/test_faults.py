@@ -319,6 +319,11 @@ def test_a_turn_that_gave_its_session_back_ended_well_whatever_the_guard_does(st
                 turn.append(turnlock.user("1"))
         assert files.refused == number + 1
     assert_turns_are_whole(store)
+    # Where no transcript is any more, its directory stands in for it.
+    with store.turn("main/a", wait=0):
+        (state / "agents/main/sessions/a.jsonl").unlink()
+    assert files.refused == 4
+    assert store.locks() == []
 
 
 class NoRoomForClaims(FileOps):

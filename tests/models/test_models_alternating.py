@@ -35,6 +35,10 @@ def said(*texts: str) -> list[dict[str, Any]]:
             said("s:0", "u:(The beginning of this conversation is not shown.)", "a:1", "u:2"),
         ),
         (
+            [*said("u:1", "a:2"), CALL, RESULT, *said("a:3")],
+            [*said("u:1"), {**CALL, "content": "2"}, RESULT, *said("a:3")],
+        ),
+        (
             [*said("u:1"), CALL, RESULT, *said("u:2")],
             [*said("u:1"), CALL, RESULT, *said("a:(There was no reply.)", "u:2")],
         ),

@@ -4,6 +4,10 @@ A fault that is planted by hand is one somebody imagined, and has a test because
 tell what the tests see of the others. Some change nothing that anybody could see (a size of a
 buffer, a shortcut that is only quicker): a few of a hundred that survive are no alarm, and each is
 to be read.
+
+Tools that draw (mutmut, cosmic-ray) change the code of the process that runs the tests, or the tree
+itself. Here a fault has to be in every process that a test starts, and two run beside each other:
+so what is drawn is planted as the others are.
 """
 
 from __future__ import annotations

@@ -184,7 +184,10 @@ class MemoryBackend:
             self._modified[lease.session] = self._clock.wall()
 
     def known_ids(self, lease: MemoryLease, ids: Collection[str]) -> set[str]:
-        return lease.ids.among(_reader(self._content(lease.session)), ids)
+        with self._lock:
+            transcript = self._transcripts.get(lease.session, bytearray())
+        # Read as it is: a copy of all of it would cost as much as the session is long.
+        return lease.ids.among(_reader(transcript), ids)
 
     def header_id(self, lease: MemoryLease) -> str | None:
         first = next(self.read(lease.session), None)
@@ -309,5 +312,5 @@ _backends: weakref.WeakSet[MemoryBackend] = weakref.WeakSet()
 os.register_at_fork(after_in_child=_reset_locks_in_child)
 
 
-def _reader(content: bytes) -> ReadAt:
-    return lambda offset, length: content[offset : offset + length]
+def _reader(content: bytes | bytearray) -> ReadAt:
+    return lambda offset, length: bytes(content[offset : offset + length])

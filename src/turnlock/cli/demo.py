@@ -89,7 +89,7 @@ def _place(named: str | None, *, keep: bool) -> Iterator[tuple[Path, Path, ExitS
     The last that is done is to let signals through again, whoever blocked them.
     """
     if named is not None:
-        _make_empty(named)
+        _make_ready(named)
     with ExitStack() as ends:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         ends.callback(signal.pthread_sigmask, signal.SIG_SETMASK, before)
@@ -104,8 +104,11 @@ def _place(named: str | None, *, keep: bool) -> Iterator[tuple[Path, Path, ExitS
         yield root, state, ends
 
 
-def _make_empty(named: str) -> None:
-    """Before a process of the play tries, whose mistakes nobody would understand."""
+def _make_ready(named: str) -> None:
+    """Make the directory if it is missing. Raises `WrongInput` unless it can be played in.
+
+    Before a process of the play tries, whose mistakes nobody would understand.
+    """
     try:
         os.makedirs(named, mode=0o700, exist_ok=True)
         if not os.listdir(named):

@@ -93,8 +93,8 @@ class Attendant:
         self._restore.close()
         # The thread reads so far, and ends there itself. The pipe's end alone would not tell it: a
         # process that was forked from this one has it open as well.
-        with contextlib.suppress(BlockingIOError):
-            os.write(self._writer, _LAST)
+        os.set_blocking(self._writer, True)
+        os.write(self._writer, _LAST)
         os.close(self._writer)
         self._thread.join()
         os.close(self._reader)

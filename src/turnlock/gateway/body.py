@@ -13,6 +13,7 @@ from .errors import ClientLeft, Refusal, bad_request
 
 
 def has_body(request: Request) -> bool:
+    """Whether anything comes behind the head, by what that says."""
     headers = request.headers
     return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 

@@ -17,6 +17,7 @@ from .protocol import Message
 BEFORE = "(The beginning of this conversation is not shown.)"
 _NO_REPLY = "(There was no reply.)"
 _SIDES = ("user", "assistant")
+_INSTRUCTIONS = ("system", "developer")
 _TEXT = {"role", "content"}
 _REFUSED = re.compile(r"\broles?\b.*\balternat", re.IGNORECASE)
 
@@ -24,18 +25,20 @@ _REFUSED = re.compile(r"\broles?\b.*\balternat", re.IGNORECASE)
 def alternating(messages: Sequence[Message]) -> list[Message]:
     """The messages, with the sides in turn, and the user's first.
 
-    Texts of one side in a row become one, a blank line between them. The user's message behind the
-    result of a tool gets a reply before it that says that there was none.
+    Texts of one side in a row become one, a blank line between them; calls that come behind a text
+    come with it. The user's message behind the result of a tool gets a reply before it that says
+    that there was none. Content in parts is left as it is.
     """
     made: list[Message] = []
     for message in messages:
         before = made[-1] if made else {}
-        if _is_text(before) and _is_text(message) and before["role"] == message["role"]:
-            made[-1] = {**before, "content": f"{before['content']}\n\n{message['content']}"}
+        side, side_before = message.get("role"), before.get("role")
+        if side == side_before and _is_text(before) and _can_follow(message):
+            made[-1] = {**message, "content": _joined(before["content"], message.get("content"))}
             continue
-        if message.get("role") == "assistant" and before.get("role") in (None, "system"):
+        if side == "assistant" and side_before in (None, *_INSTRUCTIONS):
             made.append({"role": "user", "content": BEFORE})
-        elif message.get("role") == "user" and before.get("role") == "tool":
+        elif side == "user" and side_before == "tool":
             made.append({"role": "assistant", "content": _NO_REPLY})
         made.append(message)
     return made
@@ -47,5 +50,12 @@ def wants_alternation(error: ModelError) -> bool:
 
 
 def _is_text(message: Message) -> bool:
-    content = message.get("content")
-    return message.get("role") in _SIDES and isinstance(content, str) and set(message) <= _TEXT
+    return message.get("role") in _SIDES and _can_follow(message) and set(message) <= _TEXT
+
+
+def _can_follow(message: Message) -> bool:
+    return isinstance(message.get("content"), str | None)
+
+
+def _joined(*texts: str | None) -> str | None:
+    return "\n\n".join(filter(None, texts)) or None

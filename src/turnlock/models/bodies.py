@@ -33,7 +33,7 @@ class Passing:
         self._escapes = _is_readable(headers)
         self._has_comments = self._escapes and _kind(headers) == _EVENTS
         self._is_comment = False
-        self._line_begins = True
+        self._before = b"\n"
         self._cut = b""
         self._line = 0
 
@@ -54,11 +54,12 @@ class Passing:
     def _without_comments(self, chunk: bytes) -> bytes:
         kept = []
         for part in chunk.splitlines(keepends=True):
-            if self._line_begins:
+            # A CR and the LF of the next chunk are one end of a line.
+            if self._before in b"\r\n" and self._before + part != b"\r\n":
                 self._is_comment = part.startswith(b":")
             if not self._is_comment:
                 kept.append(part)
-            self._line_begins = part.endswith((b"\n", b"\r"))
+            self._before = part[-1:]
         return b"".join(kept)
 
     def _escaped(self, chunk: bytes) -> bytes:

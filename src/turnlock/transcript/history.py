@@ -61,13 +61,13 @@ def told(entry: Entry) -> str:
         case "branch_summary":
             return _after(_BRANCH, entry.get("summary"))
         case "custom_message":
-            return clean(text_of(entry.get("content")))
+            return spoken(entry.get("content"))
     return ""
 
 
 def _after(words: str, summary: object) -> str:
-    text = clean(text_of(summary))
-    return words + text if text.strip() else ""
+    text = spoken(summary)
+    return words + text if text else ""
 
 
 def active_branch(entries: Sequence[Entry]) -> list[Entry]:
@@ -188,21 +188,21 @@ class _History:
         match message.get("role"):
             case "user" | "system" as role:
                 others = any(part.get("type") != "text" for part in _parts(content))
-                text = text_of(content)
-                self._say(role, text if text.strip() else _NO_TEXT if text or others else "")
+                was_said = bool(text_of(content)) or others
+                self._say(role, spoken(content) or (_NO_TEXT if was_said else ""))
             case "assistant":
                 cut_short = message.get("stopReason") in CUT_SHORT
                 calls = [call for part in _parts(content) if (call := self._call(part))]
-                made: Message = {"role": "assistant", "content": _spoken(content) or None}
+                made: Message = {"role": "assistant", "content": spoken(content) or None}
                 self._said.append(_Said(made, calls, cut_short))
             case "toolResult":
                 call = self._unanswered.pop(_key(message.get("toolCallId")), None)
                 if call is not None:
-                    call.result = _spoken(content) or _NO_OUTPUT
+                    call.result = spoken(content) or _NO_OUTPUT
 
     def _say(self, role: str, text: str) -> None:
-        if text.strip():
-            self._said.append(_Said({"role": role, "content": clean(text)}, []))
+        if text:
+            self._said.append(_Said({"role": role, "content": text}, []))
 
     def _call(self, part: Entry) -> _Call | None:
         name = part.get("name")
@@ -225,7 +225,8 @@ class _History:
         return identity
 
 
-def _spoken(content: object) -> str:
+def spoken(content: object) -> str:
+    """Its text as it may be sent; empty where nothing but white space is."""
     text = text_of(content)
     return clean(text) if text.strip() else ""
 

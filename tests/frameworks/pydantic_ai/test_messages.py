@@ -154,6 +154,15 @@ def test_what_other_programs_wrote_is_read(store: turnlock.Store) -> None:
         ]
 
 
+def test_white_space_that_other_programs_wrote_is_not_sent(store: turnlock.Store) -> None:
+    """Anthropic refuses it, and with it every later run."""
+    with store.turn("main/a") as turn:
+        turn.append(
+            turnlock.user(" \n"), turnlock.assistant("\t", model="m"), turnlock.user("hello")
+        )
+    assert said(messages_of(list(store.read("main/a")))) == ["user:hello"]
+
+
 def test_a_message_that_only_pydantic_ai_knows_is_kept() -> None:
     only: list[ModelMessage] = [ModelRequest(parts=[SystemPromptPart("be brief")])]
     entries = through_json(only)

@@ -412,9 +412,9 @@ FULL_DISK_FENCES_NOBODY = Mutant(
 FREED_IS_AN_ERROR = Mutant(
     "a turn whose claim is removed fails where its guard is not dropped at once",
     Edit(
-        "backends/files/backend.py",
-        "            lease.released = removed\n",
-        "",
+        "backends/files/claims.py",
+        "        lease.released = True\n        return True\n",
+        "        return True\n",
     ),
     caught_by="tests/files/test_faults.py::"
     "test_a_turn_that_gave_its_session_back_ended_well_whatever_the_guard_does",

@@ -395,8 +395,8 @@ MARKERS_FOR_MODELS = Mutant(
     "error markers go to the model",
     Edit(
         "transcript/history.py",
-        '            return clean(text_of(entry.get("content")))\n',
-        '            return clean(text_of(entry.get("content")))\n'
+        '            return spoken(entry.get("content"))\n',
+        '            return spoken(entry.get("content"))\n'
         '        case "custom":\n            return str(entry.get("data"))\n',
     ),
     caught_by="tests/conformance/test_turns.py::TestInAThread::test_markers_never_reach_a_model",
@@ -405,10 +405,9 @@ WHITE_SPACE_SENT = Mutant(
     "white space alone goes to the model as a text",
     Edit(
         "transcript/history.py",
-        "self._say(role, text if text.strip() else",
-        "self._say(role, text if text else",
+        '    return clean(text) if text.strip() else ""\n',
+        "    return clean(text)\n",
     ),
-    Edit("transcript/history.py", "        if text.strip():\n", "        if text:\n"),
     caught_by="tests/transcript/test_history.py::test_white_space_alone_is_nothing",
 )
 HEALED_BEHIND_THE_FIRST = Mutant(

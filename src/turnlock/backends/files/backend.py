@@ -362,7 +362,7 @@ class FilesBackend(Listing):
         return self._clock.wall()
 
     def release(self, lease: FileLease) -> bool:
-        with lease.mutex:
+        with lease.mutex, Storage("release", lease.place.lock):
             return lease.released or self._free(lease)
 
     def _free(self, lease: FileLease) -> bool:
@@ -375,12 +375,10 @@ class FilesBackend(Listing):
             self._files.flock(lease.claim, fcntl.LOCK_UN)
             if lease.transcript is not None:
                 self._files.flock(lease.transcript, fcntl.LOCK_UN)
-            if not isinstance(error, OSError):
-                raise
-            if is_free:
+            if is_free and isinstance(error, OSError):
                 # Only the guard was not dropped at once.
                 return True
-            raise storage_error("release", lease.place.lock, error) from error
+            raise
 
     def _unlink_claim(self, lease: FileLease) -> bool:
         """Free the lock path if it still names this lease's claim; whether it did.
@@ -396,8 +394,6 @@ class FilesBackend(Listing):
             fingerprint = self._transcripts.fingerprint(place.transcript)
             same = fingerprint is not None and file_of(fingerprint) == lease.transcript_id
             removed = same and self._claims.remove(lease)
-            # An error from here on changes nothing of that.
-            lease.released = removed
         if not same:
             removed = self._claims.remove_guarded(lease)
         elif removed and fingerprint is not None and size_of(fingerprint) == lease.tail.size:

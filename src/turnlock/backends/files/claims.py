@@ -145,6 +145,8 @@ class Claims:
         except FileNotFoundError:
             # Somebody removed it by hand in this very moment, which is what was wanted.
             pass
+        # Whatever fails from here on, as the guard that is dropped next, changes nothing of that.
+        lease.released = True
         return True
 
     def remove_guarded(self, lease: FileLease) -> bool:

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ...transcript.entries import CUT_SHORT, Entry, message_of
-from ...transcript.history import arguments_of, clean, messages, sendable_name, text_of
+from ...transcript.history import arguments_of, messages, sendable_name, spoken
 
 Item = dict[str, Any]
 
@@ -177,7 +177,7 @@ def _common_items(entry: Entry) -> list[Item]:
         return [
             {
                 "call_id": call_id_of(message.get("toolCallId")),
-                "output": clean(text_of(message.get("content"))) or _NO_OUTPUT,
+                "output": spoken(message.get("content")) or _NO_OUTPUT,
                 "type": "function_call_output",
             }
         ]

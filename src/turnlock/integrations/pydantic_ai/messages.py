@@ -39,7 +39,7 @@ from ...transcript.entries import (
     tool_calls,
     user,
 )
-from ...transcript.history import clean, text_of, told, uncompacted_branch
+from ...transcript.history import spoken, told, uncompacted_branch
 
 # The field of an entry that has a message in pydantic-ai's form, or names the entry that has it.
 NATIVE = "pydanticAi"
@@ -208,7 +208,7 @@ def _native(native: object, entry: Entry) -> ModelMessage | None:
 
 def _foreign(entry: Entry) -> ModelMessage | None:
     message = message_of(entry)
-    role, text = message.get("role"), clean(text_of(message.get("content")))
+    role, text = message.get("role"), spoken(message.get("content"))
     if role == "assistant":
         return _foreign_reply(entry, message, text)
     call = answered_call(entry)
