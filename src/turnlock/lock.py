@@ -9,10 +9,11 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from .backends import Backend
+from .backends.locations import open_files
 from .errors import StoreError
 from .limits import DEFAULT_MAX_HOLD, DEFAULT_WAIT
 from .session import SessionKey
-from .store import NoLoop, WrongContext, is_loop_running, open_files
+from .store import NoLoop, WrongContext, is_loop_running
 from .turns.runtime import Runtime
 from .turns.sync import OpenTurn
 from .turns.taking import Wanted, wanted

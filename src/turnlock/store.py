@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .backends import Backend, LockRecord, SessionRecord, TakeRequest, Whose
+from .backends.locations import open_backend
 from .block import TurnBlock
 from .clock import Clock
 from .errors import StoreError, TurnlockError
@@ -36,13 +37,10 @@ from .turns.taking import Wanted, held_here, wanted
 from .turns.watching import Budget
 
 if TYPE_CHECKING:
-    from .backends.postgres import PostgresBackend
     from .copying import Copied
     from .pruning import Pruned
     from .turns.aio import OpenAsyncTurn
 
-MEMORY = "memory:"
-POSTGRES = ("postgresql://", "postgres://")
 # Stands for the key that a decorator makes of its function's arguments.
 _NO_KEY = SessionKey("main", "main")
 
@@ -462,48 +460,8 @@ def open_store(
     if isinstance(location, bytes):
         hint = "give os.fsdecode() of it"
         raise StoreError(f"{location!r}", "open", "a path is text here, not bytes", hint)
-    if location == MEMORY:
-        from .backends.memory import MemoryBackend
-
-        memory = MemoryBackend(pid=os.getpid())
-        return Store(memory, location=location, limits=limits, secrets=secrets)
-    if location.startswith(POSTGRES):
-        postgres = open_postgres(location, durability=durability)
-        return Store(postgres, location=postgres.location, limits=limits, secrets=secrets)
-    if "://" in location:
-        raise StoreError(location, "open", "no backend for this kind of URL is installed")
-    files = open_files(location, durability=durability)
-    return Store(files, location=location, limits=limits, secrets=secrets)
-
-
-def open_postgres(url: str, *, durability: str = "fsync") -> PostgresBackend:
-    """The PostgreSQL backend. Connects to nothing yet."""
-    try:
-        from .backends.postgres import PostgresBackend
-    except ImportError as error:
-        # What of the URL is no secret only the missing package could tell.
-        raise StoreError(
-            "postgresql://…", "open", f"{error.name} is missing", "pip install 'turnlock[postgres]'"
-        ) from error
-    return PostgresBackend(url, durability=durability)
-
-
-def open_files(location: str, *, one_file: bool = False, durability: str = "fsync") -> Backend[Any]:
-    """The files backend on a state directory, or on a single transcript."""
-    if "\0" in location:
-        raise StoreError(location, "open", "a path cannot have a NUL in it")
-    try:
-        from .backends.files import FilesBackend, OneFile, StateDirectory
-    except ImportError as error:
-        raise StoreError(
-            location, "open", "this system has no flock, so no file store", "use Linux or macOS"
-        ) from error
-    if one_file:
-        return FilesBackend(OneFile(location), durability=durability)
-    if os.path.exists(location) and not os.path.isdir(location):
-        hint = "a store is a directory: name that, or one that is yet to be made"
-        raise StoreError(location, "open", "it is not a directory", hint)
-    return FilesBackend(StateDirectory(location), durability=durability)
+    backend, shown = open_backend(location, durability=durability)
+    return Store(backend, location=shown, limits=limits, secrets=secrets)
 
 
 def _check_reason(reason: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ..store import open_postgres
+from ..backends.locations import open_postgres
 from .options import common_options, required_store, store_option
 from .terminal import say
 

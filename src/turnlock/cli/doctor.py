@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ..backends.locations import open_postgres
 from ..doctor.checks import CHECKS
 from ..doctor.examination import Examination
 from ..doctor.examine import examination_of, run_checks
@@ -14,7 +15,7 @@ from ..doctor.findings import SEVERITIES, Finding, Report
 from ..doctor.live import gateway_of
 from ..errors import seconds
 from ..printable import printable
-from ..store import Store, open_postgres
+from ..store import Store
 from .exits import ExitCode, WrongInput
 from .jsonout import say_json
 from .knowledge import knowledge_of, locks_as_json, notes

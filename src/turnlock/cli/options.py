@@ -171,7 +171,7 @@ def _check_turn_id(ctx: click.Context, param: click.Parameter, value: str | None
 def _remember_store(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
     if value is None:
         return
-    from ..store import POSTGRES
+    from ..backends.locations import POSTGRES
 
     if not value.startswith(POSTGRES):
         raise click.BadParameter("it is a URL that begins with postgresql://", ctx, param)

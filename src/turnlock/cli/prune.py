@@ -108,7 +108,7 @@ def _archive(directory: str | None) -> Iterator[Store | None]:
     if directory is None:
         yield None
         return
-    from ..store import open_files
+    from ..backends.locations import open_files
 
     path = os.path.realpath(directory)
     with Store(open_files(path), location=path) as archive:
